@@ -1,0 +1,12 @@
+//! Detectors: pure functions from series and logs to findings.
+//!
+//! Deliberately absent: clocks, randomness, async, network, SQL. Callers fetch aggregates and pass the time in.
+
+pub mod burn_rate;
+pub mod log_template;
+pub mod objective;
+pub mod shift;
+pub mod statistics;
+
+pub use burn_rate::{BurnRule, SliPoint};
+pub use objective::Objectives;

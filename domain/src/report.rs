@@ -1,0 +1,88 @@
+//! A diagnosis, told: the one structure behind the page, the terminal, Markdown and JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Diagnosis, EvidenceId};
+
+/// A sentence and the evidence it rests on. The text is plain: never markup, always escaped by whoever shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sentence {
+    /// Plain text.
+    pub text: String,
+    /// What it rests on.
+    pub cites: Vec<EvidenceId>,
+}
+
+impl Sentence {
+    /// A sentence with citations.
+    pub fn new(text: impl Into<String>, cites: impl Into<Vec<EvidenceId>>) -> Self {
+        Self { text: text.into(), cites: cites.into() }
+    }
+}
+
+/// What a next step is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// Look at something, read-only.
+    Verify,
+    /// Stop the harm.
+    Mitigate,
+    /// Remove the cause.
+    Fix,
+}
+
+/// One thing to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What it is for.
+    pub kind: StepKind,
+    /// What to do.
+    pub text: Sentence,
+    /// A read-only command to copy, or empty.
+    pub command: String,
+}
+
+/// The answer box.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What is going on.
+    pub going_on: Vec<Sentence>,
+    /// The most likely cause, or that there is none to name.
+    pub cause: Vec<Sentence>,
+    /// At most three.
+    pub next_steps: Vec<Step>,
+}
+
+/// Who phrased the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum NarratedBy {
+    /// Our templates; no model is configured.
+    Template,
+}
+
+/// What a reader gets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Format of this structure; readers refuse a newer one.
+    pub format: u32,
+    /// The answer.
+    pub answer: Answer,
+    /// Who phrased it.
+    pub narrated: NarratedBy,
+    /// Citations in the answer that point at evidence which exists.
+    pub citations_checked: u32,
+    /// All citations in the answer.
+    pub citations: u32,
+    /// Version of the engine.
+    pub engine: String,
+    /// What it rests on.
+    #[serde(flatten)]
+    pub diagnosis: Diagnosis,
+}
+
+impl Report {
+    /// The present value of [`Report::format`].
+    pub const FORMAT: u32 = 1;
+}

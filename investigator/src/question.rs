@@ -1,0 +1,109 @@
+//! What is asked of an investigation.
+
+use std::time::Duration;
+
+use detectors::Objectives;
+use domain::{Change, UnixNanos, Window};
+use serde::{Deserialize, Serialize};
+
+/// Baselines shorter than this are stretched toward data around them.
+const SHORT_BASELINE: Duration = Duration::from_secs(300);
+/// By how much, at most, on each side.
+const STRETCH: Duration = Duration::from_secs(150);
+
+/// A question: why is this service failing, then, compared with when it was not?
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// The service asked about; `None` when only the system is known.
+    pub service: Option<String>,
+    /// When it fails.
+    pub window: Window,
+    /// When it did not. `None`: the time before the window, as long as the window, at least ten minutes.
+    pub baseline: Option<Window>,
+    /// When users began to be hurt, if a detector says so.
+    pub started: Option<UnixNanos>,
+    /// What callers are promised.
+    pub objectives: ObjectivesRecord,
+    /// Changes known from elsewhere than the store.
+    pub changes: Vec<Change>,
+    /// Call edges known from elsewhere than spans.
+    pub edges: Vec<(String, String)>,
+    /// What was amiss with the telemetry before it got here.
+    pub notes: Vec<String>,
+}
+
+/// [`Objectives`] as a record.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObjectivesRecord {
+    /// Share of requests that succeed.
+    pub availability: f64,
+    /// Threshold of the latency objective, milliseconds.
+    pub latency_ms: f64,
+    /// Share of requests within the threshold.
+    pub latency_ratio: f64,
+}
+
+impl From<Objectives> for ObjectivesRecord {
+    fn from(objectives: Objectives) -> Self {
+        let Objectives { availability, latency_ms, latency_ratio } = objectives;
+        Self { availability, latency_ms, latency_ratio }
+    }
+}
+
+impl Question {
+    /// A question about `service` over `window`, everything else by default.
+    pub fn new(service: Option<String>, window: Window) -> Self {
+        Self {
+            service,
+            window,
+            baseline: None,
+            started: None,
+            objectives: Objectives::default().into(),
+            changes: Vec::new(),
+            edges: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// The baseline to compare with. A given one that is short is stretched by up to 150 s on each side, since requests
+    /// that begin in it end after it; it never reaches into the window.
+    pub fn quiet_time(&self) -> Window {
+        let Some(given) = self.baseline else {
+            let length = self.window.duration().max(Duration::from_secs(600));
+            return Window::new(self.window.start.minus(length), self.window.start);
+        };
+        if given.duration() >= SHORT_BASELINE {
+            return given;
+        }
+        let mut start = given.start.minus(STRETCH);
+        let mut end = given.end.plus(STRETCH);
+        if self.window.end <= given.start {
+            start = start.max(self.window.end);
+        }
+        if self.window.start >= given.end {
+            end = end.min(self.window.start);
+        }
+        Window::new(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(start: i64, end: i64) -> Window {
+        Window::new(UnixNanos::from_seconds(start), UnixNanos::from_seconds(end))
+    }
+
+    #[test]
+    fn the_baseline_never_reaches_into_the_window() {
+        let check = |baseline: Option<Window>, expected: Window| {
+            let question = Question { baseline, ..Question::new(None, window(10_000, 10_600)) };
+            assert_eq!(question.quiet_time(), expected);
+        };
+        check(None, window(9_400, 10_000));
+        check(Some(window(9_000, 9_900)), window(9_000, 9_900));
+        check(Some(window(9_900, 9_960)), window(9_750, 10_000));
+        check(Some(window(10_700, 10_760)), window(10_600, 10_910));
+    }
+}

@@ -1,0 +1,172 @@
+//! The comparison, the moved patterns and metrics, the topology and the suspects: worked out once, read by everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use detectors::statistics::median;
+use domain::{UnixNanos, Window};
+
+use super::comparison::Comparison;
+use super::logs::{self, PatternShift};
+use super::metrics::{self, MetricMove};
+use super::suspects::{self, Suspect};
+use crate::{Observations, Question};
+
+/// Robust score from which a metric counts as moved.
+pub const METRIC_THRESHOLD: f64 = 4.0;
+/// A service deviates in a slice when it is this many times worse than its own baseline.
+const ONSET_RATIO: f64 = 2.0;
+
+/// What follows from the observations before any hypothesis is made.
+pub struct Analysis<'a> {
+    /// What was seen.
+    pub seen: &'a Observations,
+    /// What was asked.
+    pub question: Question,
+    /// What it is compared with.
+    pub baseline: Window,
+    /// The service whose callers are hurt.
+    pub impacted: String,
+    /// Call trees laid over each other.
+    pub comparison: Comparison,
+    /// Log patterns that moved.
+    pub patterns: Vec<PatternShift>,
+    /// Metrics that moved.
+    pub metrics: Vec<MetricMove>,
+    /// Who calls whom.
+    pub edges: BTreeSet<(String, String)>,
+    /// Places that deviate, strongest first.
+    pub suspects: Vec<Suspect>,
+}
+
+impl<'a> Analysis<'a> {
+    /// Works everything out.
+    pub fn new(seen: &'a Observations) -> Self {
+        let question = seen.asked();
+        let comparison = Comparison::new(&seen.calls_before, &seen.calls_now, question.service.as_deref());
+        let baseline = question.quiet_time();
+        let scale = if comparison.traces.0 >= 5.0 && comparison.traces.1 >= 5.0 {
+            comparison.traces.1 / comparison.traces.0
+        } else {
+            question.window.seconds() / baseline.seconds().max(1.0)
+        };
+        let patterns = logs::shifts(&seen.logs, scale);
+        let metrics = metrics::moves(&seen.metrics, METRIC_THRESHOLD);
+        let edges = edges(seen, &question, &comparison);
+        let suspects = suspects::suspects(&comparison, &patterns, &metrics, &edges);
+        let impacted = impacted(&question, &comparison, &suspects);
+        Self { seen, question, baseline, impacted, comparison, patterns, metrics, edges, suspects }
+    }
+
+    /// Requests per second of a service in the baseline and the window: medians over slices with any, so that a young
+    /// store or a pause does not look like a surge. `None` without requests on either side.
+    pub fn traffic(&self, service: &str) -> Option<(f64, f64)> {
+        let width = self.slice_seconds()?;
+        let mut before: Vec<f64> = Vec::new();
+        let mut now: Vec<f64> = Vec::new();
+        let last = self.seen.requests.iter().map(|slice| slice.at).max()?;
+        for slice in self.seen.requests.iter().filter(|slice| slice.service == service && slice.at != last) {
+            let side =
+                if self.question.window.contains(UnixNanos(slice.at)) { &mut now } else { &mut before };
+            side.push(slice.calls as f64 / width);
+        }
+        Some((median(&mut before)?, median(&mut now)?))
+    }
+
+    /// Width of the slices observed, seconds.
+    pub fn slice_seconds(&self) -> Option<f64> {
+        let starts: BTreeSet<i64> = self.seen.requests.iter().map(|slice| slice.at).collect();
+        let gaps = starts.iter().zip(starts.iter().skip(1)).map(|(left, right)| right - left);
+        gaps.min().map(|gap| gap as f64 / 1e9)
+    }
+
+    /// When a service's requests first left their baseline inside the window: the first slice whose error share or p95 is
+    /// at least twice anything the baseline holds at its 90th percentile.
+    pub fn onset(&self, service: &str) -> Option<UnixNanos> {
+        let slices = || self.seen.requests.iter().filter(|slice| slice.service == service && slice.calls > 0);
+        let inside = |at: i64| self.question.window.contains(UnixNanos(at));
+        let usual = |value: &dyn Fn(&storage::questions::operations::OperationSlice) -> f64| {
+            let mut values: Vec<f64> = slices().filter(|slice| !inside(slice.at)).map(value).collect();
+            values.sort_by(f64::total_cmp);
+            values.get(values.len() * 9 / 10).copied()
+        };
+        let errors =
+            |slice: &storage::questions::operations::OperationSlice| slice.errors as f64 / slice.calls as f64;
+        let usual_errors = usual(&errors)?;
+        let usual_p95 = usual(&|slice| slice.p95_ms)?;
+        slices()
+            .filter(|slice| inside(slice.at))
+            .find(|slice| {
+                errors(slice) > ONSET_RATIO * usual_errors + 0.02
+                    || slice.p95_ms > ONSET_RATIO * usual_p95 + 5.0
+            })
+            .map(|slice| UnixNanos(slice.at))
+    }
+
+    /// When users began to be hurt: seen in the impacted service's requests, or as the detector said.
+    pub fn started(&self) -> Option<UnixNanos> {
+        self.onset(&self.impacted).or(self.question.started)
+    }
+
+    /// Services on the way from `caller` down to `callee`, both included; empty when there is none.
+    pub fn path(&self, caller: &str, callee: &str) -> Vec<String> {
+        let mut from: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut frontier = vec![caller];
+        while let Some(here) = frontier.pop().filter(|_| !from.contains_key(callee) && caller != callee) {
+            let mut next: Vec<&str> = Vec::new();
+            for (_, callee) in
+                self.edges.range((here.to_owned(), String::new())..).take_while(|(source, _)| source == here)
+            {
+                if callee != caller && !from.contains_key(callee.as_str()) {
+                    from.insert(callee, here);
+                    next.push(callee);
+                }
+            }
+            frontier.splice(0..0, next.into_iter().rev());
+        }
+        let mut path = vec![callee.to_owned()];
+        let mut here = callee;
+        while here != caller {
+            let Some(above) = from.get(here) else { return Vec::new() };
+            path.push((*above).to_owned());
+            here = above;
+        }
+        path.reverse();
+        path
+    }
+}
+
+fn impacted(question: &Question, comparison: &Comparison, suspects: &[Suspect]) -> String {
+    let busiest = || {
+        let roots = comparison.steps.iter().filter(|step| step.parent.is_none());
+        roots
+            .max_by(|left, right| left.now.calls.total_cmp(&right.now.calls))
+            .map(|step| step.operation.service.clone())
+    };
+    let strongest = || suspects.first().map(|suspect| suspect.place.clone());
+    question.service.clone().or_else(busiest).or_else(strongest).unwrap_or_default()
+}
+
+fn edges(seen: &Observations, question: &Question, comparison: &Comparison) -> BTreeSet<(String, String)> {
+    let mut edges: BTreeSet<(String, String)> = question.edges.iter().cloned().collect();
+    edges.extend(seen.graph.iter().map(|edge| (edge.caller.clone(), edge.callee.clone())));
+    for step in &comparison.steps {
+        let service = &step.operation.service;
+        if let Some(above) = step.parent.map(|parent| &comparison.steps[parent].operation.service)
+            && above != service
+        {
+            edges.insert((above.clone(), service.clone()));
+        }
+        if let Some(suspects::Remote::Peer(peer)) = suspects::remote_place(step, &comparison.steps) {
+            edges.insert((service.clone(), peer.to_owned()));
+        }
+    }
+    for series in &seen.metrics.series {
+        if let (Some(source), Some(destination)) =
+            (series.labels.get("source"), series.labels.get("destination"))
+        {
+            edges.insert((source.clone(), destination.clone()));
+        }
+    }
+    edges.retain(|(caller, callee)| caller != callee && !caller.is_empty() && !callee.is_empty());
+    edges
+}

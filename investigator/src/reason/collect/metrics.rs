@@ -1,0 +1,108 @@
+//! Metrics that left their baseline, for the services most under suspicion.
+
+use domain::evidence::{Line, LineRole, Panel, Unit};
+use domain::text::{bytes, number};
+use domain::{Exhibit, Figure, Strength};
+
+use super::{Analysis, Draft, Outcome, short};
+use crate::reason::metrics::{MetricMove, Topic};
+
+/// Services shown.
+const MAX_SERVICES: usize = 3;
+/// Charts per service.
+const MAX_PANELS: usize = 4;
+
+/// One piece of evidence per service whose metrics moved.
+pub fn collect(analysis: &Analysis<'_>) -> Outcome {
+    if analysis.seen.metrics.series.is_empty() {
+        return Outcome::Blind("no series with values in both windows".to_owned());
+    }
+    let suspected = analysis.suspects.iter().map(|suspect| suspect.place.as_str());
+    let services: Vec<&str> = suspected
+        .filter(|service| analysis.metrics.iter().any(|metric| metric.service == *service && telling(metric)))
+        .take(MAX_SERVICES)
+        .collect();
+    if services.is_empty() {
+        return Outcome::Nothing(format!(
+            "none of {} series left its baseline",
+            analysis.seen.metrics.series.len()
+        ));
+    }
+    Outcome::Found(services.into_iter().map(|service| draft(analysis, service)).collect())
+}
+
+fn telling(metric: &MetricMove) -> bool {
+    !matches!(metric.topic, Topic::Other | Topic::Traffic)
+}
+
+fn draft(analysis: &Analysis<'_>, service: &str) -> Draft {
+    let mine: Vec<&MetricMove> = analysis
+        .metrics
+        .iter()
+        .filter(|metric| metric.service == service && telling(metric))
+        .take(MAX_PANELS)
+        .collect();
+    let first = mine[0];
+    let direction = if first.score > 0.0 { "rose" } else { "fell" };
+    let strength = if first.score.abs() >= 10.0 { Strength::Strong } else { Strength::Medium };
+    Draft {
+        service: service.to_owned(),
+        claim: format!(
+            "{} of {} {direction} from {} to {}.",
+            short(&first.name),
+            short(&label(first)),
+            written(first, first.before.median),
+            written(first, first.now.median)
+        ),
+        strength,
+        figures: mine.iter().map(|metric| shown(metric)).collect(),
+        began: None,
+        query: analysis.seen.metrics.query.clone(),
+        exhibit: Exhibit::Panels {
+            panels: mine.iter().filter_map(|metric| panel(analysis, metric)).collect(),
+            incident: analysis.question.window,
+            marks: Vec::new(),
+        },
+    }
+}
+
+fn label(metric: &MetricMove) -> String {
+    if metric.instance.is_empty() { metric.service.clone() } else { metric.instance.clone() }
+}
+
+fn shown(metric: &MetricMove) -> Figure {
+    Figure {
+        name: short(&metric.name),
+        before: written(metric, metric.before.median),
+        now: written(metric, metric.now.median),
+        before_value: Some(metric.before.median),
+        now_value: Some(metric.now.median),
+    }
+}
+
+fn written(metric: &MetricMove, value: f64) -> String {
+    match metric.unit.as_str() {
+        "By" | "bytes" => bytes(value),
+        "s" if !metric.is_rate => domain::text::seconds(value),
+        "ms" if !metric.is_rate => domain::text::seconds(value / 1000.0),
+        _ if metric.is_rate => format!("{}/s", number(value)),
+        _ => number(value),
+    }
+}
+
+fn panel(analysis: &Analysis<'_>, metric: &MetricMove) -> Option<Panel> {
+    let points = analysis.seen.points.get(&metric.id)?.clone();
+    let unit = match (metric.is_rate, metric.unit.as_str()) {
+        (true, _) => Unit::PerSecond,
+        (false, "By" | "bytes") => Unit::Bytes,
+        (false, "s") => Unit::Seconds,
+        _ => Unit::Number,
+    };
+    Some(Panel {
+        title: format!("{}, {}", short(&metric.name), short(&label(metric))),
+        unit,
+        lines: vec![Line { name: label(metric), role: LineRole::Subject, points }],
+        limit: None,
+        band: Some((metric.before.min, metric.before.max)),
+    })
+}

@@ -1,0 +1,146 @@
+//! The verdict, and how sure it is.
+//!
+//! Confidence is `margin · support · (1 - gaps)`, each 0 to 1: how far the first hypothesis is ahead of the second, how
+//! many independent kinds of evidence speak for it (`1 - 0.5^n`), and what could not be seen. Below
+//! [`INCONCLUSIVE`] no cause is named.
+
+use std::collections::BTreeSet;
+
+use domain::{
+    CheckOutcome, Confidence, ConfidenceLevel, EvidenceKind, Hypothesis, HypothesisStatus, Mechanism,
+    Sentence, Strength, Verdict,
+};
+
+use super::analysis::Analysis;
+use super::collect::{Gathered, short};
+use super::hypotheses::has_traces;
+
+/// Confidence below which no cause is named.
+pub const INCONCLUSIVE: f64 = 0.15;
+const MEDIUM: f64 = 0.4;
+const HIGH: f64 = 0.65;
+/// What each gap takes off.
+const GAP: f64 = 0.07;
+
+/// The verdict and its confidence.
+pub fn conclude(hypotheses: &[Hypothesis], gathered: &Gathered, gaps: &[String]) -> (Verdict, Confidence) {
+    let rivals: Vec<&Hypothesis> = hypotheses.iter().filter(|hypothesis| hypothesis.score > 0.0).collect();
+    let Some(first) = rivals.first() else {
+        let reasons = vec![Sentence::new("Nothing deviates from the baseline beyond chance.", Vec::new())];
+        return (
+            Verdict::Inconclusive,
+            Confidence { level: ConfidenceLevel::Inconclusive, score: 0.0, reasons },
+        );
+    };
+    let second = rivals
+        .iter()
+        .skip(1)
+        .find(|rival| rival.status != HypothesisStatus::RuledOut || rival.service != first.service);
+    let margin = second.map_or(1.0, |second| ((first.score - second.score) / first.score).clamp(0.0, 1.0));
+    let telling = gathered
+        .evidence
+        .iter()
+        .filter(|evidence| first.supports.contains(&evidence.id) && evidence.strength >= Strength::Medium);
+    let kinds: BTreeSet<EvidenceKind> = telling
+        .clone()
+        .map(|evidence| evidence.kind)
+        .filter(|kind| *kind != EvidenceKind::ServiceLevel)
+        .collect();
+    let support = 1.0 - 0.5_f64.powi(kinds.len() as i32);
+    let seen = (1.0 - GAP * gaps.len() as f64).max(0.5);
+    let held = first.predictions.iter().all(|prediction| prediction.held != Some(false));
+    let score = first.score.sqrt() * (0.3 + 0.7 * margin) * support * seen * if held { 1.0 } else { 0.6 };
+    let level = match score {
+        score if score >= HIGH => ConfidenceLevel::High,
+        score if score >= MEDIUM => ConfidenceLevel::Medium,
+        score if score >= INCONCLUSIVE => ConfidenceLevel::Low,
+        _ => ConfidenceLevel::Inconclusive,
+    };
+    let verdict = match (level, &first.change) {
+        (ConfidenceLevel::Inconclusive, _) => Verdict::Inconclusive,
+        (_, Some(_)) => Verdict::Cause,
+        (_, None) => Verdict::NoChange,
+    };
+    let reasons = reasons(first, second.copied(), kinds.len(), held, gaps, gathered);
+    (verdict, Confidence { level, score, reasons })
+}
+
+fn reasons(
+    first: &Hypothesis,
+    second: Option<&Hypothesis>,
+    kinds: usize,
+    held: bool,
+    gaps: &[String],
+    gathered: &Gathered,
+) -> Vec<Sentence> {
+    let mut reasons = Vec::new();
+    let signals = match kinds {
+        0 => "No signal beyond the symptom itself points there.".to_owned(),
+        1 => "One kind of signal points there.".to_owned(),
+        kinds => format!("{kinds} independent kinds of signal agree."),
+    };
+    reasons.push(Sentence::new(signals, first.supports.clone()));
+    if let Some(second) = second.filter(|second| second.score > 0.6 * first.score) {
+        reasons.push(Sentence::new(
+            format!("{} is nearly as suspect.", short(&second.service)),
+            second.supports.clone(),
+        ));
+    }
+    if !held {
+        reasons.push(Sentence::new("Not everything it predicts was seen.", Vec::new()));
+    }
+    let blind = gathered.checks.iter().filter(|check| check.outcome == CheckOutcome::CouldNotLook).count();
+    if blind > 0 {
+        reasons.push(Sentence::new(
+            format!("{blind} of {} checks could not look.", gathered.checks.len()),
+            Vec::new(),
+        ));
+    }
+    if first.change.is_none()
+        && first.mechanism != Mechanism::TrafficSurge
+        && gaps.iter().any(|gap| gap.contains("change"))
+    {
+        reasons.push(Sentence::new("No changes are on record.", Vec::new()));
+    }
+    reasons
+}
+
+/// What could not be seen.
+pub fn gaps(analysis: &Analysis<'_>) -> Vec<String> {
+    let seen = analysis.seen;
+    let mut gaps: Vec<String> = analysis.question.notes.clone();
+    if seen.calls_now.spans == 0 {
+        gaps.push("No traces in the window: error causes, latency and call structure are unseen.".to_owned());
+    } else if !has_traces(&analysis.comparison) {
+        gaps.push("Too few traces on one side to compare call structure.".to_owned());
+    }
+    if seen.calls_now.cut_traces > 0 {
+        gaps.push(format!("{} traces with over 1 000 spans were cut.", seen.calls_now.cut_traces));
+    }
+    if seen.logs.groups.is_empty() {
+        gaps.push("No logs in the window or its baseline.".to_owned());
+    }
+    if seen.metrics.series.is_empty() {
+        gaps.push("No metrics with values in both windows.".to_owned());
+    }
+    if seen.changes.is_empty() {
+        gaps.push("No deploy, flag or other change is on record for the two hours before.".to_owned());
+    }
+    let peers: BTreeSet<&str> = analysis
+        .comparison
+        .steps
+        .iter()
+        .filter_map(|step| match super::suspects::remote_place(step, &analysis.comparison.steps) {
+            Some(super::suspects::Remote::Peer(peer)) => Some(peer),
+            _ => None,
+        })
+        .collect();
+    if !peers.is_empty() {
+        let names: Vec<String> = peers.into_iter().take(5).map(short).collect();
+        gaps.push(format!(
+            "{} send no telemetry: they are seen only through their callers.",
+            names.join(", ")
+        ));
+    }
+    gaps
+}

@@ -1,0 +1,61 @@
+//! From observations to a diagnosis: pure, synchronous, deterministic.
+//!
+//! In reading order: [`analysis`] lays baseline and window over each other and finds who deviates, [`collect`] turns
+//! that into evidence, [`hypotheses`] names possible causes and tests them, [`conclude`] settles the verdict and its
+//! confidence, and [`story`] tells impact, causal chain and timeline.
+
+pub mod analysis;
+pub mod blame;
+pub mod collect;
+pub mod comparison;
+pub mod conclude;
+pub mod focus;
+pub mod hypotheses;
+pub mod logs;
+pub mod mechanism;
+pub mod metrics;
+pub mod story;
+pub mod suspects;
+
+use domain::{Diagnosis, HypothesisStatus};
+
+use crate::Observations;
+use analysis::Analysis;
+
+/// Reasons about what was seen.
+pub fn reason(seen: &Observations) -> Diagnosis {
+    let analysis = Analysis::new(seen);
+    let mut gathered = collect::collect(&analysis);
+    let hypotheses = hypotheses::hypotheses(&analysis, &gathered);
+    for hypothesis in &hypotheses {
+        for evidence in &mut gathered.evidence {
+            if hypothesis.supports.contains(&evidence.id) && hypothesis.status != HypothesisStatus::RuledOut {
+                evidence.supports.push(hypothesis.id);
+            }
+            if hypothesis.contradicts.contains(&evidence.id) {
+                evidence.contradicts.push(hypothesis.id);
+            }
+        }
+    }
+    let gaps = conclude::gaps(&analysis);
+    let (verdict, confidence) = conclude::conclude(&hypotheses, &gathered, &gaps);
+    let impact = story::impact(&analysis);
+    let changes = story::considered(&analysis, &hypotheses, verdict);
+    Diagnosis {
+        service: analysis.impacted.clone(),
+        title: story::title(&analysis, &impact),
+        window: analysis.question.window,
+        baseline: Some(analysis.baseline),
+        started: analysis.started(),
+        chain: story::chain(&analysis, &gathered, &hypotheses, verdict),
+        timeline: story::timeline(&analysis, &gathered, &changes),
+        verdict,
+        confidence,
+        impact,
+        changes,
+        evidence: gathered.evidence,
+        hypotheses,
+        checks: gathered.checks,
+        gaps,
+    }
+}

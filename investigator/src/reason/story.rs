@@ -1,0 +1,323 @@
+//! Impact, what changed, the causal chain and the timeline.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use detectors::SliPoint;
+use detectors::burn_rate::burn;
+use domain::text::{percent, seconds};
+use domain::{
+    ChainLink, ConsideredChange, EvidenceKind, Hypothesis, Impact, ImpactedEndpoint, ObjectiveStatus,
+    Sentence, Sli, TimelineEntry, TimelineKind, Verdict,
+};
+use storage::questions::sli::{Latency, SliMinute};
+
+use super::analysis::Analysis;
+use super::blame;
+use super::collect::changes::title as change_title;
+use super::collect::{Gathered, short};
+use super::hypotheses::reason_for;
+
+/// Endpoints shown.
+const MAX_ENDPOINTS: usize = 8;
+/// Cards of the chain; the rest of a long path is folded.
+const MAX_LINKS: usize = 5;
+/// Entries of the timeline.
+const MAX_ENTRIES: usize = 20;
+/// The burn rate that pages, for display.
+const PAGES_ABOVE: f64 = 14.4;
+
+/// What users felt.
+pub fn impact(analysis: &Analysis<'_>) -> Impact {
+    let window = analysis.question.window;
+    let objectives = analysis.question.objectives;
+    let service = &analysis.impacted;
+    let minutes = &analysis.seen.endpoints;
+    let now: Vec<&SliMinute> = minutes
+        .iter()
+        .filter(|minute| {
+            minute.minute.plus(Duration::from_secs(59)) >= window.start && minute.minute < window.end
+        })
+        .collect();
+    let requests: u64 = now.iter().map(|minute| minute.requests).sum();
+    let failed: u64 = now.iter().map(|minute| minute.errors).sum();
+    let slow: f64 = now.iter().map(|minute| minute.latency.slower_than(objectives.latency_ms)).sum();
+    let points: Vec<SliPoint> = minutes
+        .iter()
+        .map(|minute| SliPoint {
+            minute: minute.minute,
+            requests: minute.requests as f64,
+            errors: minute.errors as f64,
+            slow: minute.latency.slower_than(objectives.latency_ms),
+        })
+        .collect();
+    let status = |sli: Sli, name: String, objective: f64, bad: f64| {
+        let rate =
+            |minutes: u64| burn(&points, sli, objective, window.end, Duration::from_secs(60 * minutes)).rate;
+        let good_ratio = 1.0 - bad / (requests as f64).max(1.0);
+        ObjectiveStatus {
+            name,
+            sli,
+            objective,
+            good_ratio,
+            burn_5m: rate(5),
+            burn_1h: rate(60),
+            burn_limit: PAGES_ABOVE,
+            missed: good_ratio < objective,
+        }
+    };
+    let name = short(service);
+    let statuses = vec![
+        status(
+            Sli::Availability,
+            format!("{} of {name} requests succeed", percent(objectives.availability)),
+            objectives.availability,
+            failed as f64,
+        ),
+        status(
+            Sli::Latency,
+            format!(
+                "{} of {name} requests under {}",
+                percent(objectives.latency_ratio),
+                seconds(objectives.latency_ms / 1000.0)
+            ),
+            objectives.latency_ratio,
+            slow,
+        ),
+    ];
+    Impact {
+        requests,
+        failed,
+        slow: slow.round() as u64,
+        objectives: if requests > 0 { statuses } else { Vec::new() },
+        endpoints: endpoints(analysis, &now),
+    }
+}
+
+fn endpoints(analysis: &Analysis<'_>, now: &[&SliMinute]) -> Vec<ImpactedEndpoint> {
+    let baseline = analysis.baseline;
+    let mut before: BTreeMap<&str, Latency> = BTreeMap::new();
+    for minute in analysis.seen.endpoints.iter().filter(|minute| baseline.contains(minute.minute)) {
+        before.entry(&minute.endpoint).or_default().merge(&minute.latency);
+    }
+    let mut present: BTreeMap<&str, (u64, u64, Latency)> = BTreeMap::new();
+    for minute in now {
+        let (requests, failed, latency) = present.entry(&minute.endpoint).or_default();
+        *requests += minute.requests;
+        *failed += minute.errors;
+        latency.merge(&minute.latency);
+    }
+    let mut endpoints: Vec<ImpactedEndpoint> = present
+        .into_iter()
+        .map(|(name, (requests, failed, latency))| ImpactedEndpoint {
+            name: domain::text::plain(name, 200),
+            requests,
+            failed,
+            p95_before: before.get(name).and_then(|latency| latency.quantile(0.95)),
+            p95_now: latency.quantile(0.95),
+        })
+        .collect();
+    endpoints.sort_by(|left, right| {
+        right
+            .failed
+            .cmp(&left.failed)
+            .then(right.requests.cmp(&left.requests))
+            .then_with(|| left.name.cmp(&right.name))
+    });
+    endpoints.truncate(MAX_ENDPOINTS);
+    endpoints
+}
+
+/// `checkout availability 92.1%, objective 99%`.
+pub fn title(analysis: &Analysis<'_>, impact: &Impact) -> String {
+    let service = short(&analysis.impacted);
+    let worst = impact
+        .objectives
+        .iter()
+        .filter(|status| status.missed)
+        .max_by(|left, right| left.burn_5m.total_cmp(&right.burn_5m));
+    match worst {
+        Some(status) if status.sli == Sli::Latency => format!(
+            "{service} {} of requests under {}, objective {}",
+            percent(status.good_ratio),
+            seconds(analysis.question.objectives.latency_ms / 1000.0),
+            percent(status.objective)
+        ),
+        Some(status) => format!(
+            "{service} availability {}, objective {}",
+            percent(status.good_ratio),
+            percent(status.objective)
+        ),
+        None if service.is_empty() => "No service stands out".to_owned(),
+        None => format!("{service} deviates from its baseline"),
+    }
+}
+
+/// Changes, best explanation first, each with why.
+pub fn considered(
+    analysis: &Analysis<'_>,
+    hypotheses: &[Hypothesis],
+    verdict: Verdict,
+) -> Vec<ConsideredChange> {
+    let first = hypotheses.first();
+    let mut considered: Vec<ConsideredChange> = blame::distinct(&analysis.seen.changes)
+        .into_iter()
+        .map(|change| {
+            let (score, reason) = reason_for(analysis, &change, first);
+            let named = first.is_some_and(|first| {
+                first.change.as_deref() == Some(change.reference.as_str()) && first.service == change.service
+            });
+            let cites = first
+                .map(|first| first.supports.iter().take(2).copied().collect::<Vec<_>>())
+                .unwrap_or_default();
+            ConsideredChange {
+                blamed: named && verdict == Verdict::Cause,
+                change,
+                score,
+                reason: Sentence::new(reason, cites),
+            }
+        })
+        .collect();
+    considered
+        .sort_by(|left, right| right.score.total_cmp(&left.score).then(right.change.at.cmp(&left.change.at)));
+    considered
+}
+
+/// From the cause to the impact.
+pub fn chain(
+    analysis: &Analysis<'_>,
+    gathered: &Gathered,
+    hypotheses: &[Hypothesis],
+    verdict: Verdict,
+) -> Vec<ChainLink> {
+    let Some(first) = hypotheses.first().filter(|_| verdict != Verdict::Inconclusive) else {
+        return Vec::new();
+    };
+    let mut links: Vec<ChainLink> = Vec::new();
+    let changes = blame::distinct(&analysis.seen.changes);
+    let culprit = changes
+        .iter()
+        .find(|change| Some(&change.reference) == first.change.as_ref() && change.service == first.service);
+    if let Some(change) = culprit {
+        let cites: Vec<_> = gathered.find(EvidenceKind::Change, &change.service).into_iter().collect();
+        links.push(ChainLink {
+            role: "Root cause".to_owned(),
+            component: short(&format!("{} {}", change.service, change.version)),
+            text: Sentence::new(change_title(change), cites),
+            began: Some(change.at),
+            edge: String::new(),
+        });
+    }
+    let mut path = analysis.path(&analysis.impacted, &first.service);
+    path.reverse();
+    if path.is_empty() {
+        path = vec![first.service.clone()];
+        if first.service != analysis.impacted {
+            path.push(analysis.impacted.clone());
+        }
+    }
+    let last = path.len() - 1;
+    let shown =
+        path.iter().enumerate().filter(|(place, _)| *place == 0 || *place == last || *place < MAX_LINKS - 1);
+    for (place, service) in shown {
+        let own = place == 0;
+        let role = match (own, culprit.is_some(), place == last) {
+            (true, true, _) => "Mechanism",
+            (true, false, _) => "Root cause",
+            (false, _, true) => "Impact",
+            (false, _, false) => "Spread",
+        };
+        let text = if own { first.statement.text.clone() } else { felt(analysis, service) };
+        let mut cites = gathered.about(service);
+        cites.truncate(2);
+        links.push(ChainLink {
+            role: role.to_owned(),
+            component: short(service),
+            text: Sentence::new(text, cites),
+            began: analysis.onset(service).or(if own { first.began } else { None }),
+            edge: String::new(),
+        });
+    }
+    for place in 0..links.len().saturating_sub(1) {
+        if let (Some(from), Some(to)) = (links[place].began, links[place + 1].began) {
+            let lag = to.seconds_since(from);
+            links[place].edge =
+                if lag >= 0.0 { format!("+{}", domain::text::duration(lag)) } else { "same time".to_owned() };
+        }
+    }
+    links
+}
+
+/// What a service on the way felt.
+fn felt(analysis: &Analysis<'_>, service: &str) -> String {
+    let slices = || analysis.seen.requests.iter().filter(|slice| slice.service == service);
+    let side = |inside: bool| {
+        let mine =
+            slices().filter(|slice| analysis.question.window.contains(domain::UnixNanos(slice.at)) == inside);
+        mine.fold((0.0, 0.0, 0.0), |(calls, errors, p95), slice| {
+            let weight = slice.calls as f64;
+            (calls + weight, errors + slice.errors as f64, p95 + slice.p95_ms * weight)
+        })
+    };
+    let ((calls_before, _, p95_before), (calls, errors, p95)) = (side(false), side(true));
+    if calls == 0.0 {
+        return format!("{} is affected.", short(service));
+    }
+    let failing = errors / calls;
+    let latency = format!(
+        "p95 {} to {}",
+        seconds(p95_before / calls_before.max(1.0) / 1000.0),
+        seconds(p95 / calls / 1000.0)
+    );
+    if failing > 0.01 {
+        format!("{} of requests fail, {latency}.", percent(failing))
+    } else {
+        format!("{latency}.")
+    }
+}
+
+/// What happened when.
+pub fn timeline(
+    analysis: &Analysis<'_>,
+    gathered: &Gathered,
+    changes: &[ConsideredChange],
+) -> Vec<TimelineEntry> {
+    let mut entries: Vec<TimelineEntry> = changes
+        .iter()
+        .map(|considered| {
+            let cites: Vec<_> = gathered
+                .evidence
+                .iter()
+                .filter(|evidence| matches!(&evidence.exhibit, domain::Exhibit::Change { change } if *change == considered.change))
+                .map(|evidence| evidence.id)
+                .collect();
+            TimelineEntry { at: considered.change.at, kind: TimelineKind::Change, text: Sentence::new(change_title(&considered.change), cites) }
+        })
+        .collect();
+    for evidence in &gathered.evidence {
+        let quiet = matches!(
+            evidence.kind,
+            EvidenceKind::Change | EvidenceKind::ServiceLevel | EvidenceKind::Traffic
+        );
+        if let Some(at) = evidence.began.filter(|_| !quiet) {
+            entries.push(TimelineEntry {
+                at,
+                kind: TimelineKind::Shift,
+                text: Sentence::new(evidence.claim.clone(), vec![evidence.id]),
+            });
+        }
+    }
+    if let Some(at) = analysis.started() {
+        let cites: Vec<_> = gathered.first(EvidenceKind::ServiceLevel).into_iter().collect();
+        entries.push(TimelineEntry {
+            at,
+            kind: TimelineKind::Hurt,
+            text: Sentence::new(format!("Users of {} begin to be hurt", short(&analysis.impacted)), cites),
+        });
+    }
+    entries.sort_by(|left, right| left.at.cmp(&right.at).then_with(|| left.text.text.cmp(&right.text.text)));
+    if entries.len() > MAX_ENTRIES {
+        entries.drain(..entries.len() - MAX_ENTRIES);
+    }
+    entries
+}
