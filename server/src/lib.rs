@@ -1,0 +1,24 @@
+//! The composition root: settings, the lifecycle of the program, the API and pages, the schedules, the command line.
+//!
+//! Everything that reads a clock, the environment or a signal stands here, so that the other crates need not.
+//! [`serve::start`] builds the whole program in-process, for `inquest serve`, for the demo and for system tests.
+
+pub mod cli;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod demo;
+pub mod detect;
+pub mod export;
+pub mod incidents;
+pub mod investigate;
+pub mod lifecycle;
+pub mod logging;
+pub mod metrics;
+pub mod output;
+pub mod pages;
+pub mod recording;
+pub mod serve;
+pub mod web;
+pub mod why;
+pub mod writer;

@@ -1,0 +1,229 @@
+//! What each page is made from: plain data that the server gathers before a page is drawn.
+//!
+//! Deliberately absent: how it is gathered. Every page also carries `now`, the number of open incidents for the top
+//! bar, and `base_path`, which stands before every link: empty, or `/inquest` behind a proxy that adds it.
+
+use domain::evidence::Trace;
+use domain::{Change, CheckOutcome, EvidenceKind, Incident, Report, UnixNanos};
+
+/// The page of one incident.
+#[derive(Clone, Debug)]
+pub struct IncidentPage {
+    /// The incident.
+    pub incident: Incident,
+    /// Its latest report; `None` until the first investigation has ended.
+    pub report: Option<Report>,
+    /// The checks of the investigation that is running now; empty when none is.
+    pub progress: Vec<CheckProgress>,
+    /// The present instant.
+    pub now: UnixNanos,
+    /// Incidents open now, for the top bar.
+    pub open_incidents: usize,
+    /// The flame frame picked with `?frame=`.
+    pub frame: Option<u32>,
+    /// What stands before every link.
+    pub base_path: String,
+}
+
+/// One check of a running investigation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckProgress {
+    /// The collector.
+    pub kind: EvidenceKind,
+    /// Where it stands.
+    pub state: ProgressState,
+    /// The claim it led to, or why it could not look; may be empty.
+    pub note: String,
+}
+
+/// Where a check stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressState {
+    /// Not begun.
+    Waiting,
+    /// Looking.
+    Running,
+    /// Ended.
+    Done(CheckOutcome),
+}
+
+/// The overview of all services.
+#[derive(Clone, Debug)]
+pub struct HealthPage {
+    /// The present instant.
+    pub now: UnixNanos,
+    /// How far back the page looks.
+    pub range: Range,
+    /// Services in any order; the page puts the worst first.
+    pub services: Vec<ServiceRow>,
+    /// Incidents open now.
+    pub incidents: Vec<Incident>,
+    /// Changes to mark on the strip, in any order.
+    pub changes: Vec<Change>,
+    /// How fresh each signal is.
+    pub freshness: Vec<SignalFreshness>,
+    /// What ingest refused or dropped since the program started, with the reason.
+    pub dropped: Vec<(String, u64)>,
+    /// What stands before every link.
+    pub base_path: String,
+}
+
+/// How far back a page looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Range {
+    /// One hour.
+    #[default]
+    Hour,
+    /// Six hours.
+    SixHours,
+    /// One day.
+    Day,
+    /// One week.
+    Week,
+}
+
+impl Range {
+    /// All of them, shortest first.
+    pub const ALL: [Self; 4] = [Self::Hour, Self::SixHours, Self::Day, Self::Week];
+
+    /// Reads `?range=`; anything unknown is one hour.
+    pub fn parse(text: &str) -> Self {
+        Self::ALL.into_iter().find(|range| range.as_str() == text).unwrap_or_default()
+    }
+
+    /// The value in the address.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hour => "1h",
+            Self::SixHours => "6h",
+            Self::Day => "24h",
+            Self::Week => "7d",
+        }
+    }
+
+    /// Length in seconds.
+    pub const fn seconds(self) -> u64 {
+        match self {
+            Self::Hour => 3600,
+            Self::SixHours => 6 * 3600,
+            Self::Day => 24 * 3600,
+            Self::Week => 7 * 24 * 3600,
+        }
+    }
+}
+
+/// One service on the overview.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceRow {
+    /// Its name.
+    pub name: String,
+    /// How it fares now.
+    pub status: ServiceStatus,
+    /// Requests per second, lately.
+    pub requests_per_second: f64,
+    /// Share of failed requests, lately; `None` without requests.
+    pub error_ratio: Option<f64>,
+    /// 95th percentile in seconds, lately.
+    pub p95_seconds: Option<f64>,
+    /// The range in equal steps, oldest first; one minute each on the shortest range.
+    pub series: Vec<ServicePoint>,
+    /// Share of the error budget that is left, 0 to 1; `None` without an objective.
+    pub budget_left: Option<f64>,
+    /// The version serving now and since when.
+    pub last_deploy: Option<(String, UnixNanos)>,
+}
+
+/// One step of a service's series.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServicePoint {
+    /// Start of the step.
+    pub at: UnixNanos,
+    /// Requests per second.
+    pub requests_per_second: f64,
+    /// Share of failed requests; `None` without requests.
+    pub error_ratio: Option<f64>,
+    /// 95th percentile in seconds; `None` without requests.
+    pub p95_seconds: Option<f64>,
+}
+
+/// How a service fares, worst first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServiceStatus {
+    /// Its availability objective is missed.
+    Failing,
+    /// Its latency objective is missed.
+    Slow,
+    /// It meets its objectives.
+    Healthy,
+    /// No requests in the range.
+    #[default]
+    NoTraffic,
+}
+
+/// How fresh one signal is.
+#[derive(Clone, Debug)]
+pub struct SignalFreshness {
+    /// `Traces`, `Logs`, `Metrics`...
+    pub signal: String,
+    /// The newest row's time; `None` when there is no row.
+    pub newest: Option<UnixNanos>,
+    /// Rows stored.
+    pub rows: u64,
+}
+
+/// The list of incidents.
+#[derive(Clone, Debug)]
+pub struct IncidentsPage {
+    /// Incidents in any order; the page puts open ones first, then the newest.
+    pub incidents: Vec<Incident>,
+    /// Which of them to show.
+    pub filter: IncidentFilter,
+    /// Words to look for in id, title, cause and service; or empty.
+    pub query: String,
+    /// The present instant.
+    pub now: UnixNanos,
+    /// What stands before every link.
+    pub base_path: String,
+}
+
+/// Which incidents to show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IncidentFilter {
+    /// Open, acknowledged and resolved ones.
+    #[default]
+    All,
+    /// Open and acknowledged ones.
+    Open,
+    /// Resolved ones.
+    Resolved,
+}
+
+impl IncidentFilter {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::All, Self::Open, Self::Resolved];
+
+    /// Reads `?status=`; anything unknown is all.
+    pub fn parse(text: &str) -> Self {
+        Self::ALL.into_iter().find(|filter| filter.as_str() == text).unwrap_or_default()
+    }
+
+    /// The value in the address.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Open => "open",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// One trace.
+#[derive(Clone, Debug)]
+pub struct TracePage {
+    /// The trace.
+    pub trace: Trace,
+    /// Incidents open now, for the top bar.
+    pub open_incidents: usize,
+    /// What stands before every link.
+    pub base_path: String,
+}

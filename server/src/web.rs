@@ -1,0 +1,138 @@
+//! What is served on the main listener: pages, API and probes, behind one set of layers.
+//!
+//! Deliberately absent: drawing (`pages`), sign-in (bind to loopback, or put a proxy that has it in front), and OTLP, which
+//! has listeners of its own.
+
+mod api;
+mod error;
+pub mod export;
+mod health;
+mod incidents;
+mod probes;
+mod progress;
+mod traces;
+pub mod wire;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use detectors::objective::ObjectiveTable;
+use domain::{Clock, IncidentId, Report};
+use prometheus_client::registry::Registry;
+use storage::Store;
+use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+use tower_http::csrf::CsrfLayer;
+
+use crate::incidents::Incidents;
+use crate::investigate::Investigations;
+use crate::pages;
+
+/// Largest form or API request; changes and telemetry have limits of their own.
+const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// What handlers need. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// Where telemetry is.
+    pub store: Store,
+    /// Incidents.
+    pub incidents: Incidents,
+    /// Investigations.
+    pub investigations: Investigations,
+    /// Objectives of services.
+    pub objectives: Arc<ObjectiveTable>,
+    /// The present instant.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub registry: Arc<Registry>,
+    /// What stands before every link: empty, or `/inquest` behind a proxy that adds it.
+    pub base_path: Arc<str>,
+    /// Cancelled when the program is about to stop.
+    pub draining: CancellationToken,
+}
+
+impl App {
+    /// The latest report of an incident. One that a newer version wrote is left alone.
+    async fn latest_report(&self, id: IncidentId) -> Result<Option<Report>, error::Error> {
+        let Some(json) = self.store.report_get(id.0, None).await? else { return Ok(None) };
+        match serde_json::from_str::<Report>(&json) {
+            Ok(report) if report.format <= Report::FORMAT => Ok(Some(report)),
+            Ok(_) => Ok(None),
+            Err(error) => {
+                tracing::warn!(incident = %id, %error, "a stored report cannot be read");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Everything on the main listener. `changes` is the route for changes; `public_url` is trusted to send forms.
+pub fn router(app: App, changes: Router, public_url: Option<&str>) -> anyhow::Result<Router> {
+    let mut csrf = CsrfLayer::new();
+    if let Some(origin) = public_url.map(origin) {
+        csrf = csrf.add_trusted_origin(&origin).with_context(|| format!("the public URL's origin {origin} is wrong"))?;
+    }
+    let router = Router::new()
+        .route("/", get(health::show))
+        .route("/incidents", get(incidents::list))
+        .route("/incidents/{id}", get(incidents::show))
+        .route("/incidents/{id}/progress", get(progress::events))
+        .route("/incidents/{id}/acknowledge", post(incidents::acknowledge))
+        .route("/incidents/{id}/resolve", post(incidents::resolve))
+        .route("/incidents/{id}/feedback", post(incidents::feedback))
+        .route("/traces/{id}", get(traces::show))
+        .route("/api/v1/incidents", get(api::incidents))
+        .route("/api/v1/incidents/{id}", get(api::incident))
+        .route("/api/v1/investigate", post(api::investigate))
+        .route("/api/v1/recording", post(export::download))
+        .route("/healthz", get(probes::healthz))
+        .route("/readyz", get(probes::readyz))
+        .route("/metrics", get(probes::metrics))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(app)
+        .merge(pages::assets::router())
+        .merge(changes)
+        .layer(axum::middleware::from_fn(error::as_page))
+        .layer(csrf)
+        .layer(CompressionLayer::new());
+    Ok(router)
+}
+
+/// `https://host:port` of an address.
+fn origin(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    format!("{scheme}://{}", rest.split('/').next().unwrap_or_default())
+}
+
+/// The path of a public address, without a slash at its end: what stands before every link.
+pub fn base_path(public_url: Option<&str>) -> String {
+    let path = public_url.and_then(|url| url.split_once("://")).and_then(|(_, rest)| rest.split_once('/'));
+    match path.map(|(_, path)| path.trim_matches('/')) {
+        Some(path) if !path.is_empty() => format!("/{path}"),
+        _ => String::new(),
+    }
+}
+
+/// A page with its headers.
+fn page(html: String) -> Response {
+    (pages::assets::PAGE_HEADERS, Html(html)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_apart() {
+        assert_eq!(base_path(None), "");
+        assert_eq!(base_path(Some("https://example.com")), "");
+        assert_eq!(base_path(Some("https://example.com/")), "");
+        assert_eq!(base_path(Some("https://example.com/ops/inquest/")), "/ops/inquest");
+        assert_eq!(origin("https://example.com:8443/inquest"), "https://example.com:8443");
+    }
+}

@@ -1,0 +1,69 @@
+//! The API for programs: incidents, and investigations of any service and time.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::{Report, UnixNanos, Window};
+use investigator::Question;
+
+use super::App;
+use super::error::Error;
+use super::wire::{IncidentDetail, IncidentSummary, InvestigateRequest};
+use crate::config::Span;
+use crate::investigate::DEFAULT_SINCE;
+
+/// Longest service name taken.
+const MAX_SERVICE_BYTES: usize = 512;
+
+/// `GET /api/v1/incidents`: newest first.
+pub async fn incidents(State(app): State<App>) -> Json<Vec<IncidentSummary>> {
+    Json(app.incidents.all().iter().rev().map(IncidentSummary::from).collect())
+}
+
+/// `GET /api/v1/incidents/{id}`.
+pub async fn incident(State(app): State<App>, Path(id): Path<String>) -> Result<Json<IncidentDetail>, Error> {
+    let incident = super::incidents::find(&app, &id)?;
+    let report = app.latest_report(incident.id).await?;
+    Ok(Json(IncidentDetail::new(&incident, report)))
+}
+
+/// `POST /api/v1/investigate`.
+pub async fn investigate(
+    State(app): State<App>,
+    Json(request): Json<InvestigateRequest>,
+) -> Result<Json<Report>, Error> {
+    let question = question(&app, &request)?;
+    Ok(Json(app.investigations.answer(&question, |_| ()).await?))
+}
+
+fn question(app: &App, request: &InvestigateRequest) -> Result<Question, Error> {
+    if request.service.is_empty() || request.service.len() > MAX_SERVICE_BYTES {
+        return Err(Error::bad_request(format!("`service` has 1 to {MAX_SERVICE_BYTES} bytes")));
+    }
+    let at = request.at.as_deref().map(instant).transpose()?.unwrap_or_else(|| app.clock.now());
+    let Some(since) = &request.since else {
+        let known = app.incidents.all().into_iter().rev().find(|incident| {
+            let about = incident.findings.iter().any(|finding| finding.service == request.service);
+            about && incident.started <= at && incident.resolved.is_none_or(|resolved| at <= resolved)
+        });
+        return Ok(match known {
+            Some(incident) => {
+                let window = Window::new(incident.started, at);
+                Question { started: Some(incident.started), ..app.investigations.question(&request.service, window) }
+            }
+            None => app.investigations.question(&request.service, Window::new(at.minus(DEFAULT_SINCE), at)),
+        });
+    };
+    let since: Span = since.parse().map_err(|error: String| Error::bad_request(format!("`since`: {error}")))?;
+    if since.0.is_zero() {
+        return Err(Error::bad_request("`since` is more than nothing"));
+    }
+    Ok(app.investigations.question(&request.service, Window::new(at.minus(since.0), at)))
+}
+
+/// RFC 3339 or Unix seconds.
+pub(super) fn instant(text: &str) -> Result<UnixNanos, Error> {
+    UnixNanos::parse(text).ok_or_else(|| {
+        let shown = domain::text::plain(text, 60);
+        Error::bad_request(format!("`{shown}` is neither a time such as 2026-11-19T14:02:31Z nor Unix seconds"))
+    })
+}

@@ -1,0 +1,76 @@
+//! A recording of an incident, or of a stretch of time, as one tar file.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use domain::Window;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio_util::io::ReaderStream;
+
+use super::App;
+use super::error::Error;
+use crate::config::Span;
+use crate::export::{self, Plan};
+use crate::investigate::DEFAULT_SINCE;
+
+/// Each export reads a stretch of everything: one at a time is enough.
+static ONE: Semaphore = Semaphore::const_new(1);
+
+/// What to record: an incident, or the time before `at`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExportRequest {
+    /// `INC-0142`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+    /// The service that the recording is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The end of the stretch; now, when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Its length; an hour, when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// `POST /api/v1/recording`.
+pub async fn download(State(app): State<App>, Json(request): Json<ExportRequest>) -> Result<Response, Error> {
+    let plan = plan(&app, &request)?;
+    let _place = ONE.acquire().await?;
+    let folder = tempfile::tempdir().context("cannot make a folder for the recording")?;
+    storage::recording::export(&app.store, folder.path(), &plan.meta, plan.window).await?;
+    let packed = tokio::task::spawn_blocking(move || pack(folder.path())).await??;
+    let stream = ReaderStream::new(tokio::fs::File::from_std(packed));
+    Ok(([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(stream)).into_response())
+}
+
+fn plan(app: &App, request: &ExportRequest) -> Result<Plan, Error> {
+    let now = app.clock.now();
+    if let Some(id) = &request.incident {
+        return Ok(export::of_incident(&super::incidents::find(app, id)?, now));
+    }
+    let at = request.at.as_deref().map(super::api::instant).transpose()?.unwrap_or(now);
+    let since = match &request.since {
+        Some(since) => since.parse::<Span>().map_err(|error| Error::bad_request(format!("`since`: {error}")))?.0,
+        None => DEFAULT_SINCE,
+    };
+    Ok(export::of_window(Window::new(at.minus(since), at), request.service.clone()))
+}
+
+/// A tar file without a name, at its beginning.
+fn pack(folder: &Path) -> anyhow::Result<std::fs::File> {
+    use std::io::{Seek as _, SeekFrom};
+    let file = tempfile::tempfile().context("cannot make a file for the recording")?;
+    let mut archive = tar::Builder::new(file);
+    archive.append_dir_all(".", folder).context("cannot pack the recording")?;
+    let mut file = archive.into_inner().context("cannot pack the recording")?;
+    file.seek(SeekFrom::Start(0)).context("cannot read the packed recording")?;
+    Ok(file)
+}

@@ -1,0 +1,119 @@
+//! `inquest why`: the answer in a terminal, from a running server or from a recording.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use domain::{Report, UnixNanos, Window};
+use investigator::Question;
+use storage::Store;
+use storage::recording::{self, Recording};
+
+use crate::cli::{Format, WhyArgs};
+use crate::output;
+use crate::web::wire::InvestigateRequest;
+
+/// Columns when the terminal does not say.
+const DEFAULT_COLUMNS: usize = 100;
+
+/// Longest that the server may take.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A recording without a window is looked at from this long before it was detected, and to this long after.
+const BEFORE_DETECTION: Duration = Duration::from_secs(1800);
+const AFTER_DETECTION: Duration = Duration::from_secs(300);
+
+/// Runs the command.
+pub async fn run(arguments: &WhyArgs) -> anyhow::Result<()> {
+    let report = match &arguments.recording {
+        Some(dir) => of_recording(dir, arguments).await?,
+        None => of_server(arguments).await?,
+    };
+    output::text(&print(&report, arguments.format)?);
+    Ok(())
+}
+
+/// A report in one of its forms, ending with a line break.
+pub fn print(report: &Report, format: Format) -> anyhow::Result<String> {
+    let mut text = match format {
+        Format::Text => investigator::terminal::to_text(report, columns()),
+        Format::Markdown => investigator::markdown::to_markdown(report),
+        Format::Json => serde_json::to_string_pretty(report).context("the report does not serialise")?,
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn columns() -> usize {
+    let named = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok());
+    named.map_or(DEFAULT_COLUMNS, |columns| columns.clamp(40, 160))
+}
+
+async fn of_server(arguments: &WhyArgs) -> anyhow::Result<Report> {
+    let request = InvestigateRequest {
+        service: arguments.service.clone().unwrap_or_default(),
+        at: arguments.at.clone(),
+        since: arguments.since.map(|since| since.to_string()),
+    };
+    let url = format!("{}/api/v1/investigate", arguments.server.trim_end_matches('/'));
+    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let response = client
+        .post(&url)
+        .json(&request)
+        .send()
+        .await
+        .with_context(|| format!("cannot reach {}; is `inquest serve` running?", arguments.server))?;
+    let response = accepted(response).await?;
+    response.json().await.context("the server's answer cannot be read")
+}
+
+/// A response that is one, or the server's own words about why not.
+pub async fn accepted(response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    let said = response.json::<Refusal>().await.map(|refusal| refusal.error);
+    anyhow::bail!("the server answered {status}: {}", said.unwrap_or_else(|_| "without a reason".to_owned()))
+}
+
+async fn of_recording(dir: &Path, arguments: &WhyArgs) -> anyhow::Result<Report> {
+    let store = Store::scratch().await.context("cannot open a store for the recording")?;
+    let report = investigate(&store, dir, arguments).await;
+    store.close().await.context("cannot close the store of the recording")?;
+    report
+}
+
+async fn investigate(store: &Store, dir: &Path, arguments: &WhyArgs) -> anyhow::Result<Report> {
+    let recording = recording::load(store, dir).await.context("cannot read the recording")?;
+    let question = question(recording, arguments)?;
+    investigator::investigate(store, &question, |_| ()).await.context("the investigation failed")
+}
+
+/// What is asked of a recording: what it says of itself, unless the command line says otherwise.
+fn question(recording: Recording, arguments: &WhyArgs) -> anyhow::Result<Question> {
+    let Recording { meta, changes, edges, notes, .. } = recording;
+    let at = arguments.at.as_deref().map(|text| {
+        UnixNanos::parse(text)
+            .with_context(|| format!("`{text}` is neither a time such as 2026-11-19T14:02:31Z nor Unix seconds"))
+    });
+    let at = at.transpose()?;
+    let window = match (at, arguments.since, meta.window) {
+        (None, None, Some(window)) => window,
+        (None, None, None) => {
+            Window::new(meta.detected_at.minus(BEFORE_DETECTION), meta.detected_at.plus(AFTER_DETECTION))
+        }
+        (at, since, _) => {
+            let end = at.unwrap_or(meta.detected_at);
+            Window::new(end.minus(since.map_or(crate::investigate::DEFAULT_SINCE, |since| since.0)), end)
+        }
+    };
+    let service = arguments.service.clone().or(meta.impacted_service);
+    Ok(Question { baseline: meta.baseline, changes, edges, notes, ..Question::new(service, window) })
+}

@@ -1,0 +1,202 @@
+//! The latency flame graph: all traces of a window, merged by their path of operations.
+//!
+//! Per trace, spans become arrays; a span's parent is found by its place in them, its exclusive time is its length less
+//! the union of its children's, and its path is the hash of the operations from the root down to it. Paths are hashed by
+//! pointer doubling: after `k` rounds a span knows the hash of its nearest `2^k` ancestors, so [`ROUNDS`] rounds reach a
+//! depth of 64. A span on a cycle never reaches a root, has no path, and is counted as left out.
+
+use std::collections::BTreeMap;
+
+use clickhouse::Row;
+use domain::{SpanKind, Window};
+use serde::{Deserialize, Serialize};
+
+use super::sql;
+use crate::{Error, Store};
+
+/// Rounds of pointer doubling: depth 2^6.
+const ROUNDS: usize = 6;
+/// Spans of one trace looked at; larger traces are cut, and counted.
+const MAX_SPANS_PER_TRACE: usize = 1_000;
+/// Paths returned, most travelled first.
+const MAX_PATHS: usize = 5_000;
+/// Operations returned, most frequent first.
+const MAX_OPERATIONS: usize = 20_000;
+
+/// Calls that share a path of operations from a root.
+#[derive(Clone, Debug, Row, Serialize, Deserialize)]
+pub struct PathStats {
+    /// Hash of the path.
+    pub path: u64,
+    /// Hash of the path without its last step; 0 for a root.
+    pub parent: u64,
+    /// The last step, a key of [`CallTree::operations`].
+    pub operation: u64,
+    /// Calls.
+    pub calls: u64,
+    /// Sum of lengths, milliseconds.
+    pub total_ms: f64,
+    /// Sum of squared lengths.
+    pub total_squares: f64,
+    /// Sum of exclusive times, milliseconds.
+    pub self_ms: f64,
+    /// Sum of squared exclusive times.
+    pub self_squares: f64,
+    /// Failed calls.
+    pub errors: u64,
+    /// Failed calls with no failed child: where a failure begins.
+    pub origins: u64,
+}
+
+/// An operation: what a service calls a piece of its work.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Operation {
+    /// Service.
+    pub service: String,
+    /// Span name.
+    pub name: String,
+    /// Role.
+    pub kind: SpanKind,
+    /// Whom it calls, if it says so.
+    pub peer: String,
+    /// Database system, if it calls one.
+    pub database: String,
+    /// Statement or route behind it, as sent.
+    pub detail: String,
+}
+
+/// The merged traces of a window.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CallTree {
+    /// Paths, most travelled first.
+    pub paths: Vec<PathStats>,
+    /// Operations by key.
+    pub operations: BTreeMap<u64, Operation>,
+    /// Traces that begin in the window.
+    pub traces: u64,
+    /// Spans in the window.
+    pub spans: u64,
+    /// Traces cut to their first spans.
+    pub cut_traces: u64,
+    /// The SQL that gave the paths.
+    pub query: String,
+}
+
+#[derive(Row, Deserialize)]
+struct OperationRow {
+    operation: u64,
+    service: String,
+    name: String,
+    kind: String,
+    peer: String,
+    database: String,
+    detail: String,
+}
+
+#[derive(Row, Deserialize)]
+struct Extent {
+    traces: u64,
+    spans: u64,
+    cut_traces: u64,
+}
+
+impl Store {
+    /// Merges the traces whose spans begin inside `window`.
+    pub async fn call_tree(&self, window: Window) -> Result<CallTree, Error> {
+        let query = paths_query(&window);
+        let (paths, operations, extent) = tokio::try_join!(
+            async { self.client().query(&query).fetch_all::<PathStats>().await },
+            async { self.client().query(&operations_query(&window)).fetch_all::<OperationRow>().await },
+            async { self.client().query(&extent_query(&window)).fetch_one::<Extent>().await },
+        )?;
+        let operations = operations.into_iter().map(|row| (row.operation, operation(row))).collect();
+        let Extent { traces, spans, cut_traces } = extent;
+        Ok(CallTree { paths, operations, traces, spans, cut_traces, query })
+    }
+}
+
+fn operation(row: OperationRow) -> Operation {
+    Operation {
+        service: row.service,
+        name: row.name,
+        kind: SpanKind::parse(&row.kind),
+        peer: row.peer,
+        database: row.database,
+        detail: row.detail,
+    }
+}
+
+fn extent_query(window: &Window) -> String {
+    format!(
+        "SELECT count() AS traces, sum(size) AS spans, countIf(size > {MAX_SPANS_PER_TRACE}) AS cut_traces \
+         FROM (SELECT count() AS size FROM otel_traces WHERE {} GROUP BY TraceId)",
+        sql::within("Timestamp", window)
+    )
+}
+
+fn operations_query(window: &Window) -> String {
+    format!(
+        "SELECT cityHash64(ServiceName, SpanName, SpanKind) AS operation, any(ServiceName) AS service, any(SpanName) AS name, \
+           any(SpanKind) AS kind, any({peer}) AS peer, \
+           any(coalesce(nullIf(SpanAttributes['db.system.name'], ''), SpanAttributes['db.system'])) AS database, \
+           any(substring(arrayFirst(x -> x != '', [SpanAttributes['db.query.text'], SpanAttributes['db.statement'], \
+             SpanAttributes['http.route'], SpanAttributes['url.path']]), 1, 400)) AS detail \
+         FROM otel_traces WHERE {within} GROUP BY operation ORDER BY count() DESC LIMIT {MAX_OPERATIONS}",
+        peer = sql::PEER,
+        within = sql::within("Timestamp", window)
+    )
+}
+
+/// The paths, from the inside out; each level names what it adds.
+fn paths_query(window: &Window) -> String {
+    // One row per trace: its distinct spans, siblings side by side in order of start.
+    let mut query = format!(
+        "SELECT arraySort(x -> (x.2, x.4, x.1), groupArray({MAX_SPANS_PER_TRACE})((cityHash64(SpanId), \
+           if(ParentSpanId = '', 0, cityHash64(ParentSpanId)), cityHash64(ServiceName, SpanName, SpanKind), \
+           toUnixTimestamp64Nano(Timestamp), toInt64(Duration), StatusCode = 'Error'))) AS raw, \
+           arrayFilter((x, nth) -> nth = 1, raw, arrayEnumerateUniq(raw.1)) AS spans \
+         FROM otel_traces WHERE {} GROUP BY TraceId",
+        sql::within("Timestamp", window)
+    );
+    // Columns, and each span's parent as a place in them (0: none). Ids come first, so a parent's dense rank is its place.
+    query = format!(
+        "SELECT spans.1 AS ids, spans.2 AS parents, spans.3 AS operations, spans.4 AS starts, spans.5 AS lengths, \
+           spans.6 AS failed, arrayMap((a, d) -> a + d, starts, lengths) AS ends, arrayEnumerate(ids) AS place, \
+           arrayEnumerateUniq(parents) AS nth, \
+           arrayMap(rank -> if(rank > length(ids), 0, rank), \
+             arraySlice(arrayEnumerateDense(arrayConcat(ids, parents)), length(ids) + 1)) AS up FROM ({query})"
+    );
+    // How far earlier siblings reach, so that overlapping children are not counted twice.
+    query = format!(
+        "SELECT *, arrayReduceInRanges('max', arrayMap((i, k) -> (toInt64(i - k + 1), toUInt64(k - 1)), place, nth), ends) AS reached, \
+           arrayMap(u -> if(u = 0, 0, ends[u]), up) AS parent_ends FROM ({query})"
+    );
+    // What each span covers of its parent, and where its own children lie.
+    query = format!(
+        "SELECT *, arrayMap((u, a, e, p, r, k) -> if(u = 0, 0, greatest(0, least(e, p) - if(k = 1, a, greatest(a, r)))), \
+             up, starts, ends, parent_ends, reached, nth) AS cover, \
+           arrayMap(id -> (toInt64(greatest(indexOf(parents, id), 1)), toUInt64(countEqual(parents, id))), ids) AS children \
+         FROM ({query})"
+    );
+    query = format!(
+        "SELECT operations, lengths, failed, up AS up_one, up, operations AS hash, \
+           arrayMap((d, c) -> greatest(0, d - c), lengths, arrayReduceInRanges('sum', children, cover)) AS own, \
+           arrayMap((f, c) -> f AND c = 0, failed, arrayReduceInRanges('sum', children, failed)) AS origin FROM ({query})"
+    );
+    for _ in 0..ROUNDS {
+        query = format!(
+            "SELECT operations, lengths, failed, own, origin, up_one, next_hash AS hash, next_up AS up FROM \
+               (SELECT *, arrayMap((u, x) -> if(u = 0, x, cityHash64(hash[u], x)), up, hash) AS next_hash, \
+                  arrayMap(u -> if(u = 0, 0, up[u]), up) AS next_up FROM ({query}))"
+        );
+    }
+    format!(
+        "SELECT path, any(above) AS parent, any(step) AS operation, count() AS calls, \
+           sum(ns) / 1e6 AS total_ms, sum(pow(ns / 1e6, 2)) AS total_squares, \
+           sum(own_ns) / 1e6 AS self_ms, sum(pow(own_ns / 1e6, 2)) AS self_squares, \
+           countIf(is_failed) AS errors, countIf(is_origin) AS origins \
+         FROM ({query}) ARRAY JOIN hash AS path, arrayMap(u -> if(u = 0, 0, hash[u]), up_one) AS above, up AS left_over, \
+           operations AS step, lengths AS ns, own AS own_ns, failed AS is_failed, origin AS is_origin \
+         WHERE left_over = 0 GROUP BY path ORDER BY calls DESC, path LIMIT {MAX_PATHS}"
+    )
+}

@@ -1,0 +1,83 @@
+//! Log messages counted by service, severity and masked text, baseline against window.
+//!
+//! The masks here only cut the number of groups down to what can be pulled; the templater of `detectors` does the rest.
+
+use clickhouse::Row;
+use domain::Window;
+use serde::{Deserialize, Serialize};
+
+use super::sql;
+use crate::{Error, Store};
+
+/// Groups returned, most frequent first.
+const MAX_GROUPS: usize = 5_000;
+/// Characters of a message looked at.
+const MAX_CHARACTERS: usize = 400;
+/// Slices that the whole span of baseline and window is cut into, for sparklines.
+pub const SLICES: i64 = 40;
+
+/// Messages of one service that differ only in numbers.
+#[derive(Clone, Debug, Row, Serialize, Deserialize)]
+pub struct LogGroup {
+    /// Service.
+    pub service: String,
+    /// Severity number, 0 when not said.
+    pub severity: u8,
+    /// Logger.
+    pub logger: String,
+    /// The message, digits masked.
+    pub masked: String,
+    /// Messages in the baseline.
+    pub before: u64,
+    /// Messages in the window.
+    pub now: u64,
+    /// First one in the window, Unix nanoseconds; 0 when there is none.
+    pub first_seen: i64,
+    /// One message.
+    pub sample: String,
+    /// Slice numbers.
+    pub slices: Vec<i64>,
+    /// Messages in each of them.
+    pub counts: Vec<u64>,
+}
+
+/// The groups, and how to read their slices.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LogGroups {
+    /// Groups, most frequent first.
+    pub groups: Vec<LogGroup>,
+    /// Start of slice 0, Unix nanoseconds.
+    pub origin: i64,
+    /// Length of a slice, nanoseconds.
+    pub slice: i64,
+    /// The SQL that gave them.
+    pub query: String,
+}
+
+impl Store {
+    /// Counts log messages in both windows.
+    pub async fn log_groups(&self, baseline: Option<Window>, window: Window) -> Result<LogGroups, Error> {
+        let earliest = baseline.map_or(window.start, |baseline| baseline.start.min(window.start));
+        let latest = baseline.map_or(window.end, |baseline| baseline.end.max(window.end));
+        let slice = ((latest.0 - earliest.0) / SLICES).max(1);
+        let query = query(baseline.as_ref(), &window, earliest.0, slice);
+        let groups = self.client().query(&query).fetch_all::<LogGroup>().await?;
+        Ok(LogGroups { groups, origin: earliest.0, slice, query })
+    }
+}
+
+fn query(baseline: Option<&Window>, window: &Window, origin: i64, slice: i64) -> String {
+    let now = sql::within("Timestamp", window);
+    let before = baseline.map_or_else(|| "0".to_owned(), |baseline| sql::within("Timestamp", baseline));
+    format!(
+        "SELECT service, severity, logger, masked, countIf(is_before) AS before, countIf(is_now) AS now, \
+           minIf(ns, is_now) AS first_seen, any(head) AS sample, \
+           (sumMap([toInt64(intDiv(ns - {origin}, {slice}))], [toUInt64(1)]) AS per_slice).1 AS slices, per_slice.2 AS counts FROM \
+         (SELECT ServiceName AS service, toUInt8(SeverityNumber) AS severity, ScopeName AS logger, \
+            substringUTF8(splitByChar('\\n', Body)[1], 1, {MAX_CHARACTERS}) AS head, \
+            replaceRegexpAll(head, '[0-9a-fA-F]*[0-9][0-9a-fA-F]*', '<*>') AS masked, \
+            toUnixTimestamp64Nano(Timestamp) AS ns, {before} AS is_before, {now} AS is_now \
+          FROM otel_logs WHERE is_before OR is_now) \
+         GROUP BY service, severity, logger, masked ORDER BY before + now DESC, service, masked LIMIT {MAX_GROUPS}"
+    )
+}

@@ -1,0 +1,142 @@
+//! Metric series: order statistics of baseline and window, and points to draw.
+
+use std::collections::BTreeMap;
+
+use clickhouse::Row;
+use domain::{Attributes, MetricKind, SeriesId, UnixNanos, Window};
+use serde::{Deserialize, Serialize};
+
+use super::sql;
+use crate::{Error, Store};
+
+/// Series compared at most.
+const MAX_SERIES: usize = 20_000;
+/// Points returned per series.
+const MAX_POINTS: usize = 240;
+
+/// One series, before and now. Counters and deltas are rates per second.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SeriesLevels {
+    /// Identity.
+    pub id: SeriesId,
+    /// Metric name.
+    pub name: String,
+    /// Labels.
+    pub labels: Attributes,
+    /// How the raw values were to be read.
+    pub kind: MetricKind,
+    /// Unit as sent.
+    pub unit: String,
+    /// Baseline: values, median, median absolute deviation, smallest, largest.
+    pub before: [f64; 5],
+    /// Window: the same.
+    pub now: [f64; 5],
+}
+
+/// The compared series.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct MetricLevels {
+    /// Series, in order of name and id.
+    pub series: Vec<SeriesLevels>,
+    /// The SQL that gave them.
+    pub query: String,
+}
+
+#[derive(Row, Deserialize)]
+struct LevelsRow {
+    id: u64,
+    name: String,
+    labels: Vec<(String, String)>,
+    kind: String,
+    unit: String,
+    before: Vec<f64>,
+    now: Vec<f64>,
+}
+
+#[derive(Row, Deserialize)]
+struct PointsRow {
+    id: u64,
+    points: Vec<(i64, f64)>,
+}
+
+impl Store {
+    /// Compares every series that has values in both windows.
+    pub async fn metric_levels(&self, baseline: Window, window: Window) -> Result<MetricLevels, Error> {
+        let query = levels_query(&baseline, &window);
+        let rows = self.client().query(&query).fetch_all::<LevelsRow>().await?;
+        let series = rows.into_iter().filter_map(levels).collect();
+        Ok(MetricLevels { series, query })
+    }
+
+    /// Points of some series over `span`, thinned to a bounded number. Counters and deltas are rates per second.
+    pub async fn metric_points(&self, ids: &[SeriesId], span: Window) -> Result<BTreeMap<SeriesId, Vec<(UnixNanos, f64)>>, Error> {
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let rows = self.client().query(&points_query(ids, &span)).fetch_all::<PointsRow>().await?;
+        let points = |row: &PointsRow| row.points.iter().map(|(millis, value)| (UnixNanos::from_millis(*millis), *value)).collect();
+        Ok(rows.iter().map(|row| (SeriesId(row.id), points(row))).collect())
+    }
+}
+
+fn levels(row: LevelsRow) -> Option<SeriesLevels> {
+    Some(SeriesLevels {
+        id: SeriesId(row.id),
+        name: row.name,
+        labels: row.labels.into_iter().collect(),
+        kind: MetricKind::parse(&row.kind),
+        unit: row.unit,
+        before: row.before.try_into().ok()?,
+        now: row.now.try_into().ok()?,
+    })
+}
+
+/// Values per series in order of time: levels as they are, counters and deltas as rates. A counter that falls was reset,
+/// so its new value is what it grew by.
+fn values(which: &str) -> String {
+    format!(
+        "SELECT SeriesId, any(Kind) AS series_kind, any(Name) AS series_name, any(Labels) AS series_labels, any(Unit) AS series_unit, \
+           arraySort(groupArray((toInt64(toUnixTimestamp64Milli(Timestamp)), Value))) AS raw, raw.1 AS times, raw.2 AS levels, \
+           arrayMap((a, b) -> greatest(a - b, 1) / 1000, arrayPopFront(times), arrayPopBack(times)) AS gaps, \
+           multiIf(series_kind = 'gauge', arrayZip(times, levels), \
+             series_kind = 'counter', arrayZip(arrayPopFront(times), \
+               arrayMap((a, b, gap) -> if(a < b, a, a - b) / gap, arrayPopFront(levels), arrayPopBack(levels), gaps)), \
+             arrayZip(arrayPopFront(times), arrayMap((a, gap) -> a / gap, arrayPopFront(levels), gaps))) AS points \
+         FROM metric_samples INNER JOIN (SELECT Id, any(Name) AS Name, any(Labels) AS Labels, any(Kind) AS Kind, any(Unit) AS Unit \
+           FROM metric_series GROUP BY Id) AS series ON SeriesId = series.Id \
+         WHERE {which} GROUP BY SeriesId"
+    )
+}
+
+fn levels_query(baseline: &Window, window: &Window) -> String {
+    let (before, now) = (sql::within("Timestamp", baseline), sql::within("Timestamp", window));
+    let inside = |window: &Window| format!("p -> p.1 >= {} AND p.1 < {}", window.start.millis(), window.end.millis());
+    let five = |values: &str| {
+        format!(
+            "[toFloat64(length({values})), arrayReduce('median', {values}), \
+              arrayReduce('median', arrayMap(v -> abs(v - arrayReduce('median', {values})), {values})), \
+              arrayMin({values}), arrayMax({values})]"
+        )
+    };
+    format!(
+        "SELECT SeriesId AS id, series_name AS name, series_labels AS labels, series_kind AS kind, series_unit AS unit, \
+           {} AS before, {} AS now FROM \
+         (SELECT *, arrayFilter({}, points).2 AS old_values, arrayFilter({}, points).2 AS new_values FROM ({})) \
+         WHERE length(old_values) >= 2 AND length(new_values) >= 1 ORDER BY name, id LIMIT {MAX_SERIES}",
+        five("old_values"),
+        five("new_values"),
+        inside(baseline),
+        inside(window),
+        values(&format!("(({before}) OR ({now}))")),
+    )
+}
+
+fn points_query(ids: &[SeriesId], span: &Window) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
+    let which = format!("SeriesId IN ({}) AND {}", ids.join(", "), sql::within("Timestamp", span));
+    format!(
+        "SELECT SeriesId AS id, arrayFilter((p, place) -> place % greatest(intDiv(length(points), {MAX_POINTS}), 1) = 0, points, \
+           arrayEnumerate(points)) AS points FROM ({})",
+        values(&which)
+    )
+}

@@ -1,0 +1,65 @@
+//! Literals for SQL text. Every outside string that enters a query passes [`quote`].
+
+use domain::{UnixNanos, Window};
+
+/// A string literal. Backslashes, quotes and control characters are escaped as ClickHouse reads them, so that no text can
+/// end the literal.
+pub fn quote(text: &str) -> String {
+    let mut literal = String::with_capacity(text.len() + 2);
+    literal.push('\'');
+    for character in text.chars() {
+        match character {
+            '\\' => literal.push_str("\\\\"),
+            '\'' => literal.push_str("\\'"),
+            '\0' => literal.push_str("\\0"),
+            '\n' => literal.push_str("\\n"),
+            '\r' => literal.push_str("\\r"),
+            '\t' => literal.push_str("\\t"),
+            // The client binds parameters at `?`; an escaped one cannot be mistaken.
+            '?' => literal.push_str("\\x3F"),
+            other => literal.push(other),
+        }
+    }
+    literal.push('\'');
+    literal
+}
+
+/// A list of string literals for `IN`.
+pub fn quote_list<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = texts.into_iter().map(quote).collect();
+    if quoted.is_empty() { "('')".to_owned() } else { format!("({})", quoted.join(", ")) }
+}
+
+/// An instant with nanoseconds.
+pub fn instant(at: UnixNanos) -> String {
+    format!("fromUnixTimestamp64Nano({})", at.0)
+}
+
+/// `column >= start AND column < end`.
+pub fn within(column: &str, window: &Window) -> String {
+    format!("{column} >= {} AND {column} < {}", instant(window.start), instant(window.end))
+}
+
+/// `column` (a `DateTime` minute) inside the window; the minute that holds the start counts.
+pub fn within_minutes(column: &str, window: &Window) -> String {
+    let start = window.start.seconds().max(0);
+    let end = window.end.seconds().max(0);
+    format!("{column} >= toStartOfMinute(toDateTime({start})) AND {column} < toDateTime({end})")
+}
+
+/// Who a span calls, when it says so: the first attribute that names a peer, bounded.
+pub const PEER: &str = "substring(arrayFirst(x -> x != '', [SpanAttributes['peer.service'], SpanAttributes['db.namespace'], \
+    SpanAttributes['db.name'], SpanAttributes['messaging.destination.name'], SpanAttributes['server.address'], \
+    SpanAttributes['net.peer.name'], SpanAttributes['rpc.service']]), 1, 200)";
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn no_text_ends_the_literal() {
+        assert_eq!(quote("it's"), r"'it\'s'");
+        assert_eq!(quote(r"\'; DROP TABLE x; --"), r"'\\\'; DROP TABLE x; --'");
+        assert_eq!(quote("a?b"), r"'a\x3Fb'");
+    }
+}

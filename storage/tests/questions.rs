@@ -1,0 +1,225 @@
+//! The typed questions, asked of the real engine about telemetry small enough to check by hand.
+
+use std::sync::Arc;
+
+use domain::{
+    Attributes, Batch, Change, ChangeKind, LogRecord, MetricKind, Sample, Series, Span, SpanKind, StatusCode, UnixNanos, Window,
+};
+use domain::telemetry::SpanEvent;
+use storage::Store;
+
+const T0: i64 = 1_800_000_000;
+
+fn at(millis: i64) -> UnixNanos {
+    UnixNanos::from_millis(T0 * 1000 + millis)
+}
+
+fn window(from_seconds: i64, to_seconds: i64) -> Window {
+    Window::new(at(from_seconds * 1000), at(to_seconds * 1000))
+}
+
+fn attributes(pairs: &[(&str, &str)]) -> Attributes {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// `id` is unique within the trace; `parent` is 0 for a root. Times in milliseconds.
+fn span(trace: u32, id: u32, parent: u32, service: &str, name: &str, kind: SpanKind, start: i64, length: u64) -> Span {
+    Span {
+        start: at(start),
+        trace_id: format!("{trace:032x}"),
+        span_id: format!("{id:016x}"),
+        parent_span_id: if parent == 0 { String::new() } else { format!("{parent:016x}") },
+        name: name.into(),
+        kind,
+        service: service.into(),
+        duration_ns: length * 1_000_000,
+        ..Span::default()
+    }
+}
+
+fn failed(mut span: Span, message: &str) -> Span {
+    span.status = StatusCode::Error;
+    span.status_message = message.into();
+    span
+}
+
+/// Gateway calls catalog, which runs two overlapping statements and fails in the second.
+fn shop() -> Batch {
+    let mut select = failed(span(1, 5, 3, "catalog", "SELECT prices", SpanKind::Client, 40, 30), "");
+    select.attributes = attributes(&[("db.system.name", "sqlite"), ("db.namespace", "catalog.db"), ("db.query.text", "SELECT 1")]);
+    select.events = vec![SpanEvent {
+        at: at(60),
+        name: "exception".into(),
+        attributes: attributes(&[("exception.type", "Timeout"), ("exception.message", "pool timed out after 5 s")]),
+    }];
+    let spans = vec![
+        failed(span(1, 1, 0, "gateway", "GET /", SpanKind::Server, 0, 100), "HTTP 500"),
+        failed(span(1, 2, 1, "gateway", "GET catalog", SpanKind::Client, 10, 80), "HTTP 500"),
+        failed(span(1, 3, 2, "catalog", "GET /products", SpanKind::Server, 15, 70), ""),
+        span(1, 4, 3, "catalog", "SELECT products", SpanKind::Client, 20, 30),
+        select,
+        // A second trace, healthy, whose spans arrive out of order and one of them twice.
+        span(2, 3, 2, "catalog", "GET /products", SpanKind::Server, 1_015, 70),
+        span(2, 2, 1, "gateway", "GET catalog", SpanKind::Client, 1_010, 80),
+        span(2, 1, 0, "gateway", "GET /", SpanKind::Server, 1_000, 100),
+        span(2, 3, 2, "catalog", "GET /products", SpanKind::Server, 1_015, 70),
+        // A span whose parent never came, and two that claim each other as parents.
+        span(3, 9, 8, "mail", "send", SpanKind::Server, 2_000, 10),
+        span(4, 1, 2, "odd", "a", SpanKind::Internal, 3_000, 10),
+        span(4, 2, 1, "odd", "b", SpanKind::Internal, 3_000, 10),
+    ];
+    Batch { spans, ..Batch::default() }
+}
+
+async fn store(batch: &Batch) -> Store {
+    let store = Store::scratch().await.expect("open a scratch store");
+    store.append(batch).await.expect("append");
+    store
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_call_tree_has_exclusive_times_origins_and_no_cycles() {
+    let store = store(&shop()).await;
+    let tree = store.call_tree(window(-1, 10)).await.unwrap();
+    let find = |name: &str| {
+        let path = tree.paths.iter().find(|path| tree.operations[&path.operation].name == name);
+        path.unwrap_or_else(|| panic!("{name} has a path"))
+    };
+    let products = find("GET /products");
+    assert_eq!((products.calls, products.errors, products.origins), (2, 1, 0), "a span sent twice counts once");
+    // 70 ms less the union of 20..50 and 40..70, and 70 ms with no children.
+    assert!((products.self_ms - (20.0 + 70.0)).abs() < 1e-6, "{}", products.self_ms);
+    assert_eq!(find("SELECT prices").origins, 1);
+    assert!((find("GET /").self_ms - 40.0).abs() < 1e-6);
+    assert_eq!(find("GET catalog").parent, find("GET /").path);
+    assert_eq!(find("send").parent, 0, "an orphan counts as a root");
+    assert!(tree.paths.iter().all(|path| tree.operations[&path.operation].service != "odd"), "a cycle has no path");
+    assert_eq!(tree.traces, 4);
+    let select = tree.operations.values().find(|operation| operation.name == "SELECT prices").unwrap();
+    assert_eq!((select.peer.as_str(), select.database.as_str(), select.detail.as_str()), ("catalog.db", "sqlite", "SELECT 1"));
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn error_causes_are_the_deepest_failing_spans() {
+    let store = store(&shop()).await;
+    let causes = store.error_causes(window(-1, 10)).await.unwrap();
+    assert_eq!(causes.failing_traces, 1);
+    let [group] = &causes.groups[..] else { panic!("{causes:?}") };
+    assert_eq!((group.service.as_str(), group.name.as_str()), ("catalog", "SELECT prices"));
+    assert_eq!((group.exception.as_str(), group.message.as_str()), ("Timeout", "pool timed out after 5 s"));
+    assert_eq!(group.first_seen, at(40).0);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minutes_graph_and_slices_come_from_the_views() {
+    let store = store(&shop()).await;
+    let minutes = store.sli_minutes(window(-60, 60)).await.unwrap();
+    let gateway = minutes.iter().find(|minute| minute.service == "gateway").unwrap();
+    assert_eq!((gateway.requests, gateway.errors), (2, 1));
+    assert!((0.08..0.13).contains(&gateway.latency.quantile(0.5).unwrap()));
+    let by_endpoint = store.sli_minutes_by_endpoint("catalog", window(-60, 60)).await.unwrap();
+    assert_eq!(by_endpoint[0].endpoint, "GET /products");
+
+    let graph = store.service_graph(window(-60, 60)).await.unwrap();
+    let [edge] = &graph[..] else { panic!("{graph:?}") };
+    assert_eq!((edge.caller.as_str(), edge.callee.as_str(), edge.calls, edge.errors), ("gateway", "catalog", 2, 1));
+    assert!((edge.gap_ms - 10.0).abs() < 1e-6);
+
+    let slices = store.request_slices(&["gateway".into()], window(-60, 60), 1).await.unwrap();
+    assert_eq!(slices.len(), 2);
+    assert_eq!((slices[0].calls, slices[0].errors), (1, 1));
+    let operations = store.operation_slices(&[("catalog".into(), "SELECT prices".into())], window(-60, 60), 60).await.unwrap();
+    assert_eq!(operations[0].calls, 1);
+
+    let rows = store.trace(&format!("{:032x}", 1)).await.unwrap();
+    assert_eq!(rows.len(), 5);
+    let typical = store.typical_trace("gateway", "GET /", window(-1, 10), 90.0).await.unwrap();
+    assert_eq!(typical, Some(format!("{:032x}", 1)));
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_counted_on_both_sides() {
+    let log = |millis: i64, body: &str, severity: u8| LogRecord {
+        at: at(millis),
+        service: "catalog".into(),
+        body: body.into(),
+        severity_number: severity,
+        ..LogRecord::default()
+    };
+    let logs = vec![log(0, "loaded 12 items", 9), log(1_000, "loaded 13 items", 9), log(60_000, "loaded 14 items", 9), log(61_000, "pool timed out\nat x", 17)];
+    let store = store(&Batch { logs, ..Batch::default() }).await;
+    let groups = store.log_groups(Some(window(-1, 30)), window(30, 90)).await.unwrap();
+    let [loaded, timed_out] = &groups.groups[..] else { panic!("{groups:?}") };
+    assert_eq!((loaded.before, loaded.now, loaded.masked.as_str()), (2, 1, "loaded <*> items"));
+    assert_eq!((timed_out.before, timed_out.now, timed_out.sample.as_str()), (0, 1, "pool timed out"));
+    assert_eq!(timed_out.first_seen, at(61_000).0);
+    assert_eq!(timed_out.counts, [1]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_become_rates_and_survive_resets() {
+    let series = |name: &str, kind: MetricKind| {
+        Arc::new(Series { name: name.into(), labels: attributes(&[("service", "catalog")]), kind, unit: "1".into() })
+    };
+    let (gauge, counter) = (series("pool.used", MetricKind::Gauge), series("requests", MetricKind::Counter));
+    let mut samples = Vec::new();
+    for step in 0..20_i64 {
+        let value = if step < 10 { 5.0 } else { 20.0 };
+        samples.push(Sample { series: Arc::clone(&gauge), at: at(step * 10_000), value });
+        // 2 a second, restarted from zero at step 15.
+        let total = if step < 15 { step * 20 } else { (step - 15) * 20 + 20 };
+        samples.push(Sample { series: Arc::clone(&counter), at: at(step * 10_000), value: total as f64 });
+    }
+    let store = store(&Batch { samples, ..Batch::default() }).await;
+    let levels = store.metric_levels(window(0, 100), window(100, 200)).await.unwrap();
+    let find = |name: &str| levels.series.iter().find(|series| series.name == name).unwrap();
+    assert_eq!(find("pool.used").before, [10.0, 5.0, 0.0, 5.0, 5.0]);
+    assert_eq!(find("pool.used").now, [10.0, 20.0, 0.0, 20.0, 20.0]);
+    assert_eq!(find("requests").now, [10.0, 2.0, 0.0, 2.0, 2.0]);
+    assert_eq!(find("pool.used").id, gauge.id());
+    let points = store.metric_points(&[counter.id()], window(0, 200)).await.unwrap();
+    assert_eq!(points[&counter.id()].len(), 19);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_coverage_and_attributes() {
+    let change = Change { at: at(5_000), kind: ChangeKind::Flag, service: "checkout".into(), version: "on".into(), reference: "new-tax".into(), ..Change::default() };
+    let mut batch = Batch { changes: vec![change.clone()], ..shop() };
+    for id in 10..30 {
+        let mut request = span(id, 1, 0, "checkout", "POST /checkout", SpanKind::Server, 4_000, 5);
+        if id % 2 == 0 {
+            request = failed(request, "");
+        }
+        request.resource = Arc::new(attributes(&[("service.version", if id % 2 == 0 { "2" } else { "1" })]));
+        batch.spans.push(request);
+    }
+    let store = store(&batch).await;
+    assert_eq!(store.changes(window(0, 10)).await.unwrap(), [change]);
+    assert_eq!(store.changes(window(10, 20)).await.unwrap(), []);
+    let coverage = store.coverage(Some(window(10, 20)), window(-1, 10)).await.unwrap();
+    let checkout = coverage.iter().find(|coverage| coverage.service == "checkout").unwrap();
+    assert_eq!((checkout.spans_now, checkout.spans_before), (20, 0));
+    let values = store.attribute_values("checkout", window(-1, 10), 500.0).await.unwrap();
+    assert_eq!((values.bad, values.good), (10, 10));
+    let version = values.values.iter().find(|value| value.key == "service.version" && value.value == "2").unwrap();
+    assert_eq!((version.bad, version.good), (10, 0));
+    assert!(store.metric_services().await.unwrap().is_empty());
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_names_are_data() {
+    let name = "'); DROP TABLE otel_traces; -- ? \\ \u{0} <script>";
+    let batch = Batch { spans: vec![span(1, 1, 0, name, name, SpanKind::Server, 0, 5)], ..Batch::default() };
+    let store = store(&batch).await;
+    assert_eq!(store.sli_minutes_by_endpoint(name, window(-60, 60)).await.unwrap().len(), 1);
+    assert_eq!(store.request_slices(&[name.into()], window(-60, 60), 60).await.unwrap().len(), 1);
+    assert_eq!(store.operation_slices(&[(name.into(), name.into())], window(-60, 60), 60).await.unwrap()[0].service, name);
+    assert!(store.trace(name).await.unwrap().is_empty());
+    store.close().await.unwrap();
+}

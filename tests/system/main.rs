@@ -1,0 +1,10 @@
+//! System tests: the real server in-process, on a temporary store and free ports, spoken to over its sockets.
+//!
+//! Deliberately absent: the browser (`../browser`), speed (`inquest-bench`), and what one crate can test alone.
+
+mod arrival;
+mod harness;
+mod hostile;
+mod incident;
+mod recordings;
+mod stopping;

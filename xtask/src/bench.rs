@@ -1,0 +1,32 @@
+//! `cargo xtask bench ...`: the measurements behind the figures in README, always of a release build.
+//!
+//! The measuring itself is the program `inquest-bench` of tests/: a process apart from the server that it loads.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::step;
+
+pub fn run(arguments: &[String]) -> Result<()> {
+    step::run(
+        "build, release",
+        &mut step::cargo(&[
+            "build",
+            "--locked",
+            "--release",
+            "--package",
+            "server",
+            "--package",
+            "system-tests",
+            "--bin",
+            "inquest",
+            "--bin",
+            "inquest-bench",
+        ]),
+    )?;
+    let built = step::built("release");
+    let mut bench = Command::new(built.join("inquest-bench"));
+    bench.args(arguments).env("INQUEST_BIN", built.join("inquest")).current_dir(step::root());
+    step::run("bench", &mut bench)
+}

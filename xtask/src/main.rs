@@ -1,0 +1,73 @@
+//! The project's recipes: `cargo xtask` lists them.
+//!
+//! Deliberately absent: dependencies, so that the first recipe starts seconds after a fresh clone, and anything that a plain
+//! `cargo` command already does well.
+
+#![expect(clippy::print_stdout, reason = "recipes talk to a terminal")]
+#![expect(clippy::disallowed_methods, reason = "recipes time their steps by the wall clock")]
+
+mod bench;
+mod browser;
+mod deny;
+mod fuzz;
+mod node;
+mod recordings;
+mod step;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+struct Recipe {
+    name: &'static str,
+    help: &'static str,
+    run: fn(&[String]) -> Result<()>,
+}
+
+const RECIPES: &[Recipe] = &[
+    Recipe { name: "test", help: "everything a change must pass [--no-browser]", run: test::run },
+    Recipe {
+        name: "browser",
+        help: "the browser tests alone, against a live demo incident",
+        run: browser::run,
+    },
+    Recipe {
+        name: "bench",
+        help: "measure, release build: `bench ingest [--kill] [--seconds N]`, `bench investigate`, `bench serve`, \
+               `bench demo [--runs N]`",
+        run: bench::run,
+    },
+    Recipe { name: "fuzz", help: "`fuzz NAME [--seconds N]`: run a fuzz target", run: fuzz::run },
+    Recipe {
+        name: "recordings",
+        help: "record demo incidents anew into eval/recordings [FAULT...]",
+        run: recordings::run,
+    },
+    Recipe { name: "deny", help: "licences, advisories and sources of every dependency", run: deny::run },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let Some((name, rest)) = arguments.split_first() else {
+        for recipe in RECIPES {
+            println!("{:<12} {}", recipe.name, recipe.help);
+        }
+        return Ok(());
+    };
+    let Some(recipe) = RECIPES.iter().find(|recipe| recipe.name == name) else {
+        bail!("no recipe {name:?}; `cargo xtask` lists them");
+    };
+    (recipe.run)(rest)
+}
