@@ -8,6 +8,8 @@ const MAD_TO_SIGMA: f64 = 1.4826;
 /// A baseline flatter than this share of its level is given this much spread: meters round, and a change of a hair is no
 /// finding.
 const FLOOR_SHARE: f64 = 0.05;
+/// And this share divided by its number of values: few values know little of their own spread.
+const FEW_SHARE: f64 = 0.5;
 
 /// Order statistics of one side of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,7 +26,7 @@ pub struct Level {
     pub max: f64,
 }
 
-/// Signed robust score of a level against its baseline: `(median now - median before) / (1.4826 MAD + 5% of level)`.
+/// Signed robust score of a level against its baseline: `(median now - median before) / (1.4826 MAD + (5% + 50%/n) of level)`.
 ///
 /// Median and MAD resist outliers (Rousseeuw and Croux 1993). A value counts the more, the fewer of the baseline's own
 /// values reach it: inside the baseline's range the score is halved. 0 when either side is empty or not finite.
@@ -33,7 +35,7 @@ pub fn score(before: Level, now: Level) -> f64 {
         return 0.0;
     }
     let level = before.median.abs().max(now.median.abs());
-    let spread = MAD_TO_SIGMA * before.mad + FLOOR_SHARE * level;
+    let spread = MAD_TO_SIGMA * before.mad + (FLOOR_SHARE + FEW_SHARE / before.count) * level;
     let difference = now.median - before.median;
     if !difference.is_finite() || spread <= 0.0 || !spread.is_finite() {
         return 0.0;

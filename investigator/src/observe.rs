@@ -126,7 +126,7 @@ pub async fn observe(
         heard(store.log_groups(Some(baseline), window), |logs| {
             told(EvidenceKind::LogPatterns, format!("{} message groups", logs.groups.len()));
         }),
-        heard(store.metric_levels(baseline, window), |levels| {
+        heard(metric_levels(store, question), |levels| {
             told(EvidenceKind::MetricShift, format!("{} series", levels.series.len()));
         }),
         heard(store.changes(lookback), |changes| told(
@@ -162,6 +162,15 @@ pub async fn observe(
     look_closer(store, &mut seen, &looked, baseline, window).await;
     told(EvidenceKind::ServiceLevel, format!("{} endpoints", looked.services.len()));
     Ok(seen)
+}
+
+/// Metrics against the baseline, or against the start of the window where the baseline has none.
+async fn metric_levels(store: &Store, question: &Question) -> Result<MetricLevels, storage::Error> {
+    let levels = store.metric_levels(question.quiet_time(), question.window).await?;
+    match question.quiet_start() {
+        Some((quiet, rest)) if levels.series.is_empty() => store.metric_levels(quiet, rest).await,
+        _ => Ok(levels),
+    }
 }
 
 /// The second round: details of what the first one pointed at.

@@ -87,6 +87,16 @@ impl Question {
     }
 }
 
+impl Question {
+    /// Where metrics find their quiet time when the baseline holds none: the window up to a minute before the harm was
+    /// noticed, against the rest of it.
+    pub fn quiet_start(&self) -> Option<(Window, Window)> {
+        let split = self.started?.minus(Duration::from_secs(60));
+        let inside = self.window.contains(split) && split > self.window.start;
+        inside.then(|| (Window::new(self.window.start, split), Window::new(split, self.window.end)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

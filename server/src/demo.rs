@@ -156,6 +156,7 @@ impl Demo {
         let outcome = self.outcome(story);
         let orderly = async {
             let stopped = shop.stop().await;
+            tracing::debug!("the shop has stopped");
             self.running.shutdown().await.and(stopped)
         };
         tokio::select! {

@@ -96,9 +96,7 @@ impl Investigations {
         let Some(incident) = self.shared.incidents.get(id) else { return };
         let age = Duration::from_secs_f64(self.shared.clock.now().seconds_since(incident.detected).max(0.0));
         let began = Instant::now();
-        // After a restart, looks that were missed are made up for by one.
-        let missed = RUNS_AFTER.iter().take_while(|after| **after < age).count();
-        for after in &RUNS_AFTER[missed.min(RUNS_AFTER.len() - 1)..] {
+        for after in due(age, incident.runs) {
             tokio::time::sleep_until(began + after.saturating_sub(age)).await;
             match self.shared.incidents.get(id) {
                 Some(incident) if incident.is_open() => self.look_into(&incident).await,
@@ -180,6 +178,14 @@ impl Investigations {
     }
 }
 
+/// The looks to take at an incident of this age. Those that were missed, because the program was not running, are made
+/// up for by one if there was none yet.
+fn due(age: Duration, runs: u32) -> &'static [Duration] {
+    let missed = RUNS_AFTER.iter().take_while(|after| **after < age).count();
+    let made_up_for = usize::from(runs == 0 && missed > 0);
+    &RUNS_AFTER[missed - made_up_for..]
+}
+
 /// The cause in one sentence, or that there is none to name.
 fn summary(report: &Report) -> String {
     let cause = report.answer.cause.first().map(|sentence| sentence.text.as_str());
@@ -205,6 +211,20 @@ fn tick(checks: &mut [CheckProgress], step: Progress) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looks_that_were_missed_are_made_up_for_by_one() {
+        let check = |age_ms, runs, expected: &[u64]| {
+            let due: Vec<u64> = due(Duration::from_millis(age_ms), runs).iter().map(Duration::as_secs).collect();
+            assert_eq!(due, expected, "{age_ms} {runs}");
+        };
+        check(0, 0, &[0, 30, 90, 300]);
+        check(2, 0, &[0, 30, 90, 300]);
+        check(40_000, 2, &[90, 300]);
+        check(40_000, 0, &[30, 90, 300]);
+        check(3_600_000, 0, &[300]);
+        check(3_600_000, 3, &[]);
+    }
 
     #[test]
     fn checks_tick_and_unknown_ones_are_ignored() {

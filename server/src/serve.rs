@@ -202,7 +202,9 @@ fn append(
     move |batch| {
         let store = store.clone();
         Box::pin(async move {
-            store.append(&batch).await.map_err(|error| AppendFailed {
+            let handle = tokio::runtime::Handle::current();
+            let appended = tokio::task::spawn_blocking(move || handle.block_on(store.append(&batch))).await;
+            appended.unwrap_or(Err(storage::Error::Stopped)).map_err(|error| AppendFailed {
                 rows_to_blame: rows_to_blame(&error),
                 message: format!("{:#}", anyhow::Error::new(error)),
             })
@@ -247,8 +249,11 @@ impl Running {
     /// Stops in order: nothing new is taken, what was taken is stored, the store is closed.
     pub async fn shutdown(self) -> anyhow::Result<()> {
         let Self { store, incidents, investigations, listeners, schedules, writer, .. } = self;
+        let began = tokio::time::Instant::now();
         let (listeners, schedules) = tokio::join!(listeners.stop(), schedules.stop());
+        tracing::debug!(elapsed_ms = began.elapsed().as_millis(), "listeners and schedules stopped");
         let writer = writer.stop().await;
+        tracing::debug!(elapsed_ms = began.elapsed().as_millis(), "writer stopped");
         for (what, ended) in [("listeners", listeners), ("schedules", schedules), ("writer", writer)] {
             if !ended {
                 tracing::warn!(what, "did not stop in time");

@@ -40,7 +40,12 @@ impl Store {
             .collect();
         let new = self.unseen(ids.iter().copied().zip(samples.iter().map(|sample| &*sample.series)));
         // Described first: a sample without a series is invisible, a series without samples does no harm.
-        write::<SeriesRow<'_>>(client, "metric_series", new.iter().map(|(id, series)| SeriesRow::new(*id, series))).await?;
+        write::<SeriesRow<'_>>(
+            client,
+            "metric_series",
+            new.iter().map(|(id, series)| SeriesRow::new(*id, series)),
+        )
+        .await?;
         let rows = ids.iter().zip(samples).map(|(id, sample)| SampleRow::new(*id, sample));
         write::<SampleRow>(client, "metric_samples", rows).await?;
         let mut seen = self.inner.seen_series.lock().unwrap_or_else(PoisonError::into_inner);

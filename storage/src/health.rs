@@ -54,13 +54,12 @@ impl Store {
         .map(|(signal, table, newest)| {
             format!("SELECT '{signal}' AS signal, count() AS rows, {newest} AS newest FROM {table}")
         })
-        .chain([
-            "SELECT 'disk', sum(bytes_on_disk), toInt64(0) FROM system.parts
+        .chain(["SELECT 'disk', sum(bytes_on_disk), toInt64(0) FROM system.parts
              WHERE active AND database = currentDatabase()"
-                .to_owned(),
-        ])
+            .to_owned()])
         .collect();
-        let stored: Vec<StoredHealth> = self.client().query_raw(&parts.join(" UNION ALL ")).fetch_all().await?;
+        let stored: Vec<StoredHealth> =
+            self.client().query_raw(&parts.join(" UNION ALL ")).fetch_all().await?;
         let mut health = Health::default();
         for StoredHealth { signal, rows, newest } in stored {
             let found = SignalHealth { rows, newest: (rows > 0).then_some(UnixNanos(newest)) };

@@ -58,7 +58,9 @@ impl Store {
         // Left empty while writing: after a failure nobody knows whether the number was used.
         let sequence = match next.take() {
             Some(sequence) => sequence,
-            None => self.client().query_raw("SELECT max(Sequence) + 1 FROM journal").fetch_one::<u64>().await?,
+            None => {
+                self.client().query_raw("SELECT max(Sequence) + 1 FROM journal").fetch_one::<u64>().await?
+            }
         };
         let row = JournalRow { sequence, timestamp: at.0, stream, key, body: &body };
         write::<JournalRow<'_>>(&self.writer(), "journal", std::iter::once(row)).await?;

@@ -9,7 +9,13 @@ use crate::rows::ReportRow;
 
 impl Store {
     /// Stores a report. A later one of the same run takes its place.
-    pub async fn report_put(&self, incident: u32, run: u32, at: UnixNanos, report_json: &str) -> Result<(), Error> {
+    pub async fn report_put(
+        &self,
+        incident: u32,
+        run: u32,
+        at: UnixNanos,
+        report_json: &str,
+    ) -> Result<(), Error> {
         let row = ReportRow { incident, run, timestamp: at.0, body: report_json };
         write::<ReportRow<'_>>(&self.writer(), "reports", std::iter::once(row)).await
     }

@@ -229,4 +229,3 @@ pub(crate) struct ReportRow<'a> {
     pub(crate) timestamp: i64,
     pub(crate) body: &'a str,
 }
-

@@ -80,8 +80,7 @@ impl Store {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let engine = blocking(|| Engine::open(None)).await?;
         // The engine may be one on a named folder: a database of an earlier process must not be met there.
-        let database =
-            format!("scratch_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let database = format!("scratch_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let store = Self::embedded(engine, database, true)?;
         store.drop_database().await?;
         store.prepare(&Retention::default()).await?;
@@ -101,6 +100,11 @@ impl Store {
         .await
     }
 
+    /// Changes how long data is kept, on the tables as they are.
+    pub async fn set_retention(&self, retention: &Retention) -> Result<(), Error> {
+        retention::apply(self.client(), retention).await
+    }
+
     /// The client, set to the store's database: for the questions of this crate.
     pub fn client(&self) -> &Client {
         &self.inner.client
@@ -117,7 +121,8 @@ impl Store {
     }
 
     fn embedded(engine: Engine, database: String, scratch: bool) -> Result<Self, Error> {
-        let http = HttpClient::builder(TokioExecutor::new()).build(engine::connector(Arc::clone(engine.running())));
+        let http =
+            HttpClient::builder(TokioExecutor::new()).build(engine::connector(Arc::clone(engine.running())));
         let client = Client::with_http_client(http).with_url("http://embedded");
         Self::new(client, Some(engine), database, scratch)
     }
@@ -152,7 +157,7 @@ impl Store {
 
     async fn prepare(&self, retention: &Retention) -> Result<(), Error> {
         migrate::run(self.client(), self.database()).await?;
-        retention::apply(self.client(), retention).await
+        self.set_retention(retention).await
     }
 
     async fn drop_database(&self) -> Result<(), Error> {

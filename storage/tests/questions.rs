@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use domain::{
-    Attributes, Batch, Change, ChangeKind, LogRecord, MetricKind, Sample, Series, Span, SpanKind, StatusCode, UnixNanos, Window,
-};
 use domain::telemetry::SpanEvent;
+use domain::{
+    Attributes, Batch, Change, ChangeKind, LogRecord, MetricKind, Sample, Series, Span, SpanKind, StatusCode,
+    UnixNanos, Window,
+};
 use storage::Store;
 
 const T0: i64 = 1_800_000_000;
@@ -23,7 +24,16 @@ fn attributes(pairs: &[(&str, &str)]) -> Attributes {
 }
 
 /// `id` is unique within the trace; `parent` is 0 for a root. Times in milliseconds.
-fn span(trace: u32, id: u32, parent: u32, service: &str, name: &str, kind: SpanKind, start: i64, length: u64) -> Span {
+fn span(
+    trace: u32,
+    id: u32,
+    parent: u32,
+    service: &str,
+    name: &str,
+    kind: SpanKind,
+    start: i64,
+    length: u64,
+) -> Span {
     Span {
         start: at(start),
         trace_id: format!("{trace:032x}"),
@@ -46,11 +56,18 @@ fn failed(mut span: Span, message: &str) -> Span {
 /// Gateway calls catalog, which runs two overlapping statements and fails in the second.
 fn shop() -> Batch {
     let mut select = failed(span(1, 5, 3, "catalog", "SELECT prices", SpanKind::Client, 40, 30), "");
-    select.attributes = attributes(&[("db.system.name", "sqlite"), ("db.namespace", "catalog.db"), ("db.query.text", "SELECT 1")]);
+    select.attributes = attributes(&[
+        ("db.system.name", "sqlite"),
+        ("db.namespace", "catalog.db"),
+        ("db.query.text", "SELECT 1"),
+    ]);
     select.events = vec![SpanEvent {
         at: at(60),
         name: "exception".into(),
-        attributes: attributes(&[("exception.type", "Timeout"), ("exception.message", "pool timed out after 5 s")]),
+        attributes: attributes(&[
+            ("exception.type", "Timeout"),
+            ("exception.message", "pool timed out after 5 s"),
+        ]),
     }];
     let spans = vec![
         failed(span(1, 1, 0, "gateway", "GET /", SpanKind::Server, 0, 100), "HTTP 500"),
@@ -63,6 +80,10 @@ fn shop() -> Batch {
         span(2, 2, 1, "gateway", "GET catalog", SpanKind::Client, 1_010, 80),
         span(2, 1, 0, "gateway", "GET /", SpanKind::Server, 1_000, 100),
         span(2, 3, 2, "catalog", "GET /products", SpanKind::Server, 1_015, 70),
+        // A framework span and, beside it, the call it waits for.
+        span(5, 1, 0, "web", "GET /async", SpanKind::Server, 4_000, 100),
+        span(5, 2, 1, "web", "handle", SpanKind::Internal, 4_005, 90),
+        span(5, 3, 1, "web", "GET other", SpanKind::Client, 4_010, 80),
         // A span whose parent never came, and two that claim each other as parents.
         span(3, 9, 8, "mail", "send", SpanKind::Server, 2_000, 10),
         span(4, 1, 2, "odd", "a", SpanKind::Internal, 3_000, 10),
@@ -86,17 +107,28 @@ async fn the_call_tree_has_exclusive_times_origins_and_no_cycles() {
         path.unwrap_or_else(|| panic!("{name} has a path"))
     };
     let products = find("GET /products");
-    assert_eq!((products.calls, products.errors, products.origins), (2, 1, 0), "a span sent twice counts once");
+    assert_eq!(
+        (products.calls, products.errors, products.origins),
+        (2, 1, 0),
+        "a span sent twice counts once"
+    );
     // 70 ms less the union of 20..50 and 40..70, and 70 ms with no children.
     assert!((products.self_ms - (20.0 + 70.0)).abs() < 1e-6, "{}", products.self_ms);
     assert_eq!(find("SELECT prices").origins, 1);
     assert!((find("GET /").self_ms - 40.0).abs() < 1e-6);
     assert_eq!(find("GET catalog").parent, find("GET /").path);
     assert_eq!(find("send").parent, 0, "an orphan counts as a root");
-    assert!(tree.paths.iter().all(|path| tree.operations[&path.operation].service != "odd"), "a cycle has no path");
-    assert_eq!(tree.traces, 4);
+    assert!(
+        tree.paths.iter().all(|path| tree.operations[&path.operation].service != "odd"),
+        "a cycle has no path"
+    );
+    assert!((find("handle").self_ms - 10.0).abs() < 1e-6, "waiting for a call beside it is not work");
+    assert_eq!(tree.traces, 5);
     let select = tree.operations.values().find(|operation| operation.name == "SELECT prices").unwrap();
-    assert_eq!((select.peer.as_str(), select.database.as_str(), select.detail.as_str()), ("catalog.db", "sqlite", "SELECT 1"));
+    assert_eq!(
+        (select.peer.as_str(), select.database.as_str(), select.detail.as_str()),
+        ("catalog.db", "sqlite", "SELECT 1")
+    );
     store.close().await.unwrap();
 }
 
@@ -124,13 +156,19 @@ async fn minutes_graph_and_slices_come_from_the_views() {
 
     let graph = store.service_graph(window(-60, 60)).await.unwrap();
     let [edge] = &graph[..] else { panic!("{graph:?}") };
-    assert_eq!((edge.caller.as_str(), edge.callee.as_str(), edge.calls, edge.errors), ("gateway", "catalog", 2, 1));
+    assert_eq!(
+        (edge.caller.as_str(), edge.callee.as_str(), edge.calls, edge.errors),
+        ("gateway", "catalog", 2, 1)
+    );
     assert!((edge.gap_ms - 10.0).abs() < 1e-6);
 
     let slices = store.request_slices(&["gateway".into()], window(-60, 60), 1).await.unwrap();
     assert_eq!(slices.len(), 2);
     assert_eq!((slices[0].calls, slices[0].errors), (1, 1));
-    let operations = store.operation_slices(&[("catalog".into(), "SELECT prices".into())], window(-60, 60), 60).await.unwrap();
+    let operations = store
+        .operation_slices(&[("catalog".into(), "SELECT prices".into())], window(-60, 60), 60)
+        .await
+        .unwrap();
     assert_eq!(operations[0].calls, 1);
 
     let rows = store.trace(&format!("{:032x}", 1)).await.unwrap();
@@ -149,7 +187,12 @@ async fn logs_are_counted_on_both_sides() {
         severity_number: severity,
         ..LogRecord::default()
     };
-    let logs = vec![log(0, "loaded 12 items", 9), log(1_000, "loaded 13 items", 9), log(60_000, "loaded 14 items", 9), log(61_000, "pool timed out\nat x", 17)];
+    let logs = vec![
+        log(0, "loaded 12 items", 9),
+        log(1_000, "loaded 13 items", 9),
+        log(60_000, "loaded 14 items", 9),
+        log(61_000, "pool timed out\nat x", 17),
+    ];
     let store = store(&Batch { logs, ..Batch::default() }).await;
     let groups = store.log_groups(Some(window(-1, 30)), window(30, 90)).await.unwrap();
     let [loaded, timed_out] = &groups.groups[..] else { panic!("{groups:?}") };
@@ -163,7 +206,12 @@ async fn logs_are_counted_on_both_sides() {
 #[tokio::test(flavor = "multi_thread")]
 async fn counters_become_rates_and_survive_resets() {
     let series = |name: &str, kind: MetricKind| {
-        Arc::new(Series { name: name.into(), labels: attributes(&[("service", "catalog")]), kind, unit: "1".into() })
+        Arc::new(Series {
+            name: name.into(),
+            labels: attributes(&[("service", "catalog")]),
+            kind,
+            unit: "1".into(),
+        })
     };
     let (gauge, counter) = (series("pool.used", MetricKind::Gauge), series("requests", MetricKind::Counter));
     let mut samples = Vec::new();
@@ -188,7 +236,14 @@ async fn counters_become_rates_and_survive_resets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_coverage_and_attributes() {
-    let change = Change { at: at(5_000), kind: ChangeKind::Flag, service: "checkout".into(), version: "on".into(), reference: "new-tax".into(), ..Change::default() };
+    let change = Change {
+        at: at(5_000),
+        kind: ChangeKind::Flag,
+        service: "checkout".into(),
+        version: "on".into(),
+        reference: "new-tax".into(),
+        ..Change::default()
+    };
     let mut batch = Batch { changes: vec![change.clone()], ..shop() };
     for id in 10..30 {
         let mut request = span(id, 1, 0, "checkout", "POST /checkout", SpanKind::Server, 4_000, 5);
@@ -206,7 +261,8 @@ async fn changes_coverage_and_attributes() {
     assert_eq!((checkout.spans_now, checkout.spans_before), (20, 0));
     let values = store.attribute_values("checkout", window(-1, 10), 500.0).await.unwrap();
     assert_eq!((values.bad, values.good), (10, 10));
-    let version = values.values.iter().find(|value| value.key == "service.version" && value.value == "2").unwrap();
+    let version =
+        values.values.iter().find(|value| value.key == "service.version" && value.value == "2").unwrap();
     assert_eq!((version.bad, version.good), (10, 0));
     assert!(store.metric_services().await.unwrap().is_empty());
     store.close().await.unwrap();
@@ -219,7 +275,10 @@ async fn hostile_names_are_data() {
     let store = store(&batch).await;
     assert_eq!(store.sli_minutes_by_endpoint(name, window(-60, 60)).await.unwrap().len(), 1);
     assert_eq!(store.request_slices(&[name.into()], window(-60, 60), 60).await.unwrap().len(), 1);
-    assert_eq!(store.operation_slices(&[(name.into(), name.into())], window(-60, 60), 60).await.unwrap()[0].service, name);
+    assert_eq!(
+        store.operation_slices(&[(name.into(), name.into())], window(-60, 60), 60).await.unwrap()[0].service,
+        name
+    );
     assert!(store.trace(name).await.unwrap().is_empty());
     store.close().await.unwrap();
 }

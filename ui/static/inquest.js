@@ -185,7 +185,7 @@ customElements.define("inquest-keys", class extends HTMLElement {
 
   key(event) {
     if (event.key === "Escape") return this.hush();
-    const typing = event.target.closest?.("input, textarea, select, [contenteditable], dialog[open]");
+    const typing = event.target.closest?.("input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable], dialog[open]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || !keysAreOn()) return;
     const afterG = this.gAt && event.timeStamp - this.gAt < 1000;
     this.gAt = event.key === "g" ? event.timeStamp : 0;

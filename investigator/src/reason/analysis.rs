@@ -13,6 +13,10 @@ use crate::{Observations, Question};
 
 /// Robust score from which a metric counts as moved.
 pub const METRIC_THRESHOLD: f64 = 4.0;
+/// Spans from which a service's own work is a better scale than the whole system's.
+const ENOUGH_SPANS: f64 = 20.0;
+/// Slices with requests that a rate needs on each side.
+const ENOUGH_SLICES: usize = 5;
 /// A service deviates in a slice when it is this many times worse than its own baseline.
 const ONSET_RATIO: f64 = 2.0;
 
@@ -44,12 +48,8 @@ impl<'a> Analysis<'a> {
         let question = seen.asked();
         let comparison = Comparison::new(&seen.calls_before, &seen.calls_now, question.service.as_deref());
         let baseline = question.quiet_time();
-        let scale = if comparison.traces.0 >= 5.0 && comparison.traces.1 >= 5.0 {
-            comparison.traces.1 / comparison.traces.0
-        } else {
-            question.window.seconds() / baseline.seconds().max(1.0)
-        };
-        let patterns = logs::shifts(&seen.logs, scale);
+        let patterns =
+            logs::shifts(&seen.logs, |service| work_ratio(seen, &comparison, service, &question, &baseline));
         let metrics = metrics::moves(&seen.metrics, METRIC_THRESHOLD);
         let edges = edges(seen, &question, &comparison);
         let suspects = suspects::suspects(&comparison, &patterns, &metrics, &edges);
@@ -69,7 +69,8 @@ impl<'a> Analysis<'a> {
                 if self.question.window.contains(UnixNanos(slice.at)) { &mut now } else { &mut before };
             side.push(slice.calls as f64 / width);
         }
-        Some((median(&mut before)?, median(&mut now)?))
+        let enough = before.len() >= ENOUGH_SLICES && now.len() >= 2;
+        Some((median(&mut before)?, median(&mut now)?)).filter(|_| enough)
     }
 
     /// Width of the slices observed, seconds.
@@ -132,6 +133,24 @@ impl<'a> Analysis<'a> {
         }
         path.reverse();
         path
+    }
+}
+
+/// How much a service did in the window for each unit of the baseline: by its spans, else by all traces, else by time.
+fn work_ratio(
+    seen: &Observations,
+    comparison: &Comparison,
+    service: &str,
+    question: &Question,
+    baseline: &Window,
+) -> f64 {
+    let spans = seen.coverage.iter().find(|coverage| coverage.service == service);
+    match spans.map(|coverage| (coverage.spans_before as f64, coverage.spans_now as f64)) {
+        Some((before, now)) if before >= ENOUGH_SPANS && now >= ENOUGH_SPANS => now / before,
+        _ if comparison.traces.0 >= 5.0 && comparison.traces.1 >= 5.0 => {
+            comparison.traces.1 / comparison.traces.0
+        }
+        _ => question.window.seconds() / baseline.seconds().max(1.0),
     }
 }
 

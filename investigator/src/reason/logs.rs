@@ -53,9 +53,9 @@ struct Pattern {
     slices: BTreeMap<i64, u64>,
 }
 
-/// Patterns that moved, most telling first. `scale` is how much work the window did for each unit of the baseline's:
-/// the ratio of traces where there are traces, of lengths where there are none.
-pub fn shifts(logs: &LogGroups, scale: f64) -> Vec<PatternShift> {
+/// Patterns that moved, most telling first. `scale` tells how much work a service did in the window for each unit of
+/// work in the baseline.
+pub fn shifts(logs: &LogGroups, scale: impl Fn(&str) -> f64) -> Vec<PatternShift> {
     let mut templaters: BTreeMap<&str, Templater> = BTreeMap::new();
     let mut patterns: BTreeMap<(&str, usize), Pattern> = BTreeMap::new();
     for group in &logs.groups {
@@ -81,7 +81,7 @@ pub fn shifts(logs: &LogGroups, scale: f64) -> Vec<PatternShift> {
     let mut moved: Vec<PatternShift> = patterns
         .into_iter()
         .filter_map(|((service, place), pattern)| {
-            shift(service, templaters[service].template(place), pattern, scale)
+            shift(service, templaters[service].template(place), pattern, scale(service))
         })
         .collect();
     moved.sort_by(|left, right| {
@@ -107,8 +107,8 @@ fn shift(service: &str, template: String, pattern: Pattern, scale: f64) -> Optio
     };
     let by_severity = match pattern.severity {
         17.. => 1.0,
-        13..=16 => 0.6,
-        _ => 0.25,
+        13..=16 => 0.4,
+        _ => 0.05,
     };
     // One error never seen before is news; one more line of chatter is not.
     let z = if movement == PatternMove::New && pattern.severity >= 17 { z.max(SPIKE_Z) } else { z };

@@ -1,7 +1,8 @@
 //! How strongly each place deviates by itself, signal by signal, and what is left when its dependencies explain it.
 //!
-//! A *place* is a service, or a peer without telemetry of its own. For each signal a place gets its share of all that
-//! deviates significantly (standard errors above [`SIGNIFICANT`]); shares of independent signals combine by noisy-or:
+//! A *place* is a service, or a peer without telemetry of its own. For each signal a place gets its amount beside that of
+//! the place with most of it, as far as it is certain (standard errors above [`SIGNIFICANT`], saturating); independent
+//! signals combine by noisy-or:
 //! `1 - Π(1 - weight · share)` (Pearl 1988). Signals that also surface in callers (changed calls, logs) are then reduced
 //! by what a place's own callees explain, so that blame settles where a deviation begins.
 
@@ -17,8 +18,8 @@ pub const SIGNIFICANT: f64 = 3.0;
 /// How far each signal is to be trusted as the origin of a failure.
 const WEIGHT_ERRORS: f64 = 0.9;
 const WEIGHT_LATENCY: f64 = 0.8;
-const WEIGHT_CALLS: f64 = 0.6;
-const WEIGHT_LOGS: f64 = 0.5;
+const WEIGHT_CALLS: f64 = 0.4;
+const WEIGHT_LOGS: f64 = 0.6;
 const WEIGHT_METRICS: f64 = 0.5;
 /// What a significant share counts at the least beside another signal's whole: a saturating function of its z.
 const HALF_Z: f64 = 6.0;
@@ -52,17 +53,22 @@ struct Signal {
 
 impl Signal {
     fn add(&mut self, place: &str, amount: f64, z: f64) {
+        self.add_weighted(place, amount, z, 1.0);
+    }
+
+    /// `trust` (0 to 1) caps how certain this observation can make one.
+    fn add_weighted(&mut self, place: &str, amount: f64, z: f64, trust: f64) {
         if amount > 0.0 && z >= SIGNIFICANT {
             *self.amounts.entry(place.to_owned()).or_default() += amount;
             let certainty = self.certainty.entry(place.to_owned()).or_default();
-            *certainty = certainty.max(1.0 - (-(z - SIGNIFICANT + 1.0) / HALF_Z).exp());
+            *certainty = certainty.max(trust * (1.0 - (-(z - SIGNIFICANT + 1.0) / HALF_Z).exp()));
         }
     }
 
     fn share(&self, place: &str) -> f64 {
-        let all: f64 = self.amounts.values().sum();
+        let most = self.amounts.values().copied().fold(0.0, f64::max);
         let own = self.amounts.get(place).copied().unwrap_or_default();
-        if all > 0.0 { own / all * self.certainty.get(place).copied().unwrap_or_default() } else { 0.0 }
+        if most > 0.0 { own / most * self.certainty.get(place).copied().unwrap_or_default() } else { 0.0 }
     }
 }
 
@@ -76,11 +82,11 @@ pub fn suspects(
     let (errors, latency, calls) = tree_signals(comparison);
     let mut logs = Signal::default();
     for pattern in patterns {
-        logs.add(&pattern.service, pattern.weight, pattern.z);
+        logs.add_weighted(&pattern.service, pattern.weight, pattern.z, pattern.weight);
     }
     let mut moved = Signal::default();
     for metric in metrics {
-        moved.add(&metric.service, metric.weight, metric.score.abs());
+        moved.add_weighted(&metric.service, metric.weight, metric.score.abs(), metric.weight);
     }
     let services: BTreeSet<&str> =
         comparison.steps.iter().map(|step| step.operation.service.as_str()).collect();

@@ -1,6 +1,6 @@
 //! What the demo tells while it runs: one line per step, with the time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::{Clock, EvidenceKind, Incident, IncidentEvent, IncidentId, Report, UnixNanos};
@@ -16,14 +16,23 @@ pub struct Story {
     /// When the fault began.
     pub fault_began: Option<UnixNanos>,
     /// Events told, by incident.
-    told: std::collections::BTreeMap<IncidentId, usize>,
+    told: BTreeMap<IncidentId, usize>,
+    /// Services and objectives told.
+    joined: BTreeSet<(IncidentId, String, &'static str)>,
     checks: BTreeSet<(IncidentId, EvidenceKind)>,
 }
 
 impl Story {
     /// A story told on standard output, or aside on standard error.
     pub fn new(clock: Arc<dyn Clock>, aside: bool) -> Self {
-        Self { clock, aside, fault_began: None, told: std::collections::BTreeMap::new(), checks: BTreeSet::new() }
+        Self {
+            clock,
+            aside,
+            fault_began: None,
+            told: BTreeMap::new(),
+            joined: BTreeSet::new(),
+            checks: BTreeSet::new(),
+        }
     }
 
     /// One step, with the time.
@@ -55,12 +64,15 @@ impl Story {
         for (at, event) in incident.events.iter().skip(told) {
             match event {
                 IncidentEvent::Opened { finding } => {
+                    self.joined.insert((incident.id, finding.service.clone(), finding.sli.as_str()));
                     let since = self.since_fault(*at);
                     self.step(&format!("incident  {} opened{since}: {}", incident.id, domain::incident::title(finding)));
                     self.more(&format!("          {url}"));
                 }
                 IncidentEvent::Updated { finding } => {
-                    self.step(&format!("incident  {}: {}", incident.id, domain::incident::title(finding)));
+                    if self.joined.insert((incident.id, finding.service.clone(), finding.sli.as_str())) {
+                        self.step(&format!("incident  {} also {}", incident.id, domain::incident::title(finding)));
+                    }
                 }
                 IncidentEvent::Investigated { run, elapsed_ms, .. } => {
                     let since = self.since_fault(*at);

@@ -491,7 +491,9 @@ fn table(columns: &[String], rows: &[Vec<String>]) -> Option<Table> {
     }
     let columns = &columns[..columns.len().min(MOST_COLUMNS)];
     let numeric = |column: usize| {
-        let is_number = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit() || "+-−–<".contains(c));
+        let is_number = |cell: &String| {
+            cell.len() <= 24 && cell.starts_with(|c: char| c.is_ascii_digit() || "+-−–<×".contains(c))
+        };
         column > 0 && rows.iter().filter_map(|row| row.get(column)).all(is_number)
     };
     let head = |(index, name): (usize, &String)| Head { name: plain(name, 60), num: numeric(index) };

@@ -1,7 +1,7 @@
 //! The overview: which services fare badly, what is open, what changed, how fresh the data is.
 
 use domain::text::{number, percent, plain, seconds};
-use domain::{Change, ConfidenceLevel, Incident, UnixNanos, Window};
+use domain::{Change, ConfidenceLevel, Incident, Sli, UnixNanos, Window};
 use serde::Serialize;
 
 use super::input::{HealthPage, Range, ServicePoint, ServiceRow, ServiceStatus};
@@ -236,6 +236,11 @@ fn hot_since(name: &str, incidents: &[Incident]) -> Option<UnixNanos> {
     incidents.iter().filter(concerns).map(|incident| incident.started).min()
 }
 
+fn misses_latency(name: &str, page: &HealthPage) -> bool {
+    let mut findings = page.incidents.iter().flat_map(|incident| &incident.findings);
+    findings.any(|finding| finding.service == name && finding.sli == Sli::Latency)
+}
+
 fn spark_of(
     service: &ServiceRow,
     hot: Option<UnixNanos>,
@@ -247,8 +252,8 @@ fn spark_of(
 }
 
 fn row(service: &ServiceRow, page: &HealthPage) -> Row {
-    let hot = hot_since(&service.name, &page.incidents);
     let failing = service.status == ServiceStatus::Failing;
+    let hurt = hot_since(&service.name, &page.incidents).filter(|_| service.status <= ServiceStatus::Slow);
     Row {
         name: cut(&service.name, 48),
         state: match service.status {
@@ -263,16 +268,14 @@ fn row(service: &ServiceRow, page: &HealthPage) -> Row {
             hot: false,
         },
         errors: Cell {
-            spark: spark_of(service, hot.filter(|_| failing), |point| point.error_ratio),
+            spark: spark_of(service, hurt, |point| point.error_ratio),
             value: service.error_ratio.map_or("–".into(), percent),
             hot: failing,
         },
         latency: Cell {
-            spark: spark_of(service, hot.filter(|_| service.status <= ServiceStatus::Slow), |p| {
-                p.p95_seconds
-            }),
+            spark: spark_of(service, hurt, |point| point.p95_seconds),
             value: service.p95_seconds.map_or("–".into(), seconds),
-            hot: service.status == ServiceStatus::Slow,
+            hot: service.status == ServiceStatus::Slow || (failing && misses_latency(&service.name, page)),
         },
         budget: service.budget_left.map(budget),
         deploy: service.last_deploy.as_ref().map(|(version, at)| (ago(*at, page.now), cut(version, 20))),

@@ -42,7 +42,7 @@ fn package() -> Result<Package, EngineError> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") if cfg!(target_env = "gnu") => Ok(Package {
             name: "@chdb/lib-linux-x64-gnu",
-            sha512: "fPrLmRt5Moor9yGz4mazbrNje4t7X9KB2mTGkXFWRxRBs2iKy8yh6jx11xsa0Qr3iDFMU/yHqd+bVdYJXu3QaQ==",
+            sha512: "XP97mMqnc5tZpKQywR8N7cLTsHNiTmHr30pC5mzo3jWmukjKn2IBa60c2B/gWUNcuFjOMjWoorQICCqBVj5wpw==",
             bytes: 177_817_999,
         }),
         (os, architecture) => Err(EngineError::Unsupported { os, architecture }),
@@ -198,7 +198,8 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let group =
+            chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for position in 0..4 {
             let index = (group >> (18 - 6 * position)) as usize % 64;
             text.push(if position <= chunk.len() { char::from(ALPHABET[index]) } else { '=' });
@@ -239,7 +240,9 @@ mod tests {
 
     #[test]
     fn base64_as_the_standard_has_it() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }
@@ -257,7 +260,8 @@ mod tests {
     fn an_archive_without_the_library_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let archive = folder.path().join("a.tgz");
-        let encoder = flate2::write::GzEncoder::new(File::create(&archive).unwrap(), flate2::Compression::fast());
+        let encoder =
+            flate2::write::GzEncoder::new(File::create(&archive).unwrap(), flate2::Compression::fast());
         tar::Builder::new(encoder).into_inner().unwrap().finish().unwrap();
         let refused = unpack("package@1", &archive, &folder.path().join(LIBRARY), false);
         assert!(matches!(refused, Err(EngineError::Incomplete { .. })));

@@ -106,7 +106,7 @@ impl Api {
     }
 }
 
-/// Runs `function` when the process exits, before the library's own destructors, which were registered earlier.
+/// Runs `function` when the process exits, before what was registered earlier.
 pub(super) fn at_exit(function: extern "C" fn()) {
     unsafe extern "C" {
         fn atexit(function: extern "C" fn()) -> c_int;
@@ -126,7 +126,12 @@ unsafe impl Send for Session {}
 
 impl Session {
     /// Runs a statement to its end and returns all of its output. Errors are the engine's own text.
-    pub(super) fn query(&mut self, sql: &str, format: &str, parameters: &[(String, String)]) -> Result<Vec<u8>, String> {
+    pub(super) fn query(
+        &mut self,
+        sql: &str,
+        format: &str,
+        parameters: &[(String, String)],
+    ) -> Result<Vec<u8>, String> {
         let result = self.run(self.api.query, sql, format, parameters);
         result.check().map(|()| result.bytes().to_vec())
     }
@@ -161,7 +166,13 @@ impl Session {
         unsafe { *self.handle }
     }
 
-    fn run(&self, function: QueryFunction, sql: &str, format: &str, parameters: &[(String, String)]) -> Output {
+    fn run(
+        &self,
+        function: QueryFunction,
+        sql: &str,
+        format: &str,
+        parameters: &[(String, String)],
+    ) -> Output {
         let names: Vec<_> = parameters.iter().map(|(name, _)| name.as_ptr()).collect();
         let name_lengths: Vec<_> = parameters.iter().map(|(name, _)| name.len()).collect();
         let values: Vec<_> = parameters.iter().map(|(_, value)| value.as_ptr()).collect();
@@ -206,7 +217,8 @@ impl QueryStream<'_> {
             return Ok(None);
         }
         // SAFETY: both handles are alive, and the session is borrowed mutably by this stream.
-        let handle = unsafe { (self.session.api.stream_fetch)(self.session.connection(), self.result.handle) };
+        let handle =
+            unsafe { (self.session.api.stream_fetch)(self.session.connection(), self.result.handle) };
         let piece = Output { api: self.session.api, handle };
         let outcome = piece.check().map(|()| piece.bytes());
         self.finished = !matches!(outcome, Ok(bytes) if !bytes.is_empty());
@@ -282,7 +294,8 @@ impl Output {
     fn bytes(&self) -> &[u8] {
         // SAFETY: the result is alive; its buffer has the length it says, and lives as long as it does.
         unsafe {
-            let (buffer, length) = ((self.api.result_buffer)(self.handle), (self.api.result_length)(self.handle));
+            let (buffer, length) =
+                ((self.api.result_buffer)(self.handle), (self.api.result_length)(self.handle));
             if buffer.is_null() || length == 0 { &[] } else { std::slice::from_raw_parts(buffer, length) }
         }
     }

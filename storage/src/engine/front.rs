@@ -43,7 +43,11 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// A connector for hyper's client: each connection is a pipe whose other end is served from `running`.
 pub(crate) fn connector(
     running: Arc<Running>,
-) -> impl tower::Service<Uri, Response = Pipe, Error = Infallible, Future: Send + Unpin> + Clone + Send + Sync + 'static {
+) -> impl tower::Service<Uri, Response = Pipe, Error = Infallible, Future: Send + Unpin>
++ Clone
++ Send
++ Sync
++ 'static {
     tower::service_fn(move |_: Uri| {
         let (near, far) = tokio::io::duplex(PIPE_BYTES);
         let running = Arc::clone(&running);
@@ -53,7 +57,9 @@ pub(crate) fn connector(
         });
         // Ends when the client drops its end of the pipe.
         tokio::spawn(async move {
-            if let Err(error) = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service).await {
+            if let Err(error) =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service).await
+            {
                 tracing::debug!(%error, "a statement was abandoned");
             }
         });
@@ -71,13 +77,21 @@ impl Connection for Pipe {
 }
 
 impl Read for Pipe {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
 
 impl Write for Pipe {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, bytes)
     }
 
@@ -127,7 +141,9 @@ async fn answer(running: &Arc<Running>, request: Request<Incoming>) -> Response<
     let mut call = Call::parse(parts.uri.query().unwrap_or_default());
     let turn = tokio::time::timeout(TURN_LIMIT, Arc::clone(running.statements()).acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
-        return failure("Code: 202. DB::Exception: too many statements at once. (TOO_MANY_SIMULTANEOUS_QUERIES)");
+        return failure(
+            "Code: 202. DB::Exception: too many statements at once. (TOO_MANY_SIMULTANEOUS_QUERIES)",
+        );
     };
     if let Some(statement) = call.statement.take() {
         let Some((statement, format)) = split_format(&statement) else {
@@ -135,11 +151,16 @@ async fn answer(running: &Arc<Running>, request: Request<Incoming>) -> Response<
         };
         let outcome = insert(running, call.key, statement.to_owned(), format.to_owned(), body).await;
         drop(turn);
-        return outcome.map_or_else(|error| failure(&error), |()| success(Full::default().map_err(io::Error::other).boxed_unsync()));
+        return outcome.map_or_else(
+            |error| failure(&error),
+            |()| success(Full::default().map_err(io::Error::other).boxed_unsync()),
+        );
     }
     let text = match Limited::new(body, MAX_STATEMENT_BYTES).collect().await {
         Ok(collected) => collected.to_bytes(),
-        Err(error) => return failure(&format!("Code: 62. DB::Exception: statement not read: {error}. (SYNTAX_ERROR)")),
+        Err(error) => {
+            return failure(&format!("Code: 62. DB::Exception: statement not read: {error}. (SYNTAX_ERROR)"));
+        }
     };
     let boundary = parts
         .headers
@@ -214,7 +235,10 @@ fn pieces(
         let mut piece = Bytes::from(piece);
         if repeats_header {
             match &header {
-                None => header = Some(piece.slice(..header_length(&piece).ok_or("the engine sent a damaged header")?)),
+                None => {
+                    header =
+                        Some(piece.slice(..header_length(&piece).ok_or("the engine sent a damaged header")?))
+                }
                 Some(header) if piece.starts_with(header) => drop(piece.split_to(header.len())),
                 Some(_) => return Err("the engine changed its header".into()),
             }
@@ -302,7 +326,10 @@ async fn insert(
             }
             match completed.blocking_recv() {
                 Ok(()) => rows.finish(),
-                Err(_) => Err("Code: 394. DB::Exception: the sender of the rows went away. (QUERY_WAS_CANCELLED)".into()),
+                Err(_) => {
+                    Err("Code: 394. DB::Exception: the sender of the rows went away. (QUERY_WAS_CANCELLED)"
+                        .into())
+                }
             }
         };
         let outcome = run();
@@ -342,7 +369,11 @@ fn split_format(statement: &str) -> Option<(&str, &str)> {
 }
 
 /// Takes the statement and the parameters out of a form, in the one shape that the client sends.
-fn multipart_statement(body: &[u8], boundary: &str, parameters: &mut Vec<(String, String)>) -> Option<String> {
+fn multipart_statement(
+    body: &[u8],
+    boundary: &str,
+    parameters: &mut Vec<(String, String)>,
+) -> Option<String> {
     let body = str::from_utf8(body).ok()?;
     let opening = format!("--{boundary}\r\n");
     let closing = format!("--{boundary}--\r\n");
@@ -363,7 +394,9 @@ fn multipart_statement(body: &[u8], boundary: &str, parameters: &mut Vec<(String
 
 fn success(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    response.headers_mut().insert("X-ClickHouse-Exception-Tag", header::HeaderValue::from_static(EXCEPTION_TAG));
+    response
+        .headers_mut()
+        .insert("X-ClickHouse-Exception-Tag", header::HeaderValue::from_static(EXCEPTION_TAG));
     response
 }
 
@@ -394,7 +427,10 @@ mod tests {
 
     #[test]
     fn the_format_is_taken_off_an_insert() {
-        assert_eq!(split_format("INSERT INTO t(`a`) FORMAT RowBinary"), Some(("INSERT INTO t(`a`)", "RowBinary")));
+        assert_eq!(
+            split_format("INSERT INTO t(`a`) FORMAT RowBinary"),
+            Some(("INSERT INTO t(`a`)", "RowBinary"))
+        );
         assert_eq!(split_format("insert into t format CSV;\n"), Some(("insert into t", "CSV")));
         assert_eq!(split_format("INSERT INTO t VALUES (1)"), None);
     }
@@ -413,7 +449,10 @@ mod tests {
         let body = "--b\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nSELECT {a: String}\r\n\
                     --b\r\nContent-Disposition: form-data; name=\"param_a\"\r\n\r\nx\r\ny\r\n--b--\r\n";
         let mut parameters = Vec::new();
-        assert_eq!(multipart_statement(body.as_bytes(), "b", &mut parameters).as_deref(), Some("SELECT {a: String}"));
+        assert_eq!(
+            multipart_statement(body.as_bytes(), "b", &mut parameters).as_deref(),
+            Some("SELECT {a: String}")
+        );
         assert_eq!(parameters, [("a".to_owned(), "x\r\ny".to_owned())]);
         assert_eq!(multipart_statement(b"--b\r\n", "b", &mut parameters), None);
     }

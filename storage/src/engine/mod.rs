@@ -45,7 +45,10 @@ impl Engine {
             match other {
                 None => return Ok(running.join()),
                 Some(folder) if running.users() > 0 => {
-                    return Err(Error::AnotherFolderOpen { asked: folder.clone(), open: running.folder.clone() });
+                    return Err(Error::AnotherFolderOpen {
+                        asked: folder.clone(),
+                        open: running.folder.clone(),
+                    });
                 }
                 Some(_) => {}
             }
@@ -86,12 +89,19 @@ fn slot() -> MutexGuard<'static, Option<Arc<Running>>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The engine crashes the process when it is left open at exit.
+/// The engine crashes the process when it is left open at exit. This closes it, on a thread of its own: what the engine
+/// keeps per thread is gone already on the one that exits.
 extern "C" fn stop_at_exit() {
-    if let Ok(mut slot) = RUNNING.try_lock()
-        && let Some(running) = slot.take()
-    {
-        running.stop(EXIT_DRAIN_LIMIT);
+    let stop = || {
+        if let Ok(mut slot) = RUNNING.try_lock()
+            && let Some(running) = slot.take()
+        {
+            running.stop(EXIT_DRAIN_LIMIT);
+        }
+    };
+    if let Ok(stopping) = std::thread::Builder::new().spawn(stop) {
+        // It has nothing to say, and nobody is left to hear of its failure.
+        let _ = stopping.join();
     }
 }
 
@@ -103,9 +113,8 @@ fn api() -> Result<&'static ffi::Api, EngineError> {
         return Ok(api);
     }
     let path = fetch::ensure(true)?;
-    let loaded = ffi::Api::load(&path)
-        .map_err(|error| EngineError::Unloadable { path, reason: error.to_string() })?;
-    ffi::at_exit(stop_at_exit);
+    let loaded =
+        ffi::Api::load(&path).map_err(|error| EngineError::Unloadable { path, reason: error.to_string() })?;
     Ok(API.get_or_init(|| loaded))
 }
 
@@ -155,11 +164,19 @@ impl Running {
         let lock = lock(&folder)?;
         let arguments = [vec![format!("--path={}", folder.display())], common_settings()].concat();
         let anchor = api.connect(&arguments).ok_or_else(|| EngineError::Start(folder.clone()))?;
+        // Handlers run last come, first served: this one must come after those that starting the engine registers.
+        ffi::at_exit(stop_at_exit);
         Ok(Self {
             api,
             folder,
             temporary,
-            pool: Mutex::new(Pool { users: 0, busy: 0, idle: Vec::new(), anchor: Some(anchor), _lock: Some(lock) }),
+            pool: Mutex::new(Pool {
+                users: 0,
+                busy: 0,
+                idle: Vec::new(),
+                anchor: Some(anchor),
+                _lock: Some(lock),
+            }),
             returned: Condvar::new(),
             statements: Arc::new(Semaphore::new(MAX_STATEMENTS)),
         })

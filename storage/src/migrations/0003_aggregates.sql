@@ -26,9 +26,11 @@ SELECT
     if(SpanKind IN ('Client', 'Producer', 'Consumer'), substringUTF8(multiIf(
         SpanAttributes['peer.service'] != '', SpanAttributes['peer.service'],
         SpanAttributes['db.system.name'] != '',
-            concat(SpanAttributes['db.system.name'], ':', if(SpanAttributes['db.namespace'] != '', SpanAttributes['db.namespace'], SpanAttributes['db.name'])),
+            trimRight(concat(SpanAttributes['db.system.name'], ':',
+                if(SpanAttributes['db.namespace'] != '', SpanAttributes['db.namespace'], SpanAttributes['db.name'])), ':'),
         SpanAttributes['db.system'] != '',
-            concat(SpanAttributes['db.system'], ':', if(SpanAttributes['db.namespace'] != '', SpanAttributes['db.namespace'], SpanAttributes['db.name'])),
+            trimRight(concat(SpanAttributes['db.system'], ':',
+                if(SpanAttributes['db.namespace'] != '', SpanAttributes['db.namespace'], SpanAttributes['db.name'])), ':'),
         SpanAttributes['messaging.destination.name'] != '', SpanAttributes['messaging.destination.name'],
         SpanAttributes['server.address'] != '', SpanAttributes['server.address'],
         SpanAttributes['net.peer.name'] != '', SpanAttributes['net.peer.name'],

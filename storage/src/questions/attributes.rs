@@ -40,7 +40,12 @@ pub struct AttributeValues {
 
 impl Store {
     /// Compares the failed or slow requests of a service with its others, inside `window`.
-    pub async fn attribute_values(&self, service: &str, window: Window, slow_ms: f64) -> Result<AttributeValues, Error> {
+    pub async fn attribute_values(
+        &self,
+        service: &str,
+        window: Window,
+        slow_ms: f64,
+    ) -> Result<AttributeValues, Error> {
         let requests = format!(
             "SELECT (StatusCode = 'Error' OR Duration > {}) AS is_bad, \
                arrayConcat(arrayZip(mapKeys(SpanAttributes), mapValues(SpanAttributes)), \

@@ -153,7 +153,7 @@ fn paths_query(window: &Window) -> String {
     let mut query = format!(
         "SELECT arraySort(x -> (x.2, x.4, x.1), groupArray({MAX_SPANS_PER_TRACE})((cityHash64(SpanId), \
            if(ParentSpanId = '', 0, cityHash64(ParentSpanId)), cityHash64(ServiceName, SpanName, SpanKind), \
-           toUnixTimestamp64Nano(Timestamp), toInt64(Duration), StatusCode = 'Error'))) AS raw, \
+           toUnixTimestamp64Nano(Timestamp), toInt64(Duration), StatusCode = 'Error', SpanKind IN ('Client', 'Producer')))) AS raw, \
            arrayFilter((x, nth) -> nth = 1, raw, arrayEnumerateUniq(raw.1)) AS spans \
          FROM otel_traces WHERE {} GROUP BY TraceId",
         sql::within("Timestamp", window)
@@ -161,7 +161,7 @@ fn paths_query(window: &Window) -> String {
     // Columns, and each span's parent as a place in them (0: none). Ids come first, so a parent's dense rank is its place.
     query = format!(
         "SELECT spans.1 AS ids, spans.2 AS parents, spans.3 AS operations, spans.4 AS starts, spans.5 AS lengths, \
-           spans.6 AS failed, arrayMap((a, d) -> a + d, starts, lengths) AS ends, arrayEnumerate(ids) AS place, \
+           spans.6 AS failed, spans.7 AS calls_out, arrayMap((a, d) -> a + d, starts, lengths) AS ends, arrayEnumerate(ids) AS place, \
            arrayEnumerateUniq(parents) AS nth, \
            arrayMap(rank -> if(rank > length(ids), 0, rank), \
              arraySlice(arrayEnumerateDense(arrayConcat(ids, parents)), length(ids) + 1)) AS up FROM ({query})"
@@ -178,9 +178,17 @@ fn paths_query(window: &Window) -> String {
            arrayMap(id -> (toInt64(greatest(indexOf(parents, id), 1)), toUInt64(countEqual(parents, id))), ids) AS children \
          FROM ({query})"
     );
+    // A childless span may wait for one that its framework started beside it, not below it: the part of an earlier
+    // sibling that lies wholly within it is not its own work. `host` is the sibling that reaches furthest.
+    query = format!(
+        "SELECT *, arrayReduceInRanges('argMax', arrayMap((i, k) -> (toInt64(i - k + 1), toUInt64(k - 1)), place, nth), place, ends) AS furthest, \
+           arrayMap((k, e, r, f) -> if(k > 1 AND e <= r AND children[f].2 = 0 AND NOT calls_out[f], f, 0), nth, ends, reached, furthest) AS host, \
+           arrayMap((a, d, h) -> if(h = 0, 0, d), starts, lengths, host) AS hosted FROM ({query})"
+    );
     query = format!(
         "SELECT operations, lengths, failed, up AS up_one, up, operations AS hash, \
-           arrayMap((d, c) -> greatest(0, d - c), lengths, arrayReduceInRanges('sum', children, cover)) AS own, \
+           arrayMap((i, d, c, n) -> greatest(0, d - c - if(n = 0, arraySum((h, w) -> if(h = i, w, 0), host, hosted), 0)), \
+             place, lengths, arrayReduceInRanges('sum', children, cover), children.2) AS own, \
            arrayMap((f, c) -> f AND c = 0, failed, arrayReduceInRanges('sum', children, failed)) AS origin FROM ({query})"
     );
     for _ in 0..ROUNDS {

@@ -54,10 +54,10 @@ impl Store {
             "SELECT uniqExact(TraceId) FROM otel_traces WHERE {} AND StatusCode = 'Error'",
             sql::within("Timestamp", &window)
         );
-        let (groups, failing_traces) = tokio::try_join!(
-            async { self.client().query(&query).fetch_all::<ErrorGroup>().await },
-            async { self.client().query(&total).fetch_one::<u64>().await },
-        )?;
+        let (groups, failing_traces) =
+            tokio::try_join!(async { self.client().query(&query).fetch_all::<ErrorGroup>().await }, async {
+                self.client().query(&total).fetch_one::<u64>().await
+            },)?;
         Ok(ErrorCauses { groups, failing_traces, query })
     }
 }

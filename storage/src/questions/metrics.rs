@@ -69,12 +69,18 @@ impl Store {
     }
 
     /// Points of some series over `span`, thinned to a bounded number. Counters and deltas are rates per second.
-    pub async fn metric_points(&self, ids: &[SeriesId], span: Window) -> Result<BTreeMap<SeriesId, Vec<(UnixNanos, f64)>>, Error> {
+    pub async fn metric_points(
+        &self,
+        ids: &[SeriesId],
+        span: Window,
+    ) -> Result<BTreeMap<SeriesId, Vec<(UnixNanos, f64)>>, Error> {
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
         let rows = self.client().query(&points_query(ids, &span)).fetch_all::<PointsRow>().await?;
-        let points = |row: &PointsRow| row.points.iter().map(|(millis, value)| (UnixNanos::from_millis(*millis), *value)).collect();
+        let points = |row: &PointsRow| {
+            row.points.iter().map(|(millis, value)| (UnixNanos::from_millis(*millis), *value)).collect()
+        };
         Ok(rows.iter().map(|row| (SeriesId(row.id), points(row))).collect())
     }
 }
@@ -110,7 +116,8 @@ fn values(which: &str) -> String {
 
 fn levels_query(baseline: &Window, window: &Window) -> String {
     let (before, now) = (sql::within("Timestamp", baseline), sql::within("Timestamp", window));
-    let inside = |window: &Window| format!("p -> p.1 >= {} AND p.1 < {}", window.start.millis(), window.end.millis());
+    let inside =
+        |window: &Window| format!("p -> p.1 >= {} AND p.1 < {}", window.start.millis(), window.end.millis());
     let five = |values: &str| {
         format!(
             "[toFloat64(length({values})), arrayReduce('median', {values}), \

@@ -37,17 +37,25 @@ impl Store {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
-        let pairs: Vec<String> =
-            operations.iter().map(|(service, name)| format!("({}, {})", sql::quote(service), sql::quote(name))).collect();
+        let pairs: Vec<String> = operations
+            .iter()
+            .map(|(service, name)| format!("({}, {})", sql::quote(service), sql::quote(name)))
+            .collect();
         let which = format!("(ServiceName, SpanName) IN ({})", pairs.join(", "));
         Ok(self.client().query(&query("SpanName", &which, &span, width_seconds)).fetch_all().await?)
     }
 
     /// Slices of all requests that some services receive, oldest first.
-    pub async fn request_slices(&self, services: &[String], span: Window, width_seconds: u32) -> Result<Vec<OperationSlice>, Error> {
+    pub async fn request_slices(
+        &self,
+        services: &[String],
+        span: Window,
+        width_seconds: u32,
+    ) -> Result<Vec<OperationSlice>, Error> {
         let names = sql::quote_list(services.iter().map(String::as_str));
         // Systems that name no kinds: whatever has no parent in its own service would do, but roots are cheap to tell.
-        let which = format!("ServiceName IN {names} AND (SpanKind IN ('Server', 'Consumer') OR ParentSpanId = '')");
+        let which =
+            format!("ServiceName IN {names} AND (SpanKind IN ('Server', 'Consumer') OR ParentSpanId = '')");
         Ok(self.client().query(&query("''", &which, &span, width_seconds)).fetch_all().await?)
     }
 }

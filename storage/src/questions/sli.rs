@@ -42,7 +42,10 @@ impl Latency {
     /// Requests slower than a threshold; the bucket that holds it is split evenly.
     pub fn slower_than(&self, threshold_ms: f64) -> f64 {
         let place = BUCKETS_PER_OCTAVE * (threshold_ms * 1000.0).max(1.0).log2();
-        self.0.iter().map(|(bucket, count)| *count as f64 * (f64::from(*bucket) + 1.0 - place).clamp(0.0, 1.0)).sum()
+        self.0
+            .iter()
+            .map(|(bucket, count)| *count as f64 * (f64::from(*bucket) + 1.0 - place).clamp(0.0, 1.0))
+            .sum()
     }
 
     /// The latency that a share `q` of requests stays under, in seconds; `None` without requests.
@@ -87,7 +90,11 @@ impl Store {
     }
 
     /// Minutes of one service, by endpoint.
-    pub async fn sli_minutes_by_endpoint(&self, service: &str, window: Window) -> Result<Vec<SliMinute>, Error> {
+    pub async fn sli_minutes_by_endpoint(
+        &self,
+        service: &str,
+        window: Window,
+    ) -> Result<Vec<SliMinute>, Error> {
         self.sli("SpanName", &format!("ServiceName = {}", sql::quote(service)), &window).await
     }
 

@@ -46,7 +46,13 @@ impl Store {
     }
 
     /// The trace through one operation whose span is nearest to `duration_ms`: what a typical bad request looks like.
-    pub async fn typical_trace(&self, service: &str, name: &str, window: domain::Window, duration_ms: f64) -> Result<Option<String>, Error> {
+    pub async fn typical_trace(
+        &self,
+        service: &str,
+        name: &str,
+        window: domain::Window,
+        duration_ms: f64,
+    ) -> Result<Option<String>, Error> {
         let query = format!(
             "SELECT TraceId FROM otel_traces WHERE ServiceName = {} AND SpanName = {} AND {} \
              ORDER BY abs(Duration / 1e6 - {duration_ms}), TraceId LIMIT 1",

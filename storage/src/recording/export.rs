@@ -128,8 +128,9 @@ async fn write_part(
     // Written under another name first, so that a part that is there is whole.
     let (partial, path) = (dir.join(format!("partial-{}", part.file)), dir.join(part.file));
     let target = path_literal(&partial)?;
-    let statement =
-        format!("INSERT INTO FUNCTION file({target}, 'Parquet') {select} SETTINGS engine_file_truncate_on_insert = 1");
+    let statement = format!(
+        "INSERT INTO FUNCTION file({target}, 'Parquet') {select} SETTINGS engine_file_truncate_on_insert = 1"
+    );
     execute(store.client(), &statement).await?;
     fs::rename(&partial, &path).map_err(Error::io(path))?;
     Ok(rows)
@@ -139,7 +140,9 @@ async fn write_part(
 fn within(stretches: &[Window]) -> String {
     let one = |window: &Window| {
         let (start, end) = (window.start.0, window.end.0);
-        format!("(Timestamp >= fromUnixTimestamp64Nano({start}) AND Timestamp < fromUnixTimestamp64Nano({end}))")
+        format!(
+            "(Timestamp >= fromUnixTimestamp64Nano({start}) AND Timestamp < fromUnixTimestamp64Nano({end}))"
+        )
     };
     format!("({})", stretches.iter().map(one).collect::<Vec<_>>().join(" OR "))
 }

@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn times_are_read_as_they_come() {
-        let check = |value: Value, expected: Option<i64>| assert_eq!(time(&value).map(|at| at.0), expected, "{value}");
+        let check = |value: Value, expected: Option<i64>| {
+            assert_eq!(time(&value).map(|at| at.0), expected, "{value}")
+        };
         check(1.into(), Some(1_000_000_000));
         check(1.5.into(), Some(1_500_000_000));
         check("1970-01-01T00:00:02Z".into(), Some(2_000_000_000));
@@ -168,11 +170,15 @@ mod tests {
 
     #[test]
     fn details_of_any_shape_are_kept_as_text() {
-        let item: Value =
-            serde_json::from_str(r#"{"ts": 5, "kind": "quake", "service": null, "version": 3, "detail": {"a": [1]}}"#)
-                .unwrap();
+        let item: Value = serde_json::from_str(
+            r#"{"ts": 5, "kind": "quake", "service": null, "version": 3, "detail": {"a": [1]}}"#,
+        )
+        .unwrap();
         let change = change(&item).unwrap();
-        assert_eq!((change.kind, change.service.as_str(), change.version.as_str()), (ChangeKind::Other, "", "3"));
+        assert_eq!(
+            (change.kind, change.service.as_str(), change.version.as_str()),
+            (ChangeKind::Other, "", "3")
+        );
         assert_eq!(change.detail, r#"{"a":[1]}"#);
     }
 }

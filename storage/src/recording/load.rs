@@ -7,11 +7,11 @@ use domain::{Attributes, Batch, MetricKind, Series};
 use serde::Deserialize;
 
 use super::{LOGS, METRICS, PROFILES, Part, Recording, SPANS, copy, execute, json};
+use crate::Store;
 use crate::append::write;
 use crate::error::Error;
 use crate::rows::SeriesRow;
 use crate::store::blocking;
-use crate::Store;
 
 /// Reads a recording, and its telemetry and changes into `store`. Loading it twice doubles its telemetry.
 ///

@@ -147,7 +147,8 @@ async fn copy(from: &Store, to: &Store, table: &str, condition: &str) -> Result<
     let columns = columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let select = format!("SELECT {columns} FROM {table} WHERE {condition}");
     let mut rows = from.client().query_raw(&select).fetch_bytes("RowBinary")?;
-    let mut insert = to.writer().insert_formatted_with(format!("INSERT INTO {table} ({columns}) FORMAT RowBinary"));
+    let mut insert =
+        to.writer().insert_formatted_with(format!("INSERT INTO {table} ({columns}) FORMAT RowBinary"));
     while let Some(piece) = rows.next().await? {
         insert.send(piece).await?;
     }

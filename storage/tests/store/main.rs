@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use domain::{
-    Attributes, Batch, Change, ChangeKind, LogRecord, MetricKind, ProfileSample, Sample, Series, Span, SpanKind,
-    StatusCode, UnixNanos,
+    Attributes, Batch, Change, ChangeKind, LogRecord, MetricKind, ProfileSample, Sample, Series, Span,
+    SpanKind, StatusCode, UnixNanos,
 };
 use storage::{Location, Options, Store};
 

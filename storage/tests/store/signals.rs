@@ -71,7 +71,11 @@ pub async fn stored_spans(store: &Store) -> Vec<Span> {
             status: StatusCode::parse(&row.status_code),
             status_message: row.status_message,
             events: events
-                .map(|((at, name), attributes)| domain::telemetry::SpanEvent { at: UnixNanos(at), name, attributes })
+                .map(|((at, name), attributes)| domain::telemetry::SpanEvent {
+                    at: UnixNanos(at),
+                    name,
+                    attributes,
+                })
                 .collect(),
             links: links
                 .map(|((trace_id, span_id), (trace_state, attributes))| domain::telemetry::SpanLink {
@@ -259,7 +263,8 @@ async fn views_keep_what_detectors_ask_for() {
         span.attributes = attributes(extra);
         span
     };
-    let mut failed = call("c1", "s1", "checkout", SpanKind::Client, &[("peer.service", "stock"), ("server.address", "x")]);
+    let mut failed =
+        call("c1", "s1", "checkout", SpanKind::Client, &[("peer.service", "stock"), ("server.address", "x")]);
     failed.status = StatusCode::Error;
     failed.duration_ns = 1_000;
     let mut later = call("s9", "", "checkout", SpanKind::Server, &[]);
@@ -269,7 +274,13 @@ async fn views_keep_what_detectors_ask_for() {
         call("s1", "", "checkout", SpanKind::Server, &[("server.address", "own")]),
         failed,
         call("s2", "c1", "stock", SpanKind::Server, &[]),
-        call("c2", "s2", "stock", SpanKind::Client, &[("db.system.name", "postgresql"), ("db.namespace", "stock")]),
+        call(
+            "c2",
+            "s2",
+            "stock",
+            SpanKind::Client,
+            &[("db.system.name", "postgresql"), ("db.namespace", "stock")],
+        ),
         call("c3", "s2", "stock", SpanKind::Client, &[("db.system", "redis")]),
         call("p1", "s2", "stock", SpanKind::Producer, &[("messaging.destination.name", "orders")]),
         later,
@@ -360,7 +371,10 @@ async fn the_journal_keeps_its_order() {
             async move {
                 for step in 0..5_u64 {
                     let stream = if step % 2 == 0 { "incident" } else { "alert" };
-                    store.journal_append(NOON, stream, "k'", &json!({"task": task, "step": step})).await.unwrap();
+                    store
+                        .journal_append(NOON, stream, "k'", &json!({"task": task, "step": step}))
+                        .await
+                        .unwrap();
                 }
             }
         };
@@ -373,8 +387,11 @@ async fn the_journal_keeps_its_order() {
         all.sort_unstable();
         assert_eq!(all, (1..=15).collect::<Vec<u64>>());
         for task in 0..3 {
-            let steps: Vec<_> =
-                incidents.iter().filter(|entry| entry.body["task"] == task).map(|entry| &entry.body["step"]).collect();
+            let steps: Vec<_> = incidents
+                .iter()
+                .filter(|entry| entry.body["task"] == task)
+                .map(|entry| &entry.body["step"])
+                .collect();
             assert_eq!(steps, [0, 2, 4]);
         }
         assert_eq!((incidents[0].at, incidents[0].key.as_str()), (NOON, "k'"));

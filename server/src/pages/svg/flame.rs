@@ -130,6 +130,9 @@ pub(in crate::pages) fn most_grown(frames: &[Frame]) -> usize {
 }
 
 fn shade(frame: &Frame, total: f64) -> &'static str {
+    if frame.depth == 0 {
+        return "";
+    }
     let own = (frame.self_now_ms - frame.self_before_ms) / total;
     let whole = (frame.now_ms - frame.before_ms) / total;
     let step = STEPS.iter().filter(|step| own.abs() >= **step).count();
@@ -141,7 +144,7 @@ fn shade(frame: &Frame, total: f64) -> &'static str {
         (false, 2) => "n2",
         (false, 1) => "n1",
         // Its own time stood still, but something below it grew.
-        _ if frame.depth > 0 && whole >= STEPS[1] => "w1",
+        _ if whole >= STEPS[1] => "w1",
         _ => "",
     }
 }

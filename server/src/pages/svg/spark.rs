@@ -7,7 +7,7 @@ const TOP: f64 = 3.0;
 const BOTTOM: f64 = 23.0;
 const MOST_POINTS: usize = 60;
 
-/// Draws `values` from zero to the largest; those from index `hot` on belong to the incident.
+/// Draws `values` from zero; those from index `hot` on belong to the incident.
 /// `None` when there are fewer than two values.
 pub(in crate::pages) fn spark(values: &[f64], hot: Option<usize>) -> Option<String> {
     let group = values.len().div_ceil(MOST_POINTS).max(1);
@@ -21,7 +21,10 @@ pub(in crate::pages) fn spark(values: &[f64], hot: Option<usize>) -> Option<Stri
     if points.len() < 2 {
         return None;
     }
+    let mean = points.iter().sum::<f64>() / points.len() as f64;
     let high = points.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    // A line that hardly moves lies in the middle.
+    let high = if hot.is_none() { high.max(2.0 * mean) } else { high };
     let step = WIDTH / (points.len() - 1) as f64;
     let path = |from: usize, to: usize| {
         let mut text = String::new();

@@ -1,25 +1,77 @@
-//! How often the demo names what it broke: every fault, several times.
+//! How often, and how soon, the demo names what it broke: every fault, several times.
 
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 use system_tests::program;
 
-/// Faults with the service and the mechanism that the answer must name, and whether a change is to blame.
+use crate::median;
+
 const FAULTS: [&str; 5] = ["n-plus-one", "database-lock", "flag-error", "slow-dependency", "traffic-surge"];
 
-/// Runs each fault `runs` times.
+/// What `demo --json` says; see `server::demo::Outcome`.
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    result: String,
+    seconds_to_answer: Option<f64>,
+    answer: Option<Answer>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    service: String,
+    mechanism: String,
+    change: Option<String>,
+    confidence: String,
+}
+
+/// Runs each fault `runs` times, each time with another seed.
 pub async fn run(runs: u64) -> Result<()> {
+    let mut wrong = 0;
     for fault in FAULTS {
-        for _ in 0..runs {
-            let started = Instant::now();
-            let output = Command::new(program::binary()?)
-                .args(["demo", "--fault", fault, "--exit-after-answer"])
-                .stdin(Stdio::null())
-                .output()?;
-            println!("{fault:<16} {} in {:.0} s", output.status, started.elapsed().as_secs_f64());
+        let mut seconds = Vec::new();
+        let mut right = 0;
+        for seed in 1..=runs {
+            let outcome = once(fault, seed)?;
+            let passed = outcome.result == "pass";
+            right += u64::from(passed);
+            seconds.extend(outcome.seconds_to_answer);
+            println!("{fault:<16} seed {seed:<3} {}", describe(&outcome));
         }
+        wrong += runs - right;
+        let slowest = seconds.iter().copied().fold(0.0, f64::max);
+        println!(
+            "{fault:<16} {right} of {runs} right; answer after {:.0} s, median, {slowest:.0} s at most",
+            median(seconds).unwrap_or_default()
+        );
     }
+    ensure!(wrong == 0, "{wrong} answers were wrong or missing");
     Ok(())
+}
+
+fn once(fault: &str, seed: u64) -> Result<Outcome> {
+    let output = Command::new(program::binary()?)
+        .args(["demo", "--fault", fault, "--seed", &seed.to_string(), "--exit-after-answer", "--json"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.trim())
+        .with_context(|| format!("the demo ended with {} and said {text:?}", output.status))
+}
+
+fn describe(outcome: &Outcome) -> String {
+    let after =
+        outcome.seconds_to_answer.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.0} s"));
+    match &outcome.answer {
+        Some(Answer { service, mechanism, change, confidence }) => {
+            let change = change.as_deref().unwrap_or("no change");
+            format!(
+                "{}: {service}, {mechanism}, {change}, {confidence} confidence, after {after}",
+                outcome.result
+            )
+        }
+        None => format!("{}: no answer", outcome.result),
+    }
 }
