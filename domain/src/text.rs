@@ -35,11 +35,11 @@ pub fn percent(ratio: f64) -> String {
     } else {
         1
     };
-    let text = format!("{value:.digits$}%");
-    match text.as_str() {
-        "100.00%" => "99.99%".into(),
-        "0.00%" => "0.01%".into(),
-        _ => text,
+    match format!("{value:.digits$}").as_str() {
+        "100.00" => "99.99%".into(),
+        "0.00" => "0.01%".into(),
+        // 99.90 says no more than 99.9.
+        text => format!("{}%", text.strip_suffix('0').filter(|_| digits == 2).unwrap_or(text)),
     }
 }
 

@@ -70,7 +70,7 @@ impl UnixNanos {
             return i64::try_from(timestamp.as_nanosecond()).ok().map(Self);
         }
         let seconds: f64 = text.parse().ok()?;
-        (seconds.is_finite() && seconds.abs() < 9.2e9).then(|| Self((seconds * 1e9) as i64))
+        (seconds.is_finite() && seconds.abs() < 9.2e9).then_some(Self((seconds * 1e9) as i64))
     }
 
     /// `14:02:31`, UTC.

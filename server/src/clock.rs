@@ -18,7 +18,10 @@ impl SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "the composition root's clock: everything else is handed it")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the composition root's clock: everything else is handed it"
+    )]
     fn now(&self) -> UnixNanos {
         let nanos = jiff::Timestamp::now().as_nanosecond();
         UnixNanos(i64::try_from(nanos).unwrap_or(i64::MAX))

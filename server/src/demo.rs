@@ -262,9 +262,14 @@ impl Demo {
             result: if answer.as_ref().is_some_and(|answer| answer.right) { "pass" } else { "fail" },
             fault: fault.name(),
             expected_service: fault.expected_service(),
-            expected_mechanisms: outcome::mechanisms(fault).iter().map(|mechanism| mechanism.as_str()).collect(),
+            expected_mechanisms: outcome::mechanisms(fault)
+                .iter()
+                .map(|mechanism| mechanism.as_str())
+                .collect(),
             answer,
-            seconds_to_incident: opened.zip(story.fault_began).map(|(opened, began)| opened.seconds_since(began)),
+            seconds_to_incident: opened
+                .zip(story.fault_began)
+                .map(|(opened, began)| opened.seconds_since(began)),
             seconds_to_answer,
             runs: incident.as_ref().map_or(0, |incident| incident.runs),
             url: self.incident.map(|id| self.url(id)),
@@ -278,7 +283,9 @@ impl Demo {
         let incident = incident.context("there is no incident to record")?;
         let plan = export::of_incident(&incident, self.clock.now());
         let store = self.running.store();
-        storage::recording::export(store, out, &plan.meta, plan.window).await.context("cannot write the recording")?;
+        storage::recording::export(store, out, &plan.meta, plan.window)
+            .await
+            .context("cannot write the recording")?;
         story.step(&format!("recorded  {}", out.display()));
         Ok(())
     }

@@ -107,7 +107,8 @@ impl Detector {
         match place(&finding, &open.iter().collect::<Vec<_>>(), calls) {
             None => {
                 tracing::info!(service = finding.service, sli = finding.sli.as_str(), "opening an incident");
-                let finding = onset::refine(&self.store, finding, now).await.context("cannot ask when it began")?;
+                let finding =
+                    onset::refine(&self.store, finding, now).await.context("cannot ask when it began")?;
                 let id = self.incidents.open_new(finding).await?;
                 opened(id);
             }
@@ -123,7 +124,9 @@ impl Detector {
 
     async fn resolve(&self, levels: &Levels, now: UnixNanos) -> anyhow::Result<()> {
         for incident in self.incidents.open() {
-            if let Some(reason) = over(&incident, levels, &self.objectives, self.settings.resolve_after.0, now) {
+            if let Some(reason) =
+                over(&incident, levels, &self.objectives, self.settings.resolve_after.0, now)
+            {
                 let event = IncidentEvent::Resolved { actor: ACTOR.into(), reason };
                 self.incidents.append(incident.id, event).await?;
             }

@@ -11,8 +11,8 @@ const BEFORE: Duration = Duration::from_secs(900);
 /// Telemetry arrives late: a little of what came after is taken along.
 const AFTER: Duration = Duration::from_secs(60);
 
-/// Minutes just before the start may already be bad: they are not called known-good.
-const UNSURE: Duration = Duration::from_secs(60);
+/// The seconds just before the start may already be bad: they are not called known-good.
+const UNSURE: Duration = Duration::from_secs(10);
 
 /// Longest stretch that one recording holds.
 pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -51,7 +51,9 @@ pub fn of_incident(incident: &Incident, now: UnixNanos) -> Plan {
 /// The recording of a stretch of time.
 pub fn of_window(window: Window, service: Option<String>) -> Plan {
     let window = Window::new(window.start.max(window.end.minus(LONGEST)), window.end);
-    let symptom = service.as_ref().map_or_else(|| "recorded by hand".to_owned(), |service| format!("asked about {service}"));
+    let symptom = service
+        .as_ref()
+        .map_or_else(|| "recorded by hand".to_owned(), |service| format!("asked about {service}"));
     Plan {
         meta: Meta {
             id: format!("recording-{}", window.start.seconds()),

@@ -51,7 +51,12 @@ impl Incidents {
                 (Some(id), Ok(event)) => book.apply(id, entry.at, event),
                 (_, event) => {
                     let error = event.err().map(|error| error.to_string());
-                    tracing::warn!(sequence = entry.sequence, key = entry.key, error, "cannot read a journal entry");
+                    tracing::warn!(
+                        sequence = entry.sequence,
+                        key = entry.key,
+                        error,
+                        "cannot read a journal entry"
+                    );
                 }
             }
         }

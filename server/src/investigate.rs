@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use detectors::objective::ObjectiveTable;
-use domain::{CheckOutcome, Clock, EvidenceKind, Incident, IncidentEvent, IncidentId, Report, UnixNanos, Verdict, Window};
+use domain::{
+    CheckOutcome, Clock, EvidenceKind, Incident, IncidentEvent, IncidentId, Report, UnixNanos, Verdict,
+    Window,
+};
 use investigator::{Progress, Question};
 use storage::Store;
 use tokio::sync::Semaphore;
@@ -132,10 +135,7 @@ impl Investigations {
         let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let run = incident.runs + 1;
         let json = serde_json::to_string(&report).context("the report does not serialise")?;
-        store
-            .report_put(incident.id.0, run, clock.now(), &json)
-            .await
-            .context("cannot store the report")?;
+        store.report_put(incident.id.0, run, clock.now(), &json).await.context("cannot store the report")?;
         let event = IncidentEvent::Investigated {
             run,
             summary: summary(&report),
@@ -168,7 +168,10 @@ impl Investigations {
         let end = incident.resolved.unwrap_or(now);
         let earliest = end.minus(self.shared.settings.longest_window.0);
         let start = incident.started.max(earliest).min(end.minus(SHORTEST_WINDOW));
-        Question { started: Some(incident.started), ..self.question(&incident.service, Window::new(start, end)) }
+        Question {
+            started: Some(incident.started),
+            ..self.question(&incident.service, Window::new(start, end))
+        }
     }
 
     /// A question about any service and time.
@@ -190,7 +193,9 @@ fn due(age: Duration, runs: u32) -> &'static [Duration] {
 fn summary(report: &Report) -> String {
     let cause = report.answer.cause.first().map(|sentence| sentence.text.as_str());
     match (report.diagnosis.verdict, report.diagnosis.cause()) {
-        (Verdict::Inconclusive, _) | (_, None) => cause.unwrap_or("the evidence does not single out a cause").to_owned(),
+        (Verdict::Inconclusive, _) | (_, None) => {
+            cause.unwrap_or("the evidence does not single out a cause").to_owned()
+        }
         (_, Some(hypothesis)) => hypothesis.statement.text.clone(),
     }
 }
@@ -215,7 +220,8 @@ mod tests {
     #[test]
     fn looks_that_were_missed_are_made_up_for_by_one() {
         let check = |age_ms, runs, expected: &[u64]| {
-            let due: Vec<u64> = due(Duration::from_millis(age_ms), runs).iter().map(Duration::as_secs).collect();
+            let due: Vec<u64> =
+                due(Duration::from_millis(age_ms), runs).iter().map(Duration::as_secs).collect();
             assert_eq!(due, expected, "{age_ms} {runs}");
         };
         check(0, 0, &[0, 30, 90, 300]);

@@ -8,7 +8,9 @@ const VARIABLE: &str = "INQUEST_LOG";
 /// Starts logging, at `level` unless the environment says otherwise.
 pub fn start(level: &str) -> anyhow::Result<()> {
     let filter = match std::env::var(VARIABLE) {
-        Ok(text) => EnvFilter::try_new(&text).map_err(|error| anyhow::anyhow!("{VARIABLE}={text}: {error}"))?,
+        Ok(text) => {
+            EnvFilter::try_new(&text).map_err(|error| anyhow::anyhow!("{VARIABLE}={text}: {error}"))?
+        }
         Err(_) => EnvFilter::new(level),
     };
     tracing_subscriber::fmt()

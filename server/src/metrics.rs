@@ -90,7 +90,11 @@ impl WriterMetrics {
         registry.register("inquest_store_rows", "Rows stored, by signal", self.rows.clone());
         registry.register("inquest_store_writes", "Groups of submissions stored", self.writes.clone());
         registry.register("inquest_store_write_seconds", "Time to store a group", self.seconds.clone());
-        registry.register("inquest_store_failed_writes", "Groups that could not be stored", self.failed_writes.clone());
+        registry.register(
+            "inquest_store_failed_writes",
+            "Groups that could not be stored",
+            self.failed_writes.clone(),
+        );
         registry.register(
             "inquest_store_split_groups",
             "Groups stored one submission at a time because one was refused",

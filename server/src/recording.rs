@@ -53,16 +53,22 @@ async fn export_from_store(arguments: &ExportArgs) -> anyhow::Result<()> {
 
 async fn write(store: &Store, arguments: &ExportArgs) -> anyhow::Result<()> {
     let plan = plan(store, arguments).await?;
-    recording::export(store, &arguments.out, &plan.meta, plan.window).await.context("cannot write the recording")?;
+    recording::export(store, &arguments.out, &plan.meta, plan.window)
+        .await
+        .context("cannot write the recording")?;
     Ok(())
 }
 
 async fn plan(store: &Store, arguments: &ExportArgs) -> anyhow::Result<Plan> {
     let now = SystemClock.now();
     if let Some(name) = &arguments.incident {
-        let incidents = Incidents::load(store.clone(), SystemClock::shared(), IncidentMetrics::default()).await?;
+        let incidents =
+            Incidents::load(store.clone(), SystemClock::shared(), IncidentMetrics::default()).await?;
         let incident = IncidentId::parse(name).and_then(|id| incidents.get(id));
-        return Ok(export::of_incident(&incident.with_context(|| format!("there is no incident {name}"))?, now));
+        return Ok(export::of_incident(
+            &incident.with_context(|| format!("there is no incident {name}"))?,
+            now,
+        ));
     }
     let at = match &arguments.at {
         Some(text) => UnixNanos::parse(text).with_context(|| format!("`{text}` is no time"))?,
@@ -122,7 +128,10 @@ fn summary(recording: &Recording) -> String {
     let mut lines = vec![
         format!("{} ({}), in {}", plain(&meta.id), plain(&meta.system), dir.display()),
         format!("symptom   {}", plain(&meta.symptom)),
-        format!("impacted  {}", meta.impacted_service.as_deref().map_or_else(|| "not said".to_owned(), plain)),
+        format!(
+            "impacted  {}",
+            meta.impacted_service.as_deref().map_or_else(|| "not said".to_owned(), plain)
+        ),
         format!("detected  {}", meta.detected_at),
         format!("window    {}", meta.window.as_ref().map_or_else(|| "not said".to_owned(), span)),
         format!("baseline  {}", meta.baseline.as_ref().map_or_else(|| "not said".to_owned(), span)),

@@ -131,7 +131,13 @@ async fn assemble(
     let known = store.versions().await.context("cannot ask which versions are known")?;
     let known = known.into_iter().map(|seen| (seen.service, seen.version, seen.first_seen));
     let versions = Versions::load(known);
-    writer.spawn(writer::run(submissions, writer.token(), append(store.clone()), versions, metrics.writer.clone()));
+    writer.spawn(writer::run(
+        submissions,
+        writer.token(),
+        append(store.clone()),
+        versions,
+        metrics.writer.clone(),
+    ));
 
     let incidents = Incidents::load(store.clone(), clock.clone(), metrics.incidents.clone()).await?;
     let objectives = Arc::new(config::table(&config.slo));
@@ -185,7 +191,13 @@ async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for {what}"))
 }
 
-fn serve_http(stage: &Stage, failure: &Failure, what: &'static str, listener: TcpListener, router: axum::Router) {
+fn serve_http(
+    stage: &Stage,
+    failure: &Failure,
+    what: &'static str,
+    listener: TcpListener,
+    router: axum::Router,
+) {
     let (token, failure) = (stage.token(), failure.clone());
     stage.spawn(async move {
         let serving = axum::serve(listener, router).with_graceful_shutdown(token.cancelled_owned());
@@ -198,7 +210,8 @@ fn serve_http(stage: &Stage, failure: &Failure, what: &'static str, listener: Tc
 /// What the writer stores with.
 fn append(
     store: Store,
-) -> impl Fn(Arc<Batch>) -> futures::future::BoxFuture<'static, Result<(), AppendFailed>> + Clone + Send + Sync {
+) -> impl Fn(Arc<Batch>) -> futures::future::BoxFuture<'static, Result<(), AppendFailed>> + Clone + Send + Sync
+{
     move |batch| {
         let store = store.clone();
         Box::pin(async move {

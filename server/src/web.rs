@@ -75,7 +75,9 @@ impl App {
 pub fn router(app: App, changes: Router, public_url: Option<&str>) -> anyhow::Result<Router> {
     let mut csrf = CsrfLayer::new();
     if let Some(origin) = public_url.map(origin) {
-        csrf = csrf.add_trusted_origin(&origin).with_context(|| format!("the public URL's origin {origin} is wrong"))?;
+        csrf = csrf
+            .add_trusted_origin(&origin)
+            .with_context(|| format!("the public URL's origin {origin} is wrong"))?;
     }
     let router = Router::new()
         .route("/", get(health::show))

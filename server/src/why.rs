@@ -100,8 +100,9 @@ async fn investigate(store: &Store, dir: &Path, arguments: &WhyArgs) -> anyhow::
 fn question(recording: Recording, arguments: &WhyArgs) -> anyhow::Result<Question> {
     let Recording { meta, changes, edges, notes, .. } = recording;
     let at = arguments.at.as_deref().map(|text| {
-        UnixNanos::parse(text)
-            .with_context(|| format!("`{text}` is neither a time such as 2026-11-19T14:02:31Z nor Unix seconds"))
+        UnixNanos::parse(text).with_context(|| {
+            format!("`{text}` is neither a time such as 2026-11-19T14:02:31Z nor Unix seconds")
+        })
     });
     let at = at.transpose()?;
     let window = match (at, arguments.since, meta.window) {

@@ -122,7 +122,11 @@ where
         match outcome {
             Err(failed) if failed.rows_to_blame && group.submissions() > 1 => {
                 self.metrics.split_groups.inc();
-                tracing::warn!(error = failed.message, submissions = group.submissions(), "a group is stored one by one");
+                tracing::warn!(
+                    error = failed.message,
+                    submissions = group.submissions(),
+                    "a group is stored one by one"
+                );
                 for alone in group.split() {
                     let (alone, outcome) = self.store(alone).await;
                     self.answer(alone, outcome);
@@ -186,7 +190,10 @@ mod tests {
             ..LogRecord::default()
         };
         let (done, answer) = oneshot::channel();
-        (Submission { batch: Batch { logs: bodies.iter().map(log).collect(), ..Batch::default() }, done }, answer)
+        (
+            Submission { batch: Batch { logs: bodies.iter().map(log).collect(), ..Batch::default() }, done },
+            answer,
+        )
     }
 
     fn bodies(batch: &Batch) -> Vec<String> {

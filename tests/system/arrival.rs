@@ -6,11 +6,11 @@ use std::io::Write;
 use serde_json::json;
 use system_tests::load::{self, Behaviour, Outcome, Signal, SpanTemplate};
 
-use crate::harness::{TestServer, now};
+use crate::harness::{now, serve};
 
 #[tokio::test]
 async fn telemetry_over_grpc_and_http_is_stored_and_counted() {
-    let server = TestServer::start().await;
+    serve(async |server| {
     let at = load::now_ns();
     let template = SpanTemplate::new(1_000, Behaviour::Healthy, 0);
 
@@ -62,21 +62,23 @@ async fn telemetry_over_grpc_and_http_is_stored_and_counted() {
     let (status, overview) = server.get("/").await;
     assert_eq!(status, 200);
     assert!(overview.contains("checkout") && overview.contains("json-service"));
-    server.stop().await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn probes_answer() {
-    let server = TestServer::start().await;
-    assert_eq!(server.get("/healthz").await.0, 200);
-    assert_eq!(server.get("/readyz").await.0, 200);
-    assert_eq!(server.get("/no-such-page").await.0, 404);
-    server.stop().await;
+    serve(async |server| {
+        assert_eq!(server.get("/healthz").await.0, 200);
+        assert_eq!(server.get("/readyz").await.0, 200);
+        assert_eq!(server.get("/no-such-page").await.0, 404);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_change_is_accepted_stored_and_shown() {
-    let server = TestServer::start().await;
+    serve(async |server| {
     let change = json!({
         "kind": "deploy", "service": "checkout", "version": "1.4.1", "previous": "1.4.0", "reference": "deploy-77",
         "at": now().to_string(), "detail": "drop the price cache"
@@ -91,34 +93,36 @@ async fn a_change_is_accepted_stored_and_shown() {
     let (status, body) = server.post(&url, "application/json", r#"{"kind": "deploy"}"#).await;
     assert!((400..500).contains(&status), "{status} {body}");
     assert!(body.contains("service"), "the refusal names what is missing: {body}");
-    server.stop().await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_new_version_in_the_telemetry_counts_as_a_deploy() {
-    let server = TestServer::start().await;
-    let span = |version: &str, id: &str| {
-        let at = load::now_ns();
-        json!({"resourceSpans": [{
-            "resource": {"attributes": [
-                {"key": "service.name", "value": {"stringValue": "cart"}},
-                {"key": "service.version", "value": {"stringValue": version}},
-            ]},
-            "scopeSpans": [{"spans": [{
-                "traceId": "5b8efff798038103d269b633813fc60c", "spanId": id, "name": "GET /", "kind": 2,
-                "startTimeUnixNano": at.to_string(), "endTimeUnixNano": (at + 1_000_000).to_string()
-            }]}]
-        }]})
-        .to_string()
-    };
-    for (version, id) in
-        [("2.0.0", "eee19b7ec3c1b171"), ("2.0.1", "eee19b7ec3c1b172"), ("2.0.1", "eee19b7ec3c1b173")]
-    {
-        let (status, body) =
-            server.post(&server.otlp("/v1/traces"), "application/json", span(version, id)).await;
-        assert_eq!(status, 200, "{body}");
-    }
-    // The first version ever seen is no deploy: the service was just not known.
-    assert_eq!(server.store().health().await.expect("the store answers").changes.rows, 1);
-    server.stop().await;
+    serve(async |server| {
+        let span = |version: &str, id: &str| {
+            let at = load::now_ns();
+            json!({"resourceSpans": [{
+                "resource": {"attributes": [
+                    {"key": "service.name", "value": {"stringValue": "cart"}},
+                    {"key": "service.version", "value": {"stringValue": version}},
+                ]},
+                "scopeSpans": [{"spans": [{
+                    "traceId": "5b8efff798038103d269b633813fc60c", "spanId": id, "name": "GET /", "kind": 2,
+                    "startTimeUnixNano": at.to_string(), "endTimeUnixNano": (at + 1_000_000).to_string()
+                }]}]
+            }]})
+            .to_string()
+        };
+        for (version, id) in
+            [("2.0.0", "eee19b7ec3c1b171"), ("2.0.1", "eee19b7ec3c1b172"), ("2.0.1", "eee19b7ec3c1b173")]
+        {
+            let (status, body) =
+                server.post(&server.otlp("/v1/traces"), "application/json", span(version, id)).await;
+            assert_eq!(status, 200, "{body}");
+        }
+        // The first version ever seen is no deploy: the service was just not known.
+        assert_eq!(server.store().health().await.expect("the store answers").changes.rows, 1);
+    })
+    .await;
 }

@@ -2,11 +2,13 @@
 //!
 //! A process has one engine on one folder, so these tests take turns: a server holds the turn until it has stopped.
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use domain::{Clock as _, Incident, UnixNanos};
+use futures::FutureExt as _;
 use server::clock::SystemClock;
 use server::config::{Config, Span};
 use server::serve::{self, Running};
@@ -34,9 +36,9 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// A running server with a data folder of its own.
 pub struct TestServer {
-    running: Running,
+    /// `None` only while it is stopped.
+    running: Option<Running>,
     data: TempDir,
-    turn: Turn,
     http: reqwest::Client,
 }
 
@@ -52,29 +54,38 @@ pub fn config(data: &Path) -> Config {
     config
 }
 
+/// Runs `test` against a server on an empty folder, and stops the server in order whatever becomes of the test.
+pub async fn serve(test: impl AsyncFnOnce(&mut TestServer)) {
+    let _turn = Turn::take().await;
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let mut server =
+        TestServer { running: Some(start(data.path()).await), data, http: reqwest::Client::new() };
+    let outcome = AssertUnwindSafe(test(&mut server)).catch_unwind().await;
+    server.stop().await;
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+async fn start(data: &Path) -> Running {
+    serve::start(config(data), SystemClock::shared()).await.expect("the server starts")
+}
+
 impl TestServer {
-    /// Starts it on an empty folder.
-    pub async fn start() -> Self {
-        let turn = Turn::take().await;
-        let data = tempfile::tempdir().expect("a temporary folder");
-        let running =
-            serve::start(config(data.path()), SystemClock::shared()).await.expect("the server starts");
-        Self { running, data, turn, http: reqwest::Client::new() }
-    }
-
     /// Stops it in order, and starts it again on the same folder.
-    pub async fn restart(self) -> Self {
-        let Self { running, data, turn, http } = self;
-        running.shutdown().await.expect("an orderly stop");
-        let running =
-            serve::start(config(data.path()), SystemClock::shared()).await.expect("the server starts again");
-        Self { running, data, turn, http }
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.running = Some(start(self.data.path()).await);
     }
 
-    /// Stops it in order.
-    pub async fn stop(self) {
-        self.running.shutdown().await.expect("an orderly stop");
-        drop(self.turn);
+    async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shutdown().await.expect("an orderly stop");
+        }
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs during the test")
     }
 
     /// The folder with its data.
@@ -84,22 +95,22 @@ impl TestServer {
 
     /// Its store.
     pub fn store(&self) -> &storage::Store {
-        self.running.store()
+        self.running().store()
     }
 
     /// Its incidents.
     pub fn incidents(&self) -> Vec<Incident> {
-        self.running.incidents().all()
+        self.running().incidents().all()
     }
 
     /// Address of a page or of the API.
     pub fn page(&self, path: &str) -> String {
-        format!("{}{path}", self.running.addresses().pages_url())
+        format!("{}{path}", self.running().addresses().pages_url())
     }
 
     /// Address of OTLP over HTTP.
     pub fn otlp(&self, path: &str) -> String {
-        format!("{}{path}", self.running.addresses().http_url())
+        format!("{}{path}", self.running().addresses().http_url())
     }
 
     /// A client that keeps connections.
@@ -124,7 +135,7 @@ impl TestServer {
 
     /// Sends one encoded request over gRPC.
     pub async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
-        let channel = load::connect(&self.running.addresses().grpc_url()).expect("an endpoint");
+        let channel = load::connect(&self.running().addresses().grpc_url()).expect("an endpoint");
         load::send(&channel, signal, request).await
     }
 

@@ -40,10 +40,20 @@ customElements.define("inquest-print", class extends HTMLElement {
   }
 });
 
-/** Loads the page again when the running investigation says that it has ended. */
+/**
+ * Loads the page again when the running investigation has ended. Without a check in sight it had not begun yet, or
+ * never will: then there is time.
+ */
+const NOT_BEGUN_MS = 5000;
 customElements.define("inquest-progress", class extends HTMLElement {
   connectedCallback() {
-    this.addEventListener(this.dataset.done, () => location.reload());
+    this.addEventListener(this.dataset.done, () => {
+      this.timer = setTimeout(() => location.reload(), this.querySelector("li") ? 0 : NOT_BEGUN_MS);
+    }, { once: true });
+  }
+
+  disconnectedCallback() {
+    clearTimeout(this.timer);
   }
 });
 

@@ -37,7 +37,7 @@ pub fn harm(analysis: &Analysis<'_>, suspect: &Suspect) -> Harm {
             0.0
         }
     });
-    if surged(analysis, suspect) {
+    if suspect.latency + suspect.errors > 0.0 && surged(analysis, suspect) {
         return Harm { mechanism: Mechanism::TrafficSurge, step: slow.or(failing) };
     }
     if suspect.latency + suspect.errors <= 0.0 {

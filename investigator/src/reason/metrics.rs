@@ -92,6 +92,9 @@ const WORDS: [(Topic, &[&str]); 8] = [
     ),
 ];
 
+/// A baseline of this many values is trusted half.
+const FEW_VALUES: f64 = 5.0;
+
 /// A series that moved.
 #[derive(Clone, Debug)]
 pub struct MetricMove {
@@ -151,7 +154,7 @@ fn judged(series: &SeriesLevels) -> Option<MetricMove> {
         unit: series.unit.clone(),
         is_rate: series.kind != domain::MetricKind::Gauge,
         score: score(before, now),
-        weight: weight(topic),
+        weight: weight(topic) * before.count / (before.count + FEW_VALUES),
         before,
         now,
     })

@@ -136,7 +136,9 @@ mod tests {
 
     #[test]
     fn refuses_what_it_cannot_read() {
-        for text in ["", " ", "30", "d", "30 days", "-1h", "1.5h", "1h30", "99999999999999999999s", "584942417355w9w"] {
+        for text in
+            ["", " ", "30", "d", "30 days", "-1h", "1.5h", "1h30", "99999999999999999999s", "584942417355w9w"]
+        {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
         assert!(Keep::try_from("5m".to_owned()).is_err());

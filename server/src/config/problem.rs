@@ -83,7 +83,10 @@ mod tests {
 
     #[test]
     fn far_names_are_not_suggested() {
-        assert_eq!(nearest_key("unknown field `retension`, expected one of `slo`, `retention`"), Some("retention".into()));
+        assert_eq!(
+            nearest_key("unknown field `retension`, expected one of `slo`, `retention`"),
+            Some("retention".into())
+        );
         assert_eq!(nearest_key("unknown field `frobnicate`, expected `slo` or `retention`"), None);
         assert_eq!(nearest_key("invalid type: string"), None);
     }

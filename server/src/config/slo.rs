@@ -137,7 +137,11 @@ mod tests {
         .unwrap();
         let table = table(&file.slo);
         let check = |service: &str, availability: f64, latency_ms: f64, latency_ratio: f64| {
-            assert_eq!(table.of(service), Objectives { availability, latency_ms, latency_ratio }, "{service}");
+            assert_eq!(
+                table.of(service),
+                Objectives { availability, latency_ms, latency_ratio },
+                "{service}"
+            );
         };
         check("cart", 0.99, 800.0, 0.99);
         check("checkout", 0.995, 500.0, 0.99);
@@ -146,7 +150,13 @@ mod tests {
 
     #[test]
     fn impossible_objectives_are_refused() {
-        for line in ["availability = 1.0", "availability = 99.5", "latency_ms = 0", "latency_ratio = nan", "match = '['"] {
+        for line in [
+            "availability = 1.0",
+            "availability = 99.5",
+            "latency_ms = 0",
+            "latency_ratio = nan",
+            "match = '['",
+        ] {
             let key = if line.starts_with("match") { "" } else { "match = '*'\n" };
             assert!(toml::from_str::<SloRule>(&format!("{key}{line}")).is_err(), "{line}");
         }

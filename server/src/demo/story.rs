@@ -66,12 +66,20 @@ impl Story {
                 IncidentEvent::Opened { finding } => {
                     self.joined.insert((incident.id, finding.service.clone(), finding.sli.as_str()));
                     let since = self.since_fault(*at);
-                    self.step(&format!("incident  {} opened{since}: {}", incident.id, domain::incident::title(finding)));
+                    self.step(&format!(
+                        "incident  {} opened{since}: {}",
+                        incident.id,
+                        domain::incident::title(finding)
+                    ));
                     self.more(&format!("          {url}"));
                 }
                 IncidentEvent::Updated { finding } => {
                     if self.joined.insert((incident.id, finding.service.clone(), finding.sli.as_str())) {
-                        self.step(&format!("incident  {} also {}", incident.id, domain::incident::title(finding)));
+                        self.step(&format!(
+                            "incident  {} also {}",
+                            incident.id,
+                            domain::incident::title(finding)
+                        ));
                     }
                 }
                 IncidentEvent::Investigated { run, elapsed_ms, .. } => {
@@ -93,7 +101,11 @@ impl Story {
         for check in checks {
             let done = matches!(check.state, ProgressState::Done(_));
             if done && self.checks.insert((id, check.kind)) {
-                self.step(&format!("checking  {}: {}", check.kind.title(), domain::text::plain(&check.note, 120)));
+                self.step(&format!(
+                    "checking  {}: {}",
+                    check.kind.title(),
+                    domain::text::plain(&check.note, 120)
+                ));
             }
         }
     }
@@ -106,7 +118,13 @@ impl Story {
         let mut lines = vec![format!("{} confidence", report.diagnosis.confidence.level.word())];
         lines.extend(sentences(&report.answer.going_on));
         lines.extend(sentences(&report.answer.cause));
-        lines.extend(report.answer.next_steps.iter().map(|step| format!("Next: {}", domain::text::plain(&step.text.text, 300))));
+        lines.extend(
+            report
+                .answer
+                .next_steps
+                .iter()
+                .map(|step| format!("Next: {}", domain::text::plain(&step.text.text, 300))),
+        );
         lines.push(url.to_owned());
         lines.iter().for_each(|line| self.more(line));
     }

@@ -24,7 +24,9 @@ impl Book {
                 self.incidents.insert(id, incident);
                 self.forget_oldest();
             }
-            None => tracing::warn!(incident = %id, "the journal has an event of an incident that was never opened"),
+            None => {
+                tracing::warn!(incident = %id, "the journal has an event of an incident that was never opened")
+            }
         }
     }
 

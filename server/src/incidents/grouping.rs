@@ -60,7 +60,8 @@ pub fn nearest_to_users_first(findings: &mut [Finding], calls: &CallGraph) {
         let reaches = |other: &&String| other.as_str() != service && calls.reaches(other, service);
         services.iter().filter(reaches).count()
     };
-    let ranks: BTreeMap<String, usize> = services.iter().map(|service| (service.clone(), callers(service))).collect();
+    let ranks: BTreeMap<String, usize> =
+        services.iter().map(|service| (service.clone(), callers(service))).collect();
     findings.sort_by(|left, right| {
         let rank = |finding: &Finding| (ranks[&finding.service], std::cmp::Reverse(finding.severity));
         rank(left)
@@ -95,7 +96,12 @@ pub(crate) mod tests {
     }
 
     fn shop() -> CallGraph {
-        let edges = [("gateway", "checkout"), ("gateway", "catalog"), ("checkout", "payment"), ("payment", "gateway2")];
+        let edges = [
+            ("gateway", "checkout"),
+            ("gateway", "catalog"),
+            ("checkout", "payment"),
+            ("payment", "gateway2"),
+        ];
         CallGraph::new(edges.map(|(caller, callee)| (caller.to_owned(), callee.to_owned())))
     }
 
@@ -112,7 +118,8 @@ pub(crate) mod tests {
     }
 
     fn check(service: &str, open: &[(u32, &str, &str)], expected: Option<u32>) {
-        let open: Vec<Incident> = open.iter().map(|(id, service, root)| incident(*id, service, root)).collect();
+        let open: Vec<Incident> =
+            open.iter().map(|(id, service, root)| incident(*id, service, root)).collect();
         let place = place(&finding(service), &open.iter().collect::<Vec<_>>(), &shop());
         assert_eq!(place.map(|id| id.0), expected, "{service} in {open:?}");
     }
@@ -131,7 +138,8 @@ pub(crate) mod tests {
 
     #[test]
     fn cycles_end() {
-        let graph = CallGraph::new([("a", "b"), ("b", "a")].map(|(from, to)| (from.to_owned(), to.to_owned())));
+        let graph =
+            CallGraph::new([("a", "b"), ("b", "a")].map(|(from, to)| (from.to_owned(), to.to_owned())));
         assert!(graph.reaches("b", "a") && !graph.reaches("a", "c"));
     }
 

@@ -131,7 +131,7 @@ fn view(page: &IncidentPage) -> View {
         };
         report.diagnosis.evidence.iter().take(MOST_CARDS).map(|evidence| card(evidence, &around)).collect()
     });
-    let running = report.is_none() || !page.progress.is_empty();
+    let running = !page.progress.is_empty() || (report.is_none() && incident.is_open());
     let mut view = View {
         shell: Shell {
             title: format!("{} {}", incident.id, plain(&incident.title, 100)),

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use domain::evidence::{Exhibit, Frame, LogPattern};
-use domain::{ConfidenceLevel, Sentence, Verdict};
+use domain::{ConfidenceLevel, Incident, IncidentStatus, Sentence, Verdict};
 
 use super::fixture::{health_page, incident, incident_page, incidents_page, progress, report, trace_page};
 use super::*;
@@ -133,6 +133,10 @@ fn an_incident_without_a_report_shows_its_checks() {
         assert!(!html.contains(absent), "{absent}");
     }
     snapshot("incident-running", &told(&html));
+    let over = Incident { status: IncidentStatus::Resolved, ..incident() };
+    let over = render_incident(&IncidentPage { incident: over, report: None, ..incident_page() });
+    check("incident-over", &over);
+    assert!(!over.contains("hx-sse:connect"), "there is nothing to wait for");
     assert!(html.contains(&render_progress(&progress())), "the fragment is what the page holds");
     assert!(render_progress(&[]).contains("about to start"));
 }

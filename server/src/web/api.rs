@@ -48,12 +48,16 @@ fn question(app: &App, request: &InvestigateRequest) -> Result<Question, Error> 
         return Ok(match known {
             Some(incident) => {
                 let window = Window::new(incident.started, at);
-                Question { started: Some(incident.started), ..app.investigations.question(&request.service, window) }
+                Question {
+                    started: Some(incident.started),
+                    ..app.investigations.question(&request.service, window)
+                }
             }
             None => app.investigations.question(&request.service, Window::new(at.minus(DEFAULT_SINCE), at)),
         });
     };
-    let since: Span = since.parse().map_err(|error: String| Error::bad_request(format!("`since`: {error}")))?;
+    let since: Span =
+        since.parse().map_err(|error: String| Error::bad_request(format!("`since`: {error}")))?;
     if since.0.is_zero() {
         return Err(Error::bad_request("`since` is more than nothing"));
     }
@@ -64,6 +68,8 @@ fn question(app: &App, request: &InvestigateRequest) -> Result<Question, Error> 
 pub(super) fn instant(text: &str) -> Result<UnixNanos, Error> {
     UnixNanos::parse(text).ok_or_else(|| {
         let shown = domain::text::plain(text, 60);
-        Error::bad_request(format!("`{shown}` is neither a time such as 2026-11-19T14:02:31Z nor Unix seconds"))
+        Error::bad_request(format!(
+            "`{shown}` is neither a time such as 2026-11-19T14:02:31Z nor Unix seconds"
+        ))
     })
 }

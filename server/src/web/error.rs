@@ -51,7 +51,10 @@ impl IntoResponse for Error {
             Self::BadRequest(why) => (StatusCode::BAD_REQUEST, why),
             Self::Failed(error) => {
                 tracing::error!(error = format!("{error:#}"), "a request failed");
-                (StatusCode::INTERNAL_SERVER_ERROR, "something failed; the program's log says what".to_owned())
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "something failed; the program's log says what".to_owned(),
+                )
             }
         };
         let body = Body { error };
@@ -73,9 +76,13 @@ pub async fn as_page(request: Request, next: Next) -> Response {
         Some(body) => body.error.clone(),
         None => status.canonical_reason().unwrap_or("The request failed").to_owned(),
     };
-    (status, pages::assets::PAGE_HEADERS, Html(pages::render_error(status.as_u16(), &message))).into_response()
+    (status, pages::assets::PAGE_HEADERS, Html(pages::render_error(status.as_u16(), &message)))
+        .into_response()
 }
 
 fn accepts_html(headers: &HeaderMap) -> bool {
-    headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"))
+    headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
 }

@@ -58,7 +58,9 @@ fn plan(app: &App, request: &ExportRequest) -> Result<Plan, Error> {
     }
     let at = request.at.as_deref().map(super::api::instant).transpose()?.unwrap_or(now);
     let since = match &request.since {
-        Some(since) => since.parse::<Span>().map_err(|error| Error::bad_request(format!("`since`: {error}")))?.0,
+        Some(since) => {
+            since.parse::<Span>().map_err(|error| Error::bad_request(format!("`since`: {error}")))?.0
+        }
         None => DEFAULT_SINCE,
     };
     Ok(export::of_window(Window::new(at.minus(since), at), request.service.clone()))

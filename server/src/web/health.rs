@@ -59,7 +59,11 @@ pub async fn show(State(app): State<App>, Query(query): Query<HealthQuery>) -> R
         incidents: app.incidents.open(),
         changes,
         freshness: freshness
-            .map(|(signal, health)| SignalFreshness { signal: signal.into(), newest: health.newest, rows: health.rows })
+            .map(|(signal, health)| SignalFreshness {
+                signal: signal.into(),
+                newest: health.newest,
+                rows: health.rows,
+            })
             .into(),
         dropped: dropped(&app.registry),
         base_path: app.base_path.to_string(),
@@ -91,7 +95,13 @@ fn services(
         .collect()
 }
 
-fn row(name: String, minutes: &[SliMinute], objectives: &Objectives, now: UnixNanos, range: Range) -> ServiceRow {
+fn row(
+    name: String,
+    minutes: &[SliMinute],
+    objectives: &Objectives,
+    now: UnixNanos,
+    range: Range,
+) -> ServiceRow {
     let points: Vec<SliPoint> = minutes.iter().map(|minute| point(minute, objectives)).collect();
     let lately = total(minutes.iter().filter(|minute| minute.minute >= now.minus(LATELY)));
     let first = minutes.first().map_or(now, |minute| minute.minute);
@@ -234,7 +244,13 @@ mod tests {
 
     #[test]
     fn the_series_has_every_step_and_the_present_one_is_not_low() {
-        let rows = services(vec![minute(2, 120, 0), minute(0, 60, 0)], &[], &ObjectiveTable::default(), NOW, Range::Hour);
+        let rows = services(
+            vec![minute(2, 120, 0), minute(0, 60, 0)],
+            &[],
+            &ObjectiveTable::default(),
+            NOW,
+            Range::Hour,
+        );
         let rates: Vec<f64> = rows[0].series.iter().map(|point| point.requests_per_second).collect();
         assert_eq!(rates[57..], [2.0, 0.0, 2.0]);
     }

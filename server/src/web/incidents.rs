@@ -58,7 +58,10 @@ pub async fn show(
     let incident = find(&app, id)?;
     match form {
         None => Ok(page(&app, incident, query.frame).await?),
-        Some("json") => Ok(axum::Json(IncidentDetail::new(&incident, app.latest_report(incident.id).await?)).into_response()),
+        Some("json") => {
+            Ok(axum::Json(IncidentDetail::new(&incident, app.latest_report(incident.id).await?))
+                .into_response())
+        }
         Some("md") => Ok(markdown(&incident, app.latest_report(incident.id).await?)),
         Some(_) => Err(Error::not_found("an incident comes as a page, as .json and as .md")),
     }

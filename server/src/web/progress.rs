@@ -35,7 +35,8 @@ pub async fn events(
         let event = listener.next().await?;
         Some((Ok(event), listener))
     });
-    Ok(Sse::new(futures::StreamExt::take_until(stream, Box::pin(tokio::time::sleep(LONGEST)))).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(futures::StreamExt::take_until(stream, Box::pin(tokio::time::sleep(LONGEST))))
+        .keep_alive(KeepAlive::default()))
 }
 
 struct Listener {

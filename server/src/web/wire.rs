@@ -115,7 +115,10 @@ impl From<&Incident> for IncidentSummary {
 impl IncidentDetail {
     /// An incident with its report.
     pub fn new(incident: &Incident, report: Option<Report>) -> Self {
-        let event = |(at, event): &(_, IncidentEvent)| Event { at: domain::UnixNanos::to_string(at), event: event.clone() };
+        let event = |(at, event): &(_, IncidentEvent)| Event {
+            at: domain::UnixNanos::to_string(at),
+            event: event.clone(),
+        };
         Self { summary: incident.into(), events: incident.events.iter().map(event).collect(), report }
     }
 }

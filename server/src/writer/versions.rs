@@ -61,6 +61,13 @@ impl Versions {
     /// Should storing fail, [`Versions::forget`] takes it back.
     pub fn observe(&mut self, batch: &Batch) -> Vec<Sighting> {
         let mut sightings = Vec::new();
+        // A deploy that was announced, before its first row or with it, is not told of twice.
+        for change in batch.changes.iter().filter(|change| is_deploy(change)) {
+            if self.remember(&change.service, &change.version, change.at) {
+                let (service, version) = (change.service.clone(), change.version.clone());
+                sightings.push(Sighting { service, version, previous: None, at: change.at });
+            }
+        }
         for ((service, version), at) in first_seen(batch) {
             let previous = self.services.get(service).map(|seen| seen.latest.clone());
             if self.remember(service, version, at) {
@@ -115,13 +122,13 @@ impl Versions {
 pub struct Sighting {
     service: String,
     version: String,
-    /// The version before; `None` when the service itself is new.
+    /// The version before; `None` when the service itself is new, or when the deploy was announced.
     previous: Option<String>,
     at: UnixNanos,
 }
 
 impl Sighting {
-    /// The deploy it tells of; `None` for a service seen for the first time.
+    /// The deploy it tells of; `None` for a service seen for the first time, and when somebody told of it already.
     pub fn change(&self) -> Option<Change> {
         let previous = self.previous.clone()?;
         Some(Change {
@@ -135,6 +142,13 @@ impl Sighting {
             source: "telemetry".into(),
         })
     }
+}
+
+/// Whether somebody says that a version of a service starts serving.
+fn is_deploy(change: &Change) -> bool {
+    matches!(change.kind, ChangeKind::Deploy | ChangeKind::Rollback | ChangeKind::CanaryStep)
+        && !change.service.is_empty()
+        && !change.version.is_empty()
 }
 
 /// The pairs in a batch, each with its first instant. Rows of one sender share a resource, so that most rows cost a
@@ -192,11 +206,32 @@ mod tests {
     #[test]
     fn a_new_version_of_a_known_service_is_a_deploy() {
         let mut versions = Versions::load([("cart".into(), "1.0".into(), UnixNanos::from_seconds(1))]);
-        let first = versions.observe(&batch(&[("catalog", "1.4.0", 10), ("cart", "1.0", 11), ("cart", "", 11)]));
+        let first =
+            versions.observe(&batch(&[("catalog", "1.4.0", 10), ("cart", "1.0", 11), ("cart", "", 11)]));
         assert_eq!(deploys(&first), []);
-        let second = versions.observe(&batch(&[("catalog", "1.4.1", 31), ("catalog", "1.4.1", 30), ("cart", "1.0", 32)]));
+        let second = versions.observe(&batch(&[
+            ("catalog", "1.4.1", 31),
+            ("catalog", "1.4.1", 30),
+            ("cart", "1.0", 32),
+        ]));
         assert_eq!(deploys(&second), [("1.4.0".to_owned(), "catalog@1.4.1".to_owned(), 30)]);
         assert_eq!(versions.observe(&batch(&[("catalog", "1.4.0", 40), ("catalog", "1.4.1", 41)])), []);
+    }
+
+    #[test]
+    fn an_announced_deploy_is_not_told_of_twice() {
+        let mut versions = Versions::load([("catalog".into(), "1.4.0".into(), UnixNanos::from_seconds(1))]);
+        let announced = Change {
+            kind: ChangeKind::Deploy,
+            service: "catalog".into(),
+            version: "1.4.1".into(),
+            ..Change::default()
+        };
+        let told = versions.observe(&Batch { changes: vec![announced], ..Batch::default() });
+        assert_eq!(deploys(&told), []);
+        assert_eq!(versions.observe(&batch(&[("catalog", "1.4.1", 30)])), []);
+        versions.forget(&told);
+        assert_eq!(deploys(&versions.observe(&batch(&[("catalog", "1.4.1", 30)]))).len(), 1);
     }
 
     #[test]

@@ -106,13 +106,27 @@ impl Api {
     }
 }
 
-/// Runs `function` when the process exits, before what was registered earlier.
-pub(super) fn at_exit(function: extern "C" fn()) {
+/// Has `function` called when the process exits, with its exit status, before what was registered earlier.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn at_exit(function: extern "C" fn(c_int, *mut c_void)) {
     unsafe extern "C" {
-        fn atexit(function: extern "C" fn()) -> c_int;
+        fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
     }
-    // SAFETY: `function` is a plain function that stays in the program.
-    unsafe { atexit(function) };
+    // SAFETY: `function` is a plain function that stays in the program, and makes no use of its second argument.
+    unsafe { on_exit(function, ptr::null_mut()) };
+}
+
+/// Other systems have no such call; there, stores must be closed before the process exits.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn at_exit(_: extern "C" fn(c_int, *mut c_void)) {}
+
+/// Ends the process without calling anything more.
+pub(super) fn exit_at_once(status: c_int) -> ! {
+    unsafe extern "C" {
+        fn _exit(status: c_int) -> !;
+    }
+    // SAFETY: may be called at any time, from any thread.
+    unsafe { _exit(status) }
 }
 
 /// One connection to the running engine.

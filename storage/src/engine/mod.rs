@@ -9,6 +9,7 @@ pub mod fetch;
 mod ffi;
 mod front;
 
+use std::ffi::{c_int, c_void};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -26,8 +27,12 @@ const MAX_STATEMENTS: usize = 64;
 const MAX_IDLE: usize = 16;
 /// How long shutting down waits for statements under way.
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
-/// The same when the process is exiting already.
-const EXIT_DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// Name of temporary folders, but for process and number.
+const TEMPORARY: &str = "inquest-scratch-";
+const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
+/// File that is locked while a folder is open.
+const LOCK: &str = "inquest.lock";
 
 /// A store's hold on the running engine.
 pub struct Engine {
@@ -89,20 +94,16 @@ fn slot() -> MutexGuard<'static, Option<Arc<Running>>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The engine crashes the process when it is left open at exit. This closes it, on a thread of its own: what the engine
-/// keeps per thread is gone already on the one that exits.
-extern "C" fn stop_at_exit() {
-    let stop = || {
-        if let Ok(mut slot) = RUNNING.try_lock()
-            && let Some(running) = slot.take()
-        {
-            running.stop(EXIT_DRAIN_LIMIT);
-        }
-    };
-    if let Ok(stopping) = std::thread::Builder::new().spawn(stop) {
-        // It has nothing to say, and nobody is left to hear of its failure.
-        let _ = stopping.join();
+/// An engine that is open while the process exits crashes it: destructors of the library run under its threads, and it
+/// cannot be closed any more without those. So the process ends here, as if killed: what was acknowledged is stored.
+extern "C" fn end_at_exit(status: c_int, _: *mut c_void) {
+    match RUNNING.try_lock().as_deref() {
+        Ok(None) => return,
+        Ok(Some(running)) => running.forget(),
+        // Another thread opens or closes it at this moment.
+        Err(_) => {}
     }
+    ffi::exit_at_once(status);
 }
 
 fn api() -> Result<&'static ffi::Api, EngineError> {
@@ -164,8 +165,8 @@ impl Running {
         let lock = lock(&folder)?;
         let arguments = [vec![format!("--path={}", folder.display())], common_settings()].concat();
         let anchor = api.connect(&arguments).ok_or_else(|| EngineError::Start(folder.clone()))?;
-        // Handlers run last come, first served: this one must come after those that starting the engine registers.
-        ffi::at_exit(stop_at_exit);
+        // The last handler runs first: this one must come after those that starting the engine registers.
+        ffi::at_exit(end_at_exit);
         Ok(Self {
             api,
             folder,
@@ -244,7 +245,14 @@ impl Running {
         pool.idle.clear();
         drop(anchor);
         pool._lock = None;
-        if self.temporary && pool.busy == 0 {
+        if pool.busy == 0 {
+            self.forget();
+        }
+    }
+
+    /// Removes a temporary folder.
+    fn forget(&self) {
+        if self.temporary {
             // Nobody will read it again; what cannot be removed is the system's to clean.
             let _ = fs::remove_dir_all(&self.folder);
         }
@@ -258,7 +266,8 @@ fn common_settings() -> Vec<String> {
 
 fn temporary_folder() -> Result<PathBuf, Error> {
     let parent = std::env::temp_dir();
-    let name = |attempt: u32| parent.join(format!("inquest-scratch-{}-{attempt}", std::process::id()));
+    remove_abandoned(&parent);
+    let name = |attempt: u32| parent.join(format!("{TEMPORARY}{}-{attempt}", std::process::id()));
     (0..1000)
         .map(name)
         .find_map(|path| match fs::create_dir(&path) {
@@ -269,8 +278,24 @@ fn temporary_folder() -> Result<PathBuf, Error> {
         .unwrap_or_else(|| Err(Error::io(&parent)(std::io::ErrorKind::AlreadyExists.into())))
 }
 
+/// Removes the temporary folders of processes that were killed. Young ones may not have taken their lock yet.
+fn remove_abandoned(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if temporary && age().is_some_and(|age| age > ABANDONED_AFTER) {
+            let lock = File::open(entry.path().join(LOCK));
+            if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+                // What cannot be removed belongs to somebody else.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
 fn lock(folder: &Path) -> Result<File, Error> {
-    let path = folder.join("inquest.lock");
+    let path = folder.join(LOCK);
     let file = File::create(&path).map_err(Error::io(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -178,16 +178,16 @@ fn paths_query(window: &Window) -> String {
            arrayMap(id -> (toInt64(greatest(indexOf(parents, id), 1)), toUInt64(countEqual(parents, id))), ids) AS children \
          FROM ({query})"
     );
-    // A childless span may wait for one that its framework started beside it, not below it: the part of an earlier
-    // sibling that lies wholly within it is not its own work. `host` is the sibling that reaches furthest.
+    // A childless span may wait for one that its framework started beside it, not below it: what a later sibling
+    // shares with it, when that is nearly the whole of that sibling, is not its own work. `host` is the sibling that reaches furthest.
     query = format!(
         "SELECT *, arrayReduceInRanges('argMax', arrayMap((i, k) -> (toInt64(i - k + 1), toUInt64(k - 1)), place, nth), place, ends) AS furthest, \
-           arrayMap((k, e, r, f) -> if(k > 1 AND e <= r AND children[f].2 = 0 AND NOT calls_out[f], f, 0), nth, ends, reached, furthest) AS host, \
-           arrayMap((a, d, h) -> if(h = 0, 0, d), starts, lengths, host) AS hosted FROM ({query})"
+           arrayMap((a, e, r) -> greatest(0, least(e, r) - a), starts, ends, reached) AS shared, \
+           arrayMap((k, d, w, f) -> if(k > 1 AND w >= 0.9 * d AND children[f].2 = 0 AND NOT calls_out[f], f, 0), nth, lengths, shared, furthest) AS host FROM ({query})"
     );
     query = format!(
         "SELECT operations, lengths, failed, up AS up_one, up, operations AS hash, \
-           arrayMap((i, d, c, n) -> greatest(0, d - c - if(n = 0, arraySum((h, w) -> if(h = i, w, 0), host, hosted), 0)), \
+           arrayMap((i, d, c, n) -> greatest(0, d - c - if(n = 0, arraySum((h, w) -> if(h = i, w, 0), host, shared), 0)), \
              place, lengths, arrayReduceInRanges('sum', children, cover), children.2) AS own, \
            arrayMap((f, c) -> f AND c = 0, failed, arrayReduceInRanges('sum', children, failed)) AS origin FROM ({query})"
     );

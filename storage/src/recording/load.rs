@@ -55,19 +55,20 @@ async fn load_telemetry(store: &Store, recording: &mut Recording) -> Result<(), 
     Ok(())
 }
 
-/// Runs `work` when the part is there. A part that is absent, or that the engine cannot read, becomes a note.
+/// Runs `work` when the part is there. A part that is absent, or that the engine cannot read, becomes a note;
+/// `work` may have one of its own.
 async fn part(
     store: &Store,
     dir: &Path,
     part: &Part,
-    work: impl Future<Output = Result<(), Error>>,
+    work: impl Future<Output = Result<Option<String>, Error>>,
 ) -> Result<Option<String>, Error> {
     if !dir.join(part.file).is_file() {
         // No given set has profiles yet: their absence is nothing to remark on.
         return Ok((part.file != PROFILES.file).then(|| format!("no {}", part.file)));
     }
     match work.await {
-        Ok(()) => Ok(None),
+        Ok(note) => Ok(note),
         Err(error) if is_of_the_store(&error) => Err(error),
         Err(error) => {
             tracing::debug!(%error, file = part.file, database = store.database(), "part not read");
@@ -99,7 +100,10 @@ fn brief(error: &Error) -> String {
 /// Copies of text columns that are sure to be UTF-8, as the client reads them.
 const MAP: &str = "mapApply((k, v) -> (toValidUTF8(k), toValidUTF8(v)), ";
 
-async fn load_spans(store: &Store, dir: &Path) -> Result<(), Error> {
+/// What tells rows with a time from rows without: those come as zero, or as what zero is to other programs.
+const TIMED: &str = "toUnixTimestamp64Nano(Timestamp) > 0";
+
+async fn load_spans(store: &Store, dir: &Path) -> Result<Option<String>, Error> {
     let source = SPANS.source(dir)?;
     let statement = format!(
         "INSERT INTO otel_traces (
@@ -119,13 +123,45 @@ async fn load_spans(store: &Store, dir: &Path) -> Result<(), Error> {
              toValidUTF8(StatusMessage),
              `Events.Timestamp`, `Events.Name`, `Events.Attributes`,
              `Links.TraceId`, `Links.SpanId`, `Links.TraceState`, `Links.Attributes`
-         FROM {source} WHERE toUnixTimestamp64Nano(Timestamp) > 0"
+         FROM {source} WHERE {TIMED}"
     );
-    execute(&store.writer(), &statement).await
+    execute(&store.writer(), &statement).await.map(|()| None)
 }
 
-async fn load_logs(store: &Store, dir: &Path) -> Result<(), Error> {
+async fn load_logs(store: &Store, dir: &Path) -> Result<Option<String>, Error> {
     let source = LOGS.source(dir)?;
+    insert_logs(store, &format!("{source} WHERE {TIMED}")).await?;
+    let untimed: u64 = store
+        .client()
+        .query_raw(&format!("SELECT count() FROM {source} WHERE NOT ({TIMED})"))
+        .fetch_one()
+        .await?;
+    if untimed == 0 {
+        return Ok(None);
+    }
+    // Records without a time, stack traces among them, may still name the span in which they were written.
+    let mut recovered = 0_u64;
+    if dir.join(SPANS.file).is_file() {
+        let spans = SPANS.source(dir)?;
+        let rows = format!(
+            "(
+                 SELECT * REPLACE (spans.Started AS Timestamp)
+                 FROM (SELECT * FROM {source} WHERE NOT ({TIMED})) AS logs
+                 INNER JOIN (
+                     SELECT TraceId, SpanId, min(Timestamp) AS Started FROM {spans} WHERE {TIMED} GROUP BY ALL
+                 ) AS spans ON logs.TraceId = spans.TraceId AND logs.SpanId = spans.SpanId
+             )"
+        );
+        recovered = store.client().query_raw(&format!("SELECT count() FROM {rows}")).fetch_one().await?;
+        insert_logs(store, &rows).await?;
+    }
+    Ok(Some(format!(
+        "{}: {untimed} records have no time; {recovered} were given that of their span, the rest left out",
+        LOGS.file
+    )))
+}
+
+async fn insert_logs(store: &Store, rows: &str) -> Result<(), Error> {
     let statement = format!(
         "INSERT INTO otel_logs (
              Timestamp, TraceId, SpanId, SeverityText, SeverityNumber, ServiceName, Body,
@@ -134,20 +170,20 @@ async fn load_logs(store: &Store, dir: &Path) -> Result<(), Error> {
              Timestamp, lower(toValidUTF8(TraceId)), lower(toValidUTF8(SpanId)), toValidUTF8(SeverityText),
              toUInt8(least(greatest(SeverityNumber, 0), 24)), toValidUTF8(ServiceName), toValidUTF8(Body),
              {MAP} ResourceAttributes), toValidUTF8(ScopeName), {MAP} LogAttributes), toValidUTF8(EventName)
-         FROM {source} WHERE toUnixTimestamp64Nano(Timestamp) > 0"
+         FROM {rows}"
     );
     execute(&store.writer(), &statement).await
 }
 
-async fn load_profiles(store: &Store, dir: &Path) -> Result<(), Error> {
+async fn load_profiles(store: &Store, dir: &Path) -> Result<Option<String>, Error> {
     let source = PROFILES.source(dir)?;
     let statement = format!(
         "INSERT INTO profiles (Timestamp, ServiceName, Type, Stack, Value, ResourceAttributes)
          SELECT Timestamp, toValidUTF8(ServiceName), toValidUTF8(Type), arrayMap(f -> toValidUTF8(f), Stack), Value,
              {MAP} ResourceAttributes)
-         FROM {source} WHERE toUnixTimestamp64Nano(Timestamp) > 0"
+         FROM {source} WHERE {TIMED}"
     );
-    execute(&store.writer(), &statement).await
+    execute(&store.writer(), &statement).await.map(|()| None)
 }
 
 /// Names a series within a file or a table, whatever the order of its labels. The stored id is [`Series::id`], which
@@ -168,7 +204,7 @@ struct Described {
     some_unit: String,
 }
 
-async fn load_metrics(store: &Store, dir: &Path) -> Result<(), Error> {
+async fn load_metrics(store: &Store, dir: &Path) -> Result<Option<String>, Error> {
     let source = METRICS.source(dir)?;
     let described: Vec<Described> = store
         .client()
@@ -196,7 +232,7 @@ async fn load_metrics(store: &Store, dir: &Path) -> Result<(), Error> {
          SELECT series.Id, toDateTime64(samples.Timestamp, 3), samples.Value
          FROM (
              SELECT {} AS Series, Timestamp, Value FROM {source}
-             WHERE NOT isNaN(Value) AND toUnixTimestamp64Nano(Timestamp) > 0
+             WHERE NOT isNaN(Value) AND {TIMED}
          ) AS samples
          INNER JOIN (
              SELECT {} AS Series, any(Id) AS Id FROM metric_series
@@ -205,5 +241,5 @@ async fn load_metrics(store: &Store, dir: &Path) -> Result<(), Error> {
         series_key("toValidUTF8(MetricName)"),
         series_key("Name"),
     );
-    execute(&store.writer(), &statement).await
+    execute(&store.writer(), &statement).await.map(|()| None)
 }

@@ -280,17 +280,14 @@ fn limit(out: &mut String, plot: &Plot<'_>) {
     let (line, text) = if is_ceiling(&limit.name) { ("limit", "hi halo") } else { ("goal", "halo") };
     let _ =
         write!(out, r#"<line class="{line}" x1="9%" x2="100%" y1="{y}" y2="{y}"/>"#, y = coordinate(y, 1));
-    let below = limit_is_named_below(plot, y);
+    // Names of goals at the very top would run into the row of marks.
+    let below = y - plot.y < 12.0 && !is_ceiling(&limit.name);
     let _ = write!(
         out,
         r#"<text class="{text}" x="10%" y="{}">{}</text>"#,
         coordinate(if below { y + 15.0 } else { y - 5.0 }, 0),
         escape(&plain(&limit.name, 40))
     );
-}
-
-fn limit_is_named_below(plot: &Plot<'_>, y: f64) -> bool {
-    y - plot.y < 12.0 && !is_ceiling(&plot.panel.limit.as_ref().map_or("", |limit| &limit.name))
 }
 
 fn marks(out: &mut String, marks: &[Mark], span: Window, top: f64, bottom: f64) {
