@@ -42,6 +42,9 @@ pub enum Command {
     /// Writes and reads recordings of incidents.
     #[command(subcommand)]
     Recording(RecordingCommand),
+    /// Scores answers on recorded incidents whose cause is known.
+    #[command(subcommand)]
+    Eval(EvalCommand),
     /// Runs a small live shop, breaks it, and explains what broke.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
@@ -185,6 +188,24 @@ pub struct ImportArgs {
     pub store: StoreArgs,
 }
 
+/// What to do with incidents whose cause is known.
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Investigates recordings and compares the answers with their labels.
+    Run(EvalArgs),
+}
+
+/// Arguments of `eval run`.
+#[derive(Clone, Debug, Args)]
+pub struct EvalArgs {
+    /// Folder of a recording, or of folders of recordings
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Print one line of JSON per recording instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
@@ -258,6 +279,7 @@ mod tests {
         check("inquest recording export out --incident 1 --since 1h", false);
         check("inquest recording export out --server http://x --data d", false);
         check("inquest recording import r --data d", true);
+        check("inquest eval run recordings --json", true);
         check("inquest demo --fault traffic-surge --after 20s --exit-after-answer --json", true);
         check("inquest demo --fault earthquake", false);
         check("inquest demo --json", false);

@@ -10,6 +10,7 @@ use storage::Store;
 use storage::recording::{self, Recording};
 
 use crate::cli::{Format, WhyArgs};
+use crate::investigate::DEFAULT_SINCE;
 use crate::output;
 use crate::web::wire::InvestigateRequest;
 
@@ -18,10 +19,6 @@ const DEFAULT_COLUMNS: usize = 100;
 
 /// Longest that the server may take.
 const TIMEOUT: Duration = Duration::from_secs(120);
-
-/// A recording without a window is looked at from this long before it was detected, and to this long after.
-const BEFORE_DETECTION: Duration = Duration::from_secs(1800);
-const AFTER_DETECTION: Duration = Duration::from_secs(300);
 
 /// Runs the command.
 pub async fn run(arguments: &WhyArgs) -> anyhow::Result<()> {
@@ -92,29 +89,26 @@ async fn of_recording(dir: &Path, arguments: &WhyArgs) -> anyhow::Result<Report>
 
 async fn investigate(store: &Store, dir: &Path, arguments: &WhyArgs) -> anyhow::Result<Report> {
     let recording = recording::load(store, dir).await.context("cannot read the recording")?;
-    let question = question(recording, arguments)?;
+    let question = question(&recording, arguments)?;
     investigator::investigate(store, &question, |_| ()).await.context("the investigation failed")
 }
 
 /// What is asked of a recording: what it says of itself, unless the command line says otherwise.
-fn question(recording: Recording, arguments: &WhyArgs) -> anyhow::Result<Question> {
-    let Recording { meta, changes, edges, notes, .. } = recording;
-    let at = arguments.at.as_deref().map(|text| {
-        UnixNanos::parse(text).with_context(|| {
-            format!("`{text}` is neither a time such as 2026-11-19T14:02:31Z nor Unix seconds")
-        })
-    });
-    let at = at.transpose()?;
-    let window = match (at, arguments.since, meta.window) {
-        (None, None, Some(window)) => window,
-        (None, None, None) => {
-            Window::new(meta.detected_at.minus(BEFORE_DETECTION), meta.detected_at.plus(AFTER_DETECTION))
-        }
-        (at, since, _) => {
-            let end = at.unwrap_or(meta.detected_at);
-            Window::new(end.minus(since.map_or(crate::investigate::DEFAULT_SINCE, |since| since.0)), end)
-        }
-    };
-    let service = arguments.service.clone().or(meta.impacted_service);
-    Ok(Question { baseline: meta.baseline, changes, edges, notes, ..Question::new(service, window) })
+fn question(recording: &Recording, arguments: &WhyArgs) -> anyhow::Result<Question> {
+    let mut question = eval::case::question(recording);
+    if arguments.service.is_some() {
+        question.service.clone_from(&arguments.service);
+    }
+    if arguments.at.is_some() || arguments.since.is_some() {
+        let end = match &arguments.at {
+            Some(text) => UnixNanos::parse(text).with_context(|| {
+                format!("`{text}` is neither a time such as 2026-11-19T14:02:31Z nor Unix seconds")
+            })?,
+            None => recording.meta.detected_at,
+        };
+        let since = arguments.since.map_or(DEFAULT_SINCE, |since| since.0);
+        question.window = Window::new(end.minus(since), end);
+        question.started = None;
+    }
+    Ok(question)
 }

@@ -94,7 +94,9 @@ impl Store {
         }
         let engine = self.inner.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
         blocking(move || {
-            drop(engine);
+            if let Some(engine) = engine {
+                engine.close();
+            }
             Ok(())
         })
         .await

@@ -8,6 +8,7 @@ import { focused, openBrowser, openPage, screenshots, startDemo, tabTo, violatio
 
 const THEMES = ['light', 'dark'];
 const WIDTHS = [1440, 390];
+const MAX_SERVER_MS = 150;
 const MAX_TRANSFER_BYTES = 120 * 1024;
 
 describe('a live incident', { timeout: 600_000 }, () => {
@@ -56,6 +57,28 @@ describe('a live incident', { timeout: 600_000 }, () => {
       });
     }
   }
+
+  for (const theme of THEMES) {
+    test(`a picture for the README, ${theme}`, async () => {
+      const { context, page } = await openPage(browser, demo.url, {
+        colorScheme: theme,
+        viewport: { width: 1200, height: 1000 },
+      });
+      await page.screenshot({ path: join(screenshots, `incident-${theme}.png`) });
+      await context.close();
+    });
+  }
+
+  test('the page is made in less than 150 ms', async () => {
+    const times = [];
+    for (let run = 0; run < 7; run += 1) {
+      const started = performance.now();
+      await (await fetch(demo.url)).text();
+      times.push(performance.now() - started);
+    }
+    const median = times.sort((a, b) => a - b)[3];
+    assert.ok(median < MAX_SERVER_MS, `${median.toFixed(0)} ms`);
+  });
 
   test('the answer names the service that was broken, and every sentence of it cites evidence', async () => {
     const { context, page } = await openPage(browser, demo.url);

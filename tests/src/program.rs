@@ -44,6 +44,7 @@ impl Program {
             .arg("--data")
             .arg(data)
             .args(["--listen", &pages.to_string(), "--grpc", &grpc.to_string(), "--http", &http.to_string()])
+            .env("INQUEST_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

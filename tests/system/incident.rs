@@ -27,7 +27,8 @@ async fn break_payment(server: &TestServer) {
         let template = SpanTemplate::new(rows(SPANS_PER_MINUTE), behaviour, 0);
         let spans = template.request(number as u16 + 1, 0, at, length);
         let logs = load::log_request(rows(LOGS_PER_MINUTE), behaviour, number as u64, at, length);
-        for (signal, request) in [(Signal::Traces, spans), (Signal::Logs, logs)] {
+        // Spans last: they are what opens the incident, which is looked into at once.
+        for (signal, request) in [(Signal::Logs, logs), (Signal::Traces, spans)] {
             assert_eq!(server.send(signal, request).await, Outcome::Acknowledged { rejected: 0 });
         }
         at += length;
@@ -47,7 +48,8 @@ async fn a_failing_service_becomes_an_explained_incident() {
     serve(async |server| {
         break_payment(server).await;
         let incident = investigated(server).await;
-        assert_eq!(incident.root_service, "payment", "{}", incident.summary);
+        let (_, told) = server.get(&format!("/incidents/{}.md", incident.id)).await;
+        assert_eq!(incident.root_service, "payment", "{told}");
         assert!(incident.confidence > Some(ConfidenceLevel::Inconclusive));
 
         let path = format!("/incidents/{}", incident.id);

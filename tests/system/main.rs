@@ -3,6 +3,7 @@
 //! Deliberately absent: the browser (`../browser`), speed (`inquest-bench`), and what one crate can test alone.
 
 mod arrival;
+mod documents;
 mod harness;
 mod hostile;
 mod incident;

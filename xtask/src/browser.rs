@@ -4,15 +4,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::test::Tally;
 use crate::{node, step, tools};
 
-/// `cargo xtask browser`.
-pub fn run(_arguments: &[String]) -> Result<()> {
+/// The pictures in README.
+const PICTURES: [&str; 2] = ["incident-light.png", "incident-dark.png"];
+
+/// `cargo xtask browser [--pictures]`; the flag puts new pictures into docs/.
+pub fn run(arguments: &[String]) -> Result<()> {
+    let renew = match arguments {
+        [] => false,
+        [flag] if flag == "--pictures" => true,
+        _ => bail!("usage: cargo xtask browser [--pictures]"),
+    };
     let mut tally = Tally::default();
     let outcome = node::modules().and_then(|modules| test(&modules, &mut tally));
+    if renew && outcome.is_ok() {
+        for picture in PICTURES {
+            let target = step::root().join("docs").join(picture);
+            fs::copy(step::built("screenshots").join(picture), &target)
+                .with_context(|| format!("failed to write {}", target.display()))?;
+        }
+    }
     println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
     outcome
 }
@@ -20,16 +35,17 @@ pub fn run(_arguments: &[String]) -> Result<()> {
 /// Builds the program, then runs every test of tests/browser against it.
 pub fn test(modules: &Path, tally: &mut Tally) -> Result<()> {
     let chromium = tools::chromium()?;
+    // The release build, as users run it: a shop that is slow by itself would be an incident before its fault.
     step::run(
-        "build inquest",
-        &mut step::cargo(&["build", "--locked", "--package", "server", "--bin", "inquest"]),
+        "build inquest, release",
+        &mut step::cargo(&["build", "--locked", "--release", "--package", "server", "--bin", "inquest"]),
     )?;
     let mut command = Command::new("node");
     command
         .args(["--test", "--test-reporter=tap"])
         .args(test_files()?)
         .current_dir(step::root())
-        .env("INQUEST_BIN", step::built("debug").join("inquest"))
+        .env("INQUEST_BIN", step::built("release").join("inquest"))
         .env("INQUEST_NODE_MODULES", modules.join("node_modules"))
         .env("INQUEST_CHROMIUM", chromium)
         .env("INQUEST_SCREENSHOTS", step::built("screenshots"));

@@ -30,7 +30,7 @@ const RECIPES: &[Recipe] = &[
     Recipe { name: "test", help: "everything a change must pass [--no-browser]", run: test::run },
     Recipe {
         name: "browser",
-        help: "the browser tests alone, against a live demo incident",
+        help: "the browser tests alone, against a live demo incident [--pictures: renew those in docs/]",
         run: browser::run,
     },
     Recipe {

@@ -13,7 +13,7 @@ use std::ffi::{c_int, c_void};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -28,6 +28,7 @@ const MAX_IDLE: usize = 16;
 /// How long shutting down waits for statements under way.
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 
+const DROP_DRAIN_LIMIT: Duration = Duration::from_millis(200);
 /// Name of temporary folders, but for process and number.
 const TEMPORARY: &str = "inquest-scratch-";
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
@@ -37,6 +38,7 @@ const LOCK: &str = "inquest.lock";
 /// A store's hold on the running engine.
 pub struct Engine {
     running: Arc<Running>,
+    released: bool,
 }
 
 impl Engine {
@@ -71,20 +73,35 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
-    /// Stops the engine when this was the last hold on a named folder. Blocks until its sessions are closed.
-    fn drop(&mut self) {
+impl Engine {
+    /// Lets go, and stops the engine when this was the last hold on a named folder. Blocks until the statements under
+    /// way are done.
+    pub fn close(mut self) {
+        self.release(DRAIN_LIMIT);
+    }
+
+    fn release(&mut self, limit: Duration) {
+        if std::mem::replace(&mut self.released, true) {
+            return;
+        }
         let mut slot = slot();
         let mut pool = self.running.pool();
         pool.users -= 1;
         let unused = pool.users == 0;
         drop(pool);
         if unused && !self.running.temporary {
-            self.running.stop(DRAIN_LIMIT);
+            self.running.stop(limit);
             if slot.as_ref().is_some_and(|running| Arc::ptr_eq(running, &self.running)) {
                 *slot = None;
             }
         }
+    }
+}
+
+impl Drop for Engine {
+    /// For holds that nobody closed. Does not wait for long: the statements may need the thread this runs on.
+    fn drop(&mut self) {
+        self.release(DROP_DRAIN_LIMIT);
     }
 }
 
@@ -144,7 +161,7 @@ struct Pool {
     /// Keeps the engine up between statements; `None` once stopped.
     anchor: Option<ffi::Session>,
     /// Held as long as the folder is open.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 /// What distinguishes sessions: the database that unqualified names mean, and the settings.
@@ -176,7 +193,7 @@ impl Running {
                 busy: 0,
                 idle: Vec::new(),
                 anchor: Some(anchor),
-                _lock: Some(lock),
+                lock: Some(lock),
             }),
             returned: Condvar::new(),
             statements: Arc::new(Semaphore::new(MAX_STATEMENTS)),
@@ -185,7 +202,7 @@ impl Running {
 
     fn join(self: &Arc<Self>) -> Engine {
         self.pool().users += 1;
-        Engine { running: Arc::clone(self) }
+        Engine { running: Arc::clone(self), released: false }
     }
 
     fn users(&self) -> usize {
@@ -231,21 +248,22 @@ impl Running {
 
     /// Closes every session, waiting for those in use until `limit` has passed.
     fn stop(&self, limit: Duration) {
-        let deadline = Instant::now() + limit;
         let mut pool = self.pool();
         // From here on no session is handed out.
         let anchor = pool.anchor.take();
-        while pool.busy > 0 {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                tracing::warn!(statements = pool.busy, "the store closes with statements under way");
-                break;
-            };
-            pool = self.returned.wait_timeout(pool, left).unwrap_or_else(PoisonError::into_inner).0;
+        let waited = self.returned.wait_timeout_while(pool, limit, |pool| pool.busy > 0);
+        let (mut pool, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if pool.busy > 0 {
+            tracing::warn!(statements = pool.busy, "the store closes with statements under way");
         }
         pool.idle.clear();
         drop(anchor);
-        pool._lock = None;
-        if pool.busy == 0 {
+        self.let_go(&mut pool);
+    }
+
+    /// Frees the folder once no session is left on it.
+    fn let_go(&self, pool: &mut Pool) {
+        if pool.anchor.is_none() && pool.busy == 0 && pool.lock.take().is_some() {
             self.forget();
         }
     }
@@ -335,6 +353,7 @@ impl Drop for Lease {
             drop(session);
         }
         pool.busy -= 1;
+        self.running.let_go(&mut pool);
         drop(pool);
         self.running.returned.notify_all();
     }

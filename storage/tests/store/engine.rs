@@ -1,10 +1,11 @@
 //! The embedded engine behind the client: errors, parameters, settings, streaming, cancelling.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clickhouse::Row;
 use serde::Serialize;
 use storage::{Error, Store};
+use tokio::time::Instant;
 
 use crate::{count, finish, stores};
 

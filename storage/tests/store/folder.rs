@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
+use storage::engine::fetch::OVERRIDE;
 use storage::{Error, Location, Options, Store};
 
 use crate::{NOON, batch, count};
@@ -75,6 +76,7 @@ async fn holds_the_folder() {
 
 #[tokio::test]
 #[ignore = "a role in other tests"]
+#[expect(clippy::disallowed_methods, reason = "it is there to do what should not be done")]
 async fn forgets_to_close() {
     let Some(dir) = folder() else { return };
     let store = open(dir).await.unwrap();
@@ -140,6 +142,31 @@ fn what_was_acknowledged_survives_a_kill() {
     holder.kill().unwrap();
     holder.wait().unwrap();
     run("folder::finds_what_was_stored", folder.path());
+}
+
+#[tokio::test]
+#[ignore = "a role in other tests"]
+async fn says_why_it_cannot_open() {
+    let Some(dir) = folder() else { return };
+    let error = open(dir).await.err().expect("it cannot open");
+    writeln!(std::io::stdout(), "{error}").unwrap();
+}
+
+#[test]
+fn a_missing_engine_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text.so");
+    std::fs::write(&text, "not a library").unwrap();
+    let check = |engine: Option<&Path>, reason: &str| {
+        let mut command = child("folder::says_why_it_cannot_open", folder.path());
+        command.env_remove(OVERRIDE).env("XDG_CACHE_HOME", folder.path()).env("PATH", folder.path());
+        let output = command.envs(engine.map(|path| (OVERRIDE, path))).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains(reason), "{reason:?} is not in {said}");
+    };
+    check(None, "npm is needed once");
+    check(Some(&text), "cannot load the ClickHouse engine");
+    check(Some(&folder.path().join("absent.so")), "which is not a file");
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clickhouse::Row;
 use domain::{Attributes, Change, Series, UnixNanos, Window};
+use serde::Deserialize;
 use storage::recording::{self, Meta};
 use storage::{Error, Store};
 
@@ -215,6 +217,15 @@ fn public(set: &str) -> Vec<PathBuf> {
     found
 }
 
+#[derive(Row, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Described {
+    id: u64,
+    name: String,
+    labels: Attributes,
+    service_name: String,
+}
+
 async fn loads_whole(set: &str) {
     for dir in public(set) {
         let store = Store::scratch().await.unwrap();
@@ -233,11 +244,12 @@ async fn loads_whole(set: &str) {
                 assert_eq!(count(&store, table).await, rows, "{}", path.display());
             }
         }
-        for sample in stored_samples(&store).await.iter().take(100) {
-            let series =
-                Series { name: sample.name.clone(), labels: sample.labels.clone(), ..Series::default() };
-            assert_eq!(sample.series_id, series.id().0);
-            assert_eq!(Some(&sample.service_name), sample.labels.get("service").or(Some(&String::new())));
+        let described: Vec<Described> =
+            store.client().query("SELECT ?fields FROM metric_series").fetch_all().await.unwrap();
+        for row in described {
+            let service = row.labels.get("service").cloned().unwrap_or_default();
+            let series = Series { name: row.name, labels: row.labels, ..Series::default() };
+            assert_eq!((row.id, row.service_name), (series.id().0, service));
         }
         finish(store).await;
     }

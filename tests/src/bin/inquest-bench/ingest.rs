@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use storage::{Location, Options as StoreOptions, Store};
 use system_tests::load::{self, Behaviour, Outcome, Signal, SpanTemplate};
-use system_tests::program::Program;
+use system_tests::program::{Program, usage};
 
 use crate::mebibytes;
 
@@ -183,15 +183,17 @@ async fn kill_half_way(mut program: Program, shared: &Shared, options: &Options)
 }
 
 fn report_usage(program: &Program) -> Result<()> {
-    let usage = program.usage()?;
+    let used = program.usage()?;
     println!(
         "resident          {} now, {} at most",
-        mebibytes(usage.resident_bytes),
-        mebibytes(usage.peak_bytes)
+        mebibytes(used.resident_bytes),
+        mebibytes(used.peak_bytes)
     );
     let threads: Vec<_> =
-        usage.threads.iter().take(6).map(|(name, seconds)| format!("{name} {seconds:.0} s")).collect();
+        used.threads.iter().take(6).map(|(name, seconds)| format!("{name} {seconds:.0} s")).collect();
     println!("processor time    {}", threads.join(", "));
+    let own: f64 = usage(std::process::id())?.threads.iter().map(|(_, seconds)| seconds).sum();
+    println!("sender            {own:.0} s of processor time");
     Ok(())
 }
 
