@@ -1,5 +1,9 @@
 //! `cargo run --release -p eval --example score -- DIR...`: scores recorded incidents.
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a command of its own: it prints and measures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a command of its own: it prints and measures"
+)]
 
 use std::path::PathBuf;
 use std::time::Instant;

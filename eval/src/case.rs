@@ -83,7 +83,10 @@ pub fn question(recording: &storage::recording::Recording) -> Question {
 }
 
 /// Loads a recording into a store of its own and investigates it.
-pub async fn investigate(dir: &Path, tick: impl Fn() -> std::time::Duration) -> anyhow::Result<(Report, String, u64, u64)> {
+pub async fn investigate(
+    dir: &Path,
+    tick: impl Fn() -> std::time::Duration,
+) -> anyhow::Result<(Report, String, u64, u64)> {
     let began = tick();
     let store = Store::scratch().await?;
     let loaded = storage::recording::load(&store, dir).await;
@@ -110,9 +113,17 @@ pub async fn run_case(dir: &Path, tick: impl Fn() -> std::time::Duration) -> any
     Ok(score(id, system, &report, label.as_ref(), load_ms, elapsed_ms))
 }
 
-fn score(id: String, system: String, report: &Report, label: Option<&Label>, load_ms: u64, elapsed_ms: u64) -> CaseResult {
+fn score(
+    id: String,
+    system: String,
+    report: &Report,
+    label: Option<&Label>,
+    load_ms: u64,
+    elapsed_ms: u64,
+) -> CaseResult {
     let mut ranked: Vec<Ranked> = Vec::new();
-    let mut hypotheses: Vec<_> = report.diagnosis.hypotheses.iter().filter(|hypothesis| hypothesis.score > 0.0).collect();
+    let mut hypotheses: Vec<_> =
+        report.diagnosis.hypotheses.iter().filter(|hypothesis| hypothesis.score > 0.0).collect();
     hypotheses.sort_by(|left, right| right.score.total_cmp(&left.score));
     for hypothesis in hypotheses {
         if !ranked.iter().any(|known| known.service == hypothesis.service) {
@@ -124,10 +135,16 @@ fn score(id: String, system: String, report: &Report, label: Option<&Label>, loa
             });
         }
     }
-    let correct_service_rank =
-        label.and_then(|label| ranked.iter().position(|ranked| label.accepts(&ranked.service))).map(|place| place + 1);
+    let correct_service_rank = label
+        .and_then(|label| ranked.iter().position(|ranked| label.accepts(&ranked.service)))
+        .map(|place| place + 1);
     let culprit_correct = label.and_then(|label| label.culprit_change.as_deref()).map(|culprit| {
-        let blamed = report.diagnosis.changes.iter().find(|change| change.blamed).map(|change| change.change.reference.as_str());
+        let blamed = report
+            .diagnosis
+            .changes
+            .iter()
+            .find(|change| change.blamed)
+            .map(|change| change.change.reference.as_str());
         blamed.unwrap_or("none") == culprit
     });
     CaseResult {

@@ -12,7 +12,8 @@ use crate::{demo, lifecycle, logging, output, recording, serve, why};
 /// Runs what was asked. `false` when it ended well but the answer is no.
 pub async fn run(cli: Cli) -> anyhow::Result<bool> {
     logging::start(match cli.command {
-        Command::Serve(_) => "info",
+        // Retention is applied anew at each start, statement by statement.
+        Command::Serve(_) => "info,storage::retention=warn",
         _ => "warn",
     })?;
     match cli.command {

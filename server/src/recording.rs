@@ -91,7 +91,7 @@ async fn download(server: &str, arguments: &ExportArgs) -> anyhow::Result<()> {
         .json(&request)
         .send()
         .await
-        .with_context(|| format!("cannot reach {server}; is `inquest serve` running?"))?;
+        .with_context(|| format!("cannot reach {server} (is `inquest serve` running?)"))?;
     let mut response = why::accepted(response).await?;
     let mut packed = tempfile::tempfile().context("cannot make a file for the recording")?;
     while let Some(bytes) = response.chunk().await.context("the recording broke off")? {

@@ -215,6 +215,7 @@ fn append(
     move |batch| {
         let store = store.clone();
         Box::pin(async move {
+            // Encoding tens of thousands of rows is work, not waiting: it would hold up the threads that answer senders.
             let handle = tokio::runtime::Handle::current();
             let appended = tokio::task::spawn_blocking(move || handle.block_on(store.append(&batch))).await;
             appended.unwrap_or(Err(storage::Error::Stopped)).map_err(|error| AppendFailed {

@@ -61,7 +61,7 @@ async fn of_server(arguments: &WhyArgs) -> anyhow::Result<Report> {
         .json(&request)
         .send()
         .await
-        .with_context(|| format!("cannot reach {}; is `inquest serve` running?", arguments.server))?;
+        .with_context(|| format!("cannot reach {} (is `inquest serve` running?)", arguments.server))?;
     let response = accepted(response).await?;
     response.json().await.context("the server's answer cannot be read")
 }

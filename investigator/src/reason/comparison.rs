@@ -158,6 +158,13 @@ impl Comparison {
         step.now.own.sum / self.entries.1.max(1.0) - step.before.own.sum / self.entries.0.max(1.0)
     }
 
+    /// Milliseconds that a request of the scope usually takes: its mean in the baseline.
+    pub fn usual_ms(&self) -> f64 {
+        let total: f64 =
+            self.steps.iter().filter(|step| step.is_entry).map(|step| step.before.total.sum).sum();
+        total / self.entries.0.max(1.0)
+    }
+
     /// Calls per call of the step above (per request of the scope at its entries), before and now.
     pub fn calls_per_parent(&self, step: &Step) -> (f64, f64) {
         let (before, now) = match step.parent {

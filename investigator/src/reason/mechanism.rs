@@ -5,7 +5,7 @@ use domain::Mechanism;
 use super::analysis::Analysis;
 use super::comparison::{Comparison, Step};
 use super::metrics::Topic;
-use super::suspects::{Remote, SIGNIFICANT, Suspect, remote_place};
+use super::suspects::{MATERIAL, Remote, SIGNIFICANT, Suspect, remote_place};
 
 /// Calls per request must multiply by this to count as repeated.
 const REPEATED: f64 = 3.0;
@@ -28,7 +28,8 @@ pub fn harm(analysis: &Analysis<'_>, suspect: &Suspect) -> Harm {
     let comparison = &analysis.comparison;
     let slow = strongest(analysis, suspect, |step| {
         let slower = Comparison::own_z(step).max(comparison.calls_z(step)) >= SIGNIFICANT;
-        if slower { comparison.added_ms(step) } else { 0.0 }
+        let added = comparison.added_ms(step);
+        if slower && added >= MATERIAL * comparison.usual_ms() { added } else { 0.0 }
     });
     let failing = strongest(analysis, suspect, |step| {
         if Comparison::origins_z(step) >= SIGNIFICANT {

@@ -15,6 +15,9 @@ use super::metrics::MetricMove;
 /// Standard errors from which a deviation counts.
 pub const SIGNIFICANT: f64 = 3.0;
 
+/// Added time below this share of a usual request's is of no consequence, however certain.
+pub const MATERIAL: f64 = 0.01;
+
 /// How far each signal is to be trusted as the origin of a failure.
 const WEIGHT_ERRORS: f64 = 0.9;
 const WEIGHT_LATENCY: f64 = 0.8;
@@ -148,7 +151,10 @@ fn tree_signals(comparison: &Comparison) -> (Signal, Signal, Signal) {
     let steps = &comparison.steps;
     let slow: BTreeSet<&str> = comparison
         .scoped()
-        .filter(|(_, step)| Comparison::own_z(step) >= SIGNIFICANT && comparison.added_ms(step) > 0.0)
+        .filter(|(_, step)| {
+            Comparison::own_z(step) >= SIGNIFICANT
+                && comparison.added_ms(step) >= MATERIAL * comparison.usual_ms()
+        })
         .map(|(_, step)| step.operation.service.as_str())
         .collect();
     for (_, step) in comparison.scoped() {
@@ -165,6 +171,10 @@ fn tree_signals(comparison: &Comparison) -> (Signal, Signal, Signal) {
         errors.add(failing, failures, Comparison::origins_z(step));
 
         let added = comparison.added_ms(step);
+        if added < MATERIAL * comparison.usual_ms() {
+            changed_calls(comparison, step, &mut calls);
+            continue;
+        }
         let z = Comparison::own_z(step).max(comparison.calls_z(step));
         match remote {
             // Waiting between two services belongs to both ends: whichever end it repeats at will stand out.
@@ -177,16 +187,17 @@ fn tree_signals(comparison: &Comparison) -> (Signal, Signal, Signal) {
             Some(Remote::Peer(_)) | None => latency.add(here, added, z),
         }
 
-        let (before, now) = comparison.calls_per_parent(step);
-        if let Some(parent) = step.parent.map(|parent| &steps[parent]) {
-            calls.add(
-                &parent.operation.service,
-                (now - before).abs().min(1.0),
-                comparison.calls_z(step).abs(),
-            );
-        }
+        changed_calls(comparison, step, &mut calls);
     }
     (errors, latency, calls)
+}
+
+/// A step whose calls changed in number counts against the service that makes them.
+fn changed_calls(comparison: &Comparison, step: &Step, calls: &mut Signal) {
+    let (before, now) = comparison.calls_per_parent(step);
+    if let Some(parent) = step.parent.map(|parent| &comparison.steps[parent]) {
+        calls.add(&parent.operation.service, (now - before).abs().min(1.0), comparison.calls_z(step).abs());
+    }
 }
 
 /// Where a call that leaves the service arrives.

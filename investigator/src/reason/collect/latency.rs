@@ -10,7 +10,7 @@ use storage::questions::trace::TraceRow;
 
 use super::{Analysis, Draft, Outcome, figure, short};
 use crate::reason::comparison::{Comparison, Step};
-use crate::reason::suspects::SIGNIFICANT;
+use crate::reason::suspects::{Remote, SIGNIFICANT, remote_place};
 
 /// Frames below this share of the entry's time are left out, unless they changed by as much.
 const MIN_SHARE: f64 = 0.005;
@@ -86,8 +86,13 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
         figure("Time per call", step.before.own.mean() / 1000.0, step.now.own.mean() / 1000.0, seconds),
     ];
     let strength = if now > before * 1.5 { Strength::Strong } else { Strength::Medium };
+    // Time spent waiting for something without telemetry of its own is about that thing.
+    let place = match remote_place(step, &comparison.steps) {
+        Some(Remote::Peer(peer)) => peer.to_owned(),
+        _ => step.operation.service.clone(),
+    };
     Outcome::Found(vec![Draft {
-        service: step.operation.service.clone(),
+        service: place,
         claim,
         strength,
         figures,
