@@ -84,7 +84,7 @@ fn going_on(diagnosis: &Diagnosis) -> Result<Vec<Sentence>, minijinja::Error> {
     lines(
         GOING_ON,
         context! {
-            started => diagnosis.started.map(|at| at.clock_time()),
+            started => diagnosis.started.map(domain::UnixNanos::clock_time),
             service => plain(&diagnosis.service, 90),
             failed_share => share(impact.failed),
             slow_share => share(impact.slow),
@@ -183,7 +183,7 @@ mod tests {
             for step in steps {
                 let values = context! { service => "a", caller => "b", operation => "c", change => "d", previous => "e" };
                 let text = ENVIRONMENT.render_str(&step.text, values).expect(mechanism);
-                assert!(text.ends_with('.'), "{mechanism}: {text}");
+                assert!(text.ends_with(['.', '?']), "{mechanism}: {text}");
             }
         }
     }

@@ -1,12 +1,13 @@
 //! The API for programs: incidents, and investigations of any service and time.
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use domain::{Report, UnixNanos, Window};
 use investigator::Question;
 
 use super::App;
-use super::error::Error;
+use super::error::{self, Error};
 use super::wire::{IncidentDetail, IncidentSummary, InvestigateRequest};
 use crate::config::Span;
 use crate::investigate::DEFAULT_SINCE;
@@ -29,8 +30,9 @@ pub async fn incident(State(app): State<App>, Path(id): Path<String>) -> Result<
 /// `POST /api/v1/investigate`.
 pub async fn investigate(
     State(app): State<App>,
-    Json(request): Json<InvestigateRequest>,
+    request: Result<Json<InvestigateRequest>, JsonRejection>,
 ) -> Result<Json<Report>, Error> {
+    let request = error::body(request)?;
     let question = question(&app, &request)?;
     Ok(Json(app.investigations.answer(&question, |_| ()).await?))
 }

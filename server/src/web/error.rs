@@ -2,12 +2,16 @@
 
 use axum::Json;
 use axum::extract::Request;
+use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
 use crate::pages;
+
+/// Characters of a reason that may repeat what was sent.
+const MAX_REASON: usize = 300;
 
 /// Why a request was not answered as asked.
 #[derive(Debug)]
@@ -35,6 +39,14 @@ impl Error {
     /// The request makes no sense.
     pub fn bad_request(why: impl Into<String>) -> Self {
         Self::BadRequest(why.into())
+    }
+}
+
+/// The body of an API request, or why it is none, in the API's own form.
+pub fn body<T>(read: Result<Json<T>, JsonRejection>) -> Result<T, Error> {
+    match read {
+        Ok(Json(body)) => Ok(body),
+        Err(rejection) => Err(Error::bad_request(domain::text::plain(&rejection.body_text(), MAX_REASON))),
     }
 }
 

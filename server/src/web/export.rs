@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use domain::Window;
@@ -14,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
 
 use super::App;
-use super::error::Error;
+use super::error::{self, Error};
 use crate::config::Span;
 use crate::export::{self, Plan};
 use crate::investigate::DEFAULT_SINCE;
@@ -41,8 +42,11 @@ pub struct ExportRequest {
 }
 
 /// `POST /api/v1/recording`.
-pub async fn download(State(app): State<App>, Json(request): Json<ExportRequest>) -> Result<Response, Error> {
-    let plan = plan(&app, &request)?;
+pub async fn download(
+    State(app): State<App>,
+    request: Result<Json<ExportRequest>, JsonRejection>,
+) -> Result<Response, Error> {
+    let plan = plan(&app, &error::body(request)?)?;
     let _place = ONE.acquire().await?;
     let folder = tempfile::tempdir().context("cannot make a folder for the recording")?;
     storage::recording::export(&app.store, folder.path(), &plan.meta, plan.window).await?;
