@@ -89,7 +89,7 @@ fn going_on(diagnosis: &Diagnosis) -> Result<Vec<Sentence>, minijinja::Error> {
             failed_share => share(impact.failed),
             slow_share => share(impact.slow),
             threshold => threshold.map_or_else(|| seconds(0.5), |status| status.name.rsplit("under ").next().unwrap_or_default().to_owned()),
-            level_cites => found(EvidenceKind::ServiceLevel).map_or_else(String::new, |evidence| evidence.id.to_string()),
+            level_cites => found(EvidenceKind::ServiceLevel).map_or_else(|| cites(&leading(diagnosis)), |evidence| evidence.id.to_string()),
             errors => claim(found(EvidenceKind::ErrorCauses).filter(|_| impact.failed > 0)),
             latency => claim(found(EvidenceKind::LatencyDiff)),
         },
@@ -114,6 +114,16 @@ fn strongest(diagnosis: &Diagnosis, hypothesis: &Hypothesis) -> Vec<EvidenceId> 
         supporting.into_iter().take(MAX_CITES).map(|evidence| evidence.id).collect();
     ids.sort_unstable();
     ids
+}
+
+/// What the first hypothesis rests on; failing that, whatever was found first.
+fn leading(diagnosis: &Diagnosis) -> Vec<EvidenceId> {
+    let first = diagnosis.hypotheses.first().map(|first| strongest(diagnosis, first)).unwrap_or_default();
+    if first.is_empty() {
+        diagnosis.evidence.iter().take(1).map(|evidence| evidence.id).collect()
+    } else {
+        first
+    }
 }
 
 fn next_steps(diagnosis: &Diagnosis) -> Result<Vec<Step>, minijinja::Error> {

@@ -171,36 +171,41 @@ pub fn waterfall(trace_id: &str, rows: &[TraceRow]) -> Option<Trace> {
     }
     let mut spans: Vec<TraceSpan> = Vec::new();
     let mut shown = vec![false; rows.len()];
-    let mut pending: Vec<(usize, u32)> =
-        children.get(&None).into_iter().flatten().rev().map(|place| (*place, 0)).collect();
-    while let Some((place, depth)) = pending.pop() {
-        if std::mem::replace(&mut shown[place], true) {
-            continue;
-        }
-        let row = &rows[place];
-        let leaf = !children.contains_key(&Some(place));
-        let run = (row.start - start, row.duration_ns);
-        let twin = spans.last_mut().filter(|last| {
-            leaf && last.depth == depth && last.service == row.service && last.name == row.name
-        });
-        match twin {
-            Some(last) => {
-                last.runs.push(run);
-                last.failed |= row.status == "Error";
+    // Roots first; then whatever no root leads to, since spans on a cycle are still spans.
+    let roots = children.get(&None).cloned().unwrap_or_default();
+    for first in roots.into_iter().chain(0..rows.len()) {
+        let mut pending = vec![(first, 0)];
+        while let Some((place, depth)) = pending.pop() {
+            if std::mem::replace(&mut shown[place], true) {
+                continue;
             }
-            None => spans.push(TraceSpan {
-                depth,
-                service: row.service.clone(),
-                name: plain(&row.name, 120),
-                kind: SpanKind::parse(&row.kind),
-                runs: vec![run],
-                failed: row.status == "Error",
-                message: plain(&row.message, 200),
-                span_id: row.span_id.clone(),
-            }),
+            let below = children.get(&Some(place)).map_or(&[][..], Vec::as_slice);
+            let row = &rows[place];
+            let run = (row.start - start, row.duration_ns);
+            let twin = spans.last_mut().filter(|last| {
+                below.is_empty()
+                    && last.depth == depth
+                    && last.service == row.service
+                    && last.name == row.name
+            });
+            match twin {
+                Some(last) => {
+                    last.runs.push(run);
+                    last.failed |= row.status == "Error";
+                }
+                None => spans.push(TraceSpan {
+                    depth,
+                    service: row.service.clone(),
+                    name: plain(&row.name, 120),
+                    kind: SpanKind::parse(&row.kind),
+                    runs: vec![run],
+                    failed: row.status == "Error",
+                    message: plain(&row.message, 200),
+                    span_id: row.span_id.clone(),
+                }),
+            }
+            pending.extend(below.iter().rev().map(|child| (*child, depth + 1)));
         }
-        pending
-            .extend(children.get(&Some(place)).into_iter().flatten().rev().map(|child| (*child, depth + 1)));
     }
     let omitted = spans.iter().skip(MAX_ROWS).map(|span| span.runs.len() as u64).sum();
     spans.truncate(MAX_ROWS);
