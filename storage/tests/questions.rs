@@ -26,8 +26,7 @@ fn attributes(pairs: &[(&str, &str)]) -> Attributes {
 /// `id` is unique within the trace; `parent` is 0 for a root. Times in milliseconds.
 fn span(
     trace: u32,
-    id: u32,
-    parent: u32,
+    (id, parent): (u32, u32),
     service: &str,
     name: &str,
     kind: SpanKind,
@@ -55,7 +54,7 @@ fn failed(mut span: Span, message: &str) -> Span {
 
 /// Gateway calls catalog, which runs two overlapping statements and fails in the second.
 fn shop() -> Batch {
-    let mut select = failed(span(1, 5, 3, "catalog", "SELECT prices", SpanKind::Client, 40, 30), "");
+    let mut select = failed(span(1, (5, 3), "catalog", "SELECT prices", SpanKind::Client, 40, 30), "");
     select.attributes = attributes(&[
         ("db.system.name", "sqlite"),
         ("db.namespace", "catalog.db"),
@@ -70,24 +69,24 @@ fn shop() -> Batch {
         ]),
     }];
     let spans = vec![
-        failed(span(1, 1, 0, "gateway", "GET /", SpanKind::Server, 0, 100), "HTTP 500"),
-        failed(span(1, 2, 1, "gateway", "GET catalog", SpanKind::Client, 10, 80), "HTTP 500"),
-        failed(span(1, 3, 2, "catalog", "GET /products", SpanKind::Server, 15, 70), ""),
-        span(1, 4, 3, "catalog", "SELECT products", SpanKind::Client, 20, 30),
+        failed(span(1, (1, 0), "gateway", "GET /", SpanKind::Server, 0, 100), "HTTP 500"),
+        failed(span(1, (2, 1), "gateway", "GET catalog", SpanKind::Client, 10, 80), "HTTP 500"),
+        failed(span(1, (3, 2), "catalog", "GET /products", SpanKind::Server, 15, 70), ""),
+        span(1, (4, 3), "catalog", "SELECT products", SpanKind::Client, 20, 30),
         select,
         // A second trace, healthy, whose spans arrive out of order and one of them twice.
-        span(2, 3, 2, "catalog", "GET /products", SpanKind::Server, 1_015, 70),
-        span(2, 2, 1, "gateway", "GET catalog", SpanKind::Client, 1_010, 80),
-        span(2, 1, 0, "gateway", "GET /", SpanKind::Server, 1_000, 100),
-        span(2, 3, 2, "catalog", "GET /products", SpanKind::Server, 1_015, 70),
+        span(2, (3, 2), "catalog", "GET /products", SpanKind::Server, 1_015, 70),
+        span(2, (2, 1), "gateway", "GET catalog", SpanKind::Client, 1_010, 80),
+        span(2, (1, 0), "gateway", "GET /", SpanKind::Server, 1_000, 100),
+        span(2, (3, 2), "catalog", "GET /products", SpanKind::Server, 1_015, 70),
         // A framework span and, beside it, the call it waits for.
-        span(5, 1, 0, "web", "GET /async", SpanKind::Server, 4_000, 100),
-        span(5, 2, 1, "web", "handle", SpanKind::Internal, 4_005, 90),
-        span(5, 3, 1, "web", "GET other", SpanKind::Client, 4_010, 80),
+        span(5, (1, 0), "web", "GET /async", SpanKind::Server, 4_000, 100),
+        span(5, (2, 1), "web", "handle", SpanKind::Internal, 4_005, 90),
+        span(5, (3, 1), "web", "GET other", SpanKind::Client, 4_010, 80),
         // A span whose parent never came, and two that claim each other as parents.
-        span(3, 9, 8, "mail", "send", SpanKind::Server, 2_000, 10),
-        span(4, 1, 2, "odd", "a", SpanKind::Internal, 3_000, 10),
-        span(4, 2, 1, "odd", "b", SpanKind::Internal, 3_000, 10),
+        span(3, (9, 8), "mail", "send", SpanKind::Server, 2_000, 10),
+        span(4, (1, 2), "odd", "a", SpanKind::Internal, 3_000, 10),
+        span(4, (2, 1), "odd", "b", SpanKind::Internal, 3_000, 10),
     ];
     Batch { spans, ..Batch::default() }
 }
@@ -246,7 +245,7 @@ async fn changes_coverage_and_attributes() {
     };
     let mut batch = Batch { changes: vec![change.clone()], ..shop() };
     for id in 10..30 {
-        let mut request = span(id, 1, 0, "checkout", "POST /checkout", SpanKind::Server, 4_000, 5);
+        let mut request = span(id, (1, 0), "checkout", "POST /checkout", SpanKind::Server, 4_000, 5);
         if id % 2 == 0 {
             request = failed(request, "");
         }
@@ -271,7 +270,8 @@ async fn changes_coverage_and_attributes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_names_are_data() {
     let name = "'); DROP TABLE otel_traces; -- ? \\ \u{0} <script>";
-    let batch = Batch { spans: vec![span(1, 1, 0, name, name, SpanKind::Server, 0, 5)], ..Batch::default() };
+    let batch =
+        Batch { spans: vec![span(1, (1, 0), name, name, SpanKind::Server, 0, 5)], ..Batch::default() };
     let store = store(&batch).await;
     assert_eq!(store.sli_minutes_by_endpoint(name, window(-60, 60)).await.unwrap().len(), 1);
     assert_eq!(store.request_slices(&[name.into()], window(-60, 60), 60).await.unwrap().len(), 1);
