@@ -16,6 +16,11 @@ use crate::statistics::wilson;
 /// Standard deviations of the Wilson bound: 3 is one false alarm in about 740 looks at a service exactly at its limit.
 const BOUND_Z: f64 = 3.0;
 
+/// Standard deviations of the bound that calls a minute too good to belong to a bad run.
+const GOOD_Z: f64 = 2.0;
+/// Minutes without harm that a bad run may hold.
+const MAX_GAP: u32 = 3;
+
 /// A minute of a service's requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SliPoint {
@@ -133,7 +138,8 @@ fn fire(
 }
 
 /// The first minute of the run of bad minutes that reaches the present. A minute is bad when its bad share exceeds the
-/// budget; quiet minutes neither start nor end a run.
+/// budget. A run ends at a minute that is too good to belong to it (the upper Wilson bound of its bad share is below half
+/// the present one), or after [`MAX_GAP`] minutes without harm; a minute of few, lucky requests ends nothing.
 fn started(points: &[SliPoint], sli: Sli, objective: f64, now: UnixNanos) -> UnixNanos {
     let mut minutes: BTreeMap<UnixNanos, (f64, f64)> = BTreeMap::new();
     for point in points.iter().filter(|point| point.minute <= now && point.requests > 0.0) {
@@ -141,8 +147,23 @@ fn started(points: &[SliPoint], sli: Sli, objective: f64, now: UnixNanos) -> Uni
         *requests += point.requests;
         *bad += bad_of(point, sli);
     }
-    let bad_run = minutes.iter().rev().take_while(|(_, (requests, bad))| bad / requests > 1.0 - objective);
-    bad_run.last().map_or(now.floor(MINUTE), |(minute, _)| *minute)
+    let recent =
+        minutes.values().rev().take(2).fold((0.0, 0.0), |sum, minute| (sum.0 + minute.0, sum.1 + minute.1));
+    let present = recent.1 / recent.0.max(1.0);
+    let mut first = now.floor(MINUTE);
+    let mut gap = 0;
+    for (minute, (requests, bad)) in minutes.iter().rev() {
+        if bad / requests > 1.0 - objective {
+            first = *minute;
+            gap = 0;
+        } else {
+            gap += 1;
+            if gap > MAX_GAP || wilson(*bad, *requests, GOOD_Z).1 < present / 2.0 {
+                break;
+            }
+        }
+    }
+    first
 }
 
 fn bad_of(point: &SliPoint, sli: Sli) -> f64 {
@@ -192,6 +213,15 @@ mod tests {
         points.extend(minutes(3..30, 600.0, 1.0));
         let finding = evaluate("checkout", &points, &Objectives::default(), NOW).remove(0);
         assert_eq!(finding.started, NOW.minus(MINUTE * 2).floor(MINUTE));
+    }
+
+    #[test]
+    fn a_lucky_partial_minute_does_not_move_the_start() {
+        let mut points = minutes(0..1, 3.0, 0.0);
+        points.extend(minutes(1..6, 20.0, 7.0));
+        points.extend(minutes(6..40, 20.0, 0.0));
+        let finding = evaluate("checkout", &points, &Objectives::default(), NOW).remove(0);
+        assert_eq!(finding.started, NOW.minus(MINUTE * 5).floor(MINUTE));
     }
 
     proptest! {

@@ -11,7 +11,7 @@ const SLICE: Duration = Duration::from_secs(5);
 
 /// How far from the first bad minute's start is looked.
 const BEFORE: Duration = Duration::from_secs(60);
-const AFTER: Duration = Duration::from_secs(120);
+const AFTER: Duration = Duration::from_secs(60);
 
 /// A slice is bad when its bad share is this many times what the objective allows: one unlucky request is not an onset.
 const BAD_FACTOR: f64 = 5.0;
