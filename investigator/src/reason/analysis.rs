@@ -63,13 +63,17 @@ impl<'a> Analysis<'a> {
         let width = self.slice_seconds()?;
         let mut before: Vec<f64> = Vec::new();
         let mut now: Vec<f64> = Vec::new();
-        let last = self.seen.requests.iter().map(|slice| slice.at).max()?;
-        for slice in self.seen.requests.iter().filter(|slice| slice.service == service && slice.at != last) {
-            let side =
-                if self.question.window.contains(UnixNanos(slice.at)) { &mut now } else { &mut before };
-            side.push(slice.calls as f64 / width);
+        let end = self.question.window.end;
+        for slice in self.seen.requests.iter().filter(|slice| slice.service == service) {
+            let at = UnixNanos(slice.at);
+            // The newest slice has only come as far as the window has.
+            let covered = if at < end { end.seconds_since(at).min(width) } else { width };
+            if covered >= 1.0 {
+                let side = if self.question.window.contains(at) { &mut now } else { &mut before };
+                side.push(slice.calls as f64 / covered);
+            }
         }
-        let enough = before.len() >= ENOUGH_SLICES && now.len() >= 2;
+        let enough = before.len() >= ENOUGH_SLICES;
         Some((median(&mut before)?, median(&mut now)?)).filter(|_| enough)
     }
 

@@ -1,0 +1,42 @@
+//! Our own recordings: the shop's faults, recorded from live runs. The right service, mechanism and change, every time.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use domain::{Mechanism, Verdict};
+
+fn recordings() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings")
+}
+
+async fn check(name: &str, service: &str, mechanism: Mechanism, change: Option<&str>) {
+    let folder = recordings().join(name);
+    let (report, ..) = eval::case::investigate(&folder, || Duration::ZERO).await.expect("an investigation");
+    let first = report.diagnosis.cause().unwrap_or_else(|| panic!("{name}: no cause is named"));
+    assert_eq!(
+        (first.service.as_str(), first.mechanism),
+        (service, mechanism),
+        "{name}: {}",
+        first.statement.text
+    );
+    assert_eq!(first.change.as_deref(), change, "{name}: {}", first.statement.text);
+    assert_eq!(
+        report.diagnosis.verdict,
+        if change.is_some() { Verdict::Cause } else { Verdict::NoChange },
+        "{name}"
+    );
+
+    let (again, ..) = eval::case::investigate(&folder, || Duration::ZERO).await.expect("an investigation");
+    let text = |report| serde_json::to_string(report).expect("JSON");
+    assert_eq!(text(&report), text(&again), "{name}: same recording in, same bytes out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_release() {
+    check("shop-n-plus-one", "catalog", Mechanism::RepeatedCalls, Some("deploy-catalog-1.4.1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_in_a_database() {
+    check("shop-database-lock", "inventory", Mechanism::LockContention, None).await;
+}
