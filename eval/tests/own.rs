@@ -13,12 +13,8 @@ async fn check(name: &str, service: &str, mechanisms: &[Mechanism], change: Opti
     let folder = recordings().join(name);
     let (report, ..) = eval::case::investigate(&folder, || Duration::ZERO).await.expect("an investigation");
     let first = report.diagnosis.cause().unwrap_or_else(|| panic!("{name}: no cause is named"));
-    assert_eq!(
-        (first.service.as_str(), first.mechanism),
-        (service, mechanism),
-        "{name}: {}",
-        first.statement.text
-    );
+    assert_eq!(first.service, service, "{name}: {}", first.statement.text);
+    assert!(mechanisms.contains(&first.mechanism), "{name}: {}", first.statement.text);
     assert_eq!(first.change.as_deref(), change, "{name}: {}", first.statement.text);
     assert_eq!(
         report.diagnosis.verdict,
