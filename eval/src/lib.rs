@@ -4,6 +4,7 @@
 
 pub mod case;
 pub mod label;
+pub mod log_templates;
 pub mod table;
 
 pub use case::{CaseResult, Ranked, cases_below, run_case};
