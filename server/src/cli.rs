@@ -42,6 +42,9 @@ pub enum Command {
     /// Writes and reads recordings of incidents.
     #[command(subcommand)]
     Recording(RecordingCommand),
+    /// Reads log files.
+    #[command(subcommand)]
+    Logs(LogsCommand),
     /// Scores answers on recorded incidents whose cause is known.
     #[command(subcommand)]
     Eval(EvalCommand),
@@ -64,6 +67,13 @@ const WHY_EXAMPLES: &str = "Examples:\n  \
     inquest why checkout\n  \
     inquest why checkout --at 2026-11-19T14:10:00Z --since 30m\n  \
     inquest why --recording recordings/INC-0142 --format markdown";
+
+const TEMPLATES_EXAMPLES: &str = "Examples:\n  \
+    inquest logs templates app.log\n  \
+    inquest logs templates app.log --csv > patterns.csv\n  \
+    kubectl logs deploy/checkout | inquest logs templates -\n\n\
+    One message per line, without its time and level, or with them. Lines of a stack trace get the pattern of the message\n\
+    above them. What varies is shown as <*>. Ids depend on the pattern alone: they are the same in every run.";
 
 const DEMO_EXAMPLES: &str = "Examples:\n  \
     inquest demo\n  \
@@ -188,6 +198,25 @@ pub struct ImportArgs {
     pub store: StoreArgs,
 }
 
+/// What to do with log files.
+#[derive(Debug, Subcommand)]
+pub enum LogsCommand {
+    /// Groups the lines of a file into patterns.
+    #[command(after_help = TEMPLATES_EXAMPLES)]
+    Templates(TemplatesArgs),
+}
+
+/// Arguments of `logs templates`.
+#[derive(Clone, Debug, Args)]
+pub struct TemplatesArgs {
+    /// The file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print `line,template_id,template` for every line, in order, instead of a table of patterns
+    #[arg(long)]
+    pub csv: bool,
+}
+
 /// What to do with incidents whose cause is known.
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
@@ -279,6 +308,9 @@ mod tests {
         check("inquest recording export out --incident 1 --since 1h", false);
         check("inquest recording export out --server http://x --data d", false);
         check("inquest recording import r --data d", true);
+        check("inquest logs templates app.log", true);
+        check("inquest logs templates - --csv", true);
+        check("inquest logs templates", false);
         check("inquest eval run recordings --json", true);
         check("inquest demo --fault traffic-surge --after 20s --exit-after-answer --json", true);
         check("inquest demo --fault earthquake", false);

@@ -14,6 +14,7 @@ pub mod incidents;
 pub mod investigate;
 pub mod lifecycle;
 pub mod logging;
+pub mod logs;
 pub mod metrics;
 pub mod output;
 pub mod pages;

@@ -13,9 +13,10 @@ pub(super) const MAX_LEARNED_AT_ONCE: usize = 16;
 /// Patterns compared with a new one, the latest first.
 const MAX_COMPARED: usize = 4_096;
 
-/// Different words in one place from which on the place is taken for a value: `4 + 8 / agreeing words`.
+/// Different words in one place from which on the place is taken for a value: `4 + 8 / agreeing words`, 5 at least.
+/// Two words that merely tell a state stay apart, and the less a context says, the more it takes.
 fn enough_words(agreeing: usize) -> usize {
-    4 + 8 / agreeing.max(1)
+    (4 + 8 / agreeing.max(1)).max(5)
 }
 
 impl Templater {
@@ -161,9 +162,8 @@ impl Templater {
         let mut used: Vec<u64> = self.patterns.iter().map(|pattern| pattern.used).collect();
         let (_, limit, _) = used.select_nth_unstable(self.capacity / 8);
         let limit = *limit;
-        let mut moved = vec![u32::MAX; self.patterns.len()];
-        let kept = |patterns: &[Pattern], mut place: u32| loop {
-            let pattern = &patterns[place as usize];
+        let kept = |mut place: u32| loop {
+            let pattern = &self.patterns[place as usize];
             if pattern.used <= limit {
                 return false;
             }
@@ -173,12 +173,13 @@ impl Templater {
             place = pattern.target;
         };
         let mut next = 0;
-        for place in 0..self.patterns.len() {
-            if kept(&self.patterns, place as u32) {
-                moved[place] = next;
-                next += 1;
-            }
-        }
+        let moved: Vec<u32> = (0..self.patterns.len() as u32)
+            .map(|place| {
+                let to = if kept(place) { next } else { u32::MAX };
+                next += u32::from(to != u32::MAX);
+                to
+            })
+            .collect();
         self.forgotten += self.patterns.len() as u64 - u64::from(next);
         let mut place = 0;
         self.patterns.retain(|_| {

@@ -5,7 +5,7 @@
 //! differs where all else agrees is a value that looks like a word, such as a user's name. It is learned from either of
 //!
 //! - a value seen by form in the same place (`user 17 left`, `user bob left`), with two agreeing words for each such place;
-//! - many words in the same place: `4 + 8 / agreeing words` different ones, so that two words which merely tell a state
+//! - many words in the same place: `4 + 8 / agreeing words` different ones and no fewer than 5, so that two words which merely tell a state
 //!   (`link up`, `link down`) stay apart; for two places at once, twice as many in each.
 //!
 //! The tree of Drain (He, Zhu, Zheng, Lyu, "Drain: An Online Log Parsing Approach with Fixed Depth Tree", ICWS 2017)

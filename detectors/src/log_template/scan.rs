@@ -3,8 +3,9 @@
 //! One pass over the bytes, no regular expression. A word is a run of letters, digits and `_-./\@#$%+~&`; whatever
 //! stands between words only separates them, so that `size=5`, `size: 5` and `(size 5)` read alike. A word is a value
 //! when it holds a digit (numbers, times, addresses, UUIDs, hex, versions, units, most ids), is a path, a URL, an
-//! e-mail address, eight or more hex letters, very long, or quoted with a digit or a slash inside. Values in a row are
-//! one value, and so is a list that repeats (`a 1, b 2, a 3, b 4`): the length of a list does not split a pattern.
+//! e-mail address, eight or more hex letters, very long, or quoted with a digit or a slash inside. Values in a row, with
+//! no bracket between them, are one value, and a list that repeats (`a 1, b 2, a 3, b 4`) is one item: the length of a
+//! list does not split a pattern.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -283,12 +284,10 @@ impl Scanner<'_> {
         let limit = end.min(from + MAX_QUOTED_BYTES);
         let Some(length) = memchr::memchr2(quote, b'\n', &self.bytes[from..limit]) else { return from };
         let stop = from + length;
-        let closed = self.bytes[stop] == quote
-            && (quote == b'"'
-                || !self
-                    .bytes
-                    .get(stop + 1)
-                    .is_some_and(|byte| CLASS[*byte as usize] & (LETTER | DIGIT | HIGH) != 0));
+        let in_word = |at: usize| {
+            self.bytes.get(at).is_some_and(|byte| CLASS[*byte as usize] & (LETTER | DIGIT | HIGH) != 0)
+        };
+        let closed = self.bytes[stop] == quote && (quote == b'"' || !in_word(stop + 1));
         if !closed || length == 0 || self.reads_as_text(start, from, stop) {
             return from;
         }
@@ -320,7 +319,10 @@ impl Scanner<'_> {
             start = self.words.pop().map_or(start, |word| word.start);
         }
         let stop = stop as u32;
-        if let Some(last) = self.words.last_mut().filter(|last| last.hash == VALUE) {
+        let in_a_row = self.words.last().is_some_and(|last| {
+            last.hash == VALUE && !self.bytes[last.end as usize..start as usize].iter().any(is_bracket)
+        });
+        if in_a_row && let Some(last) = self.words.last_mut() {
             last.end = stop;
         } else {
             self.push(Word { hash: VALUE, start, stop, end: stop });
@@ -355,7 +357,7 @@ impl Scanner<'_> {
 pub(super) fn fold(words: &mut Vec<Word>) -> bool {
     let length = words.len();
     let Some(last) = words.last().copied() else { return false };
-    for period in 1..=MAX_PERIOD {
+    for period in 2..=MAX_PERIOD {
         if length < 2 * period || words[length - 1 - period].hash != last.hash {
             continue;
         }
@@ -369,6 +371,11 @@ pub(super) fn fold(words: &mut Vec<Word>) -> bool {
         }
     }
     false
+}
+
+/// Values on either side of a bracket are two: an empty pair of brackets tells another story than a full one.
+fn is_bracket(byte: &u8) -> bool {
+    matches!(byte, b'(' | b')' | b'[' | b']' | b'{' | b'}')
 }
 
 /// Days, months, halves of the day and zones, as dates spell them.
