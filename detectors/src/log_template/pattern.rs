@@ -152,15 +152,24 @@ impl Pattern {
         learned || (differ <= MAX_VARYING && agree >= 2 * differ)
     }
 
-    /// `synchronized to LOCAL(0)` and `synchronized to 10.0.0.1`: a name beside a value is part of it.
+    /// `synchronized to LOCAL(0)` and `synchronized to 10.0.0.1`: a name that clings to a value is part of it.
     fn covers_without_a_name(&self, other: &Self) -> bool {
-        let start = self.words.iter().zip(&other.words).take_while(|(mine, theirs)| mine == theirs).count();
-        // Where a name stands before a value, the first difference is at the name; where it stands behind, also.
-        if other.words[start + 1..] != self.words[start..] || self.constants() < 2 {
+        let name = self.words.iter().zip(&other.words).take_while(|(mine, theirs)| mine == theirs).count();
+        other.words[name + 1..] == self.words[name..]
+            && self.constants() >= 2
+            && other.kinds[name] == Kind::Name
+            && [name.checked_sub(1), Some(name + 1)]
+                .into_iter()
+                .flatten()
+                .any(|beside| other.words.get(beside) == Some(&VALUE) && other.clings(beside.min(name)))
+    }
+
+    /// Whether no space stands between a word and the next.
+    fn clings(&self, place: usize) -> bool {
+        let (Some((_, stop)), Some((start, _))) = (self.spans.get(place), self.spans.get(place + 1)) else {
             return false;
-        }
-        let beside = |place: Option<usize>| place.and_then(|place| other.words.get(place)) == Some(&VALUE);
-        other.kinds[start] == Kind::Name && (beside(start.checked_sub(1)) || beside(start.checked_add(1)))
+        };
+        !self.text[*stop as usize..*start as usize].contains(' ')
     }
 
     /// The places at which the two differ, when both have words there that may vary, and they are few.
