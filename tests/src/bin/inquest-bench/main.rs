@@ -27,7 +27,7 @@ async fn main() -> Result<()> {
             flags.check(&["--seconds", "--connections"], &["--kill"])?;
             let options = ingest::Options {
                 seconds: flags.number("--seconds")?.unwrap_or(60),
-                connections: flags.number("--connections")?.unwrap_or(4),
+                connections: flags.number("--connections")?.unwrap_or(16),
                 kill: flags.has("--kill"),
             };
             ingest::run(&options).await
