@@ -89,6 +89,10 @@ impl Engine {
         pool.users -= 1;
         let unused = pool.users == 0;
         drop(pool);
+        if unused && self.running.temporary {
+            // Statements may have had the engine register more handlers since it started.
+            ffi::at_exit(end_at_exit);
+        }
         if unused && !self.running.temporary {
             self.running.stop(limit);
             if slot.as_ref().is_some_and(|running| Arc::ptr_eq(running, &self.running)) {
