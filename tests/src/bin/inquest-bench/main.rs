@@ -13,7 +13,7 @@ mod serve;
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask bench ingest [--seconds N] [--connections N] [--kill]
-       cargo xtask bench investigate
+       cargo xtask bench investigate [--spans N]
        cargo xtask bench serve
        cargo xtask bench demo [--runs N]";
 
@@ -33,8 +33,8 @@ async fn main() -> Result<()> {
             ingest::run(&options).await
         }
         "investigate" => {
-            flags.check(&[], &[])?;
-            investigate::run().await
+            flags.check(&["--spans"], &[])?;
+            investigate::run(flags.number("--spans")?.unwrap_or(investigate::SPANS)).await
         }
         "serve" => {
             flags.check(&[], &[])?;
