@@ -12,6 +12,7 @@ pub mod detect;
 pub mod export;
 pub mod incidents;
 pub mod investigate;
+pub mod known_service;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
