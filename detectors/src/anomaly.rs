@@ -36,6 +36,8 @@ const CONTINUED: f64 = 0.4;
 const SLOW: f64 = 0.005;
 /// A step in time this many times the usual is a gap: the first value behind it is not compared with the last before.
 const GAP: f64 = 5.0;
+/// A difference of this share of the values or less is what means round to, and counts as none.
+const ROUNDING: f64 = 1e-9;
 /// How fast the usual step is learned.
 const STEP_SHARE: f64 = 0.1;
 
@@ -109,7 +111,9 @@ struct Look {
 
 impl Look {
     fn new(observed: f64, expected: f64) -> Self {
-        Self { deviation: (observed - expected).abs(), observed, expected }
+        let deviation = (observed - expected).abs();
+        let rounding = ROUNDING * observed.abs().max(expected.abs());
+        Self { deviation: if deviation <= rounding { 0.0 } else { deviation }, observed, expected }
     }
 }
 
