@@ -38,6 +38,11 @@ const SLOW: f64 = 0.005;
 const GAP: f64 = 5.0;
 /// A difference of this share of the values or less is what means round to, and counts as none.
 const ROUNDING: f64 = 1e-9;
+/// Means change by less than this share of the usual step from value to value without anybody needing to know. A series
+/// that repeats itself exactly would otherwise be watched to the last digit.
+const LEAST_SHIFT: f64 = 0.5;
+/// Nor is a series still whose steps have not halved: `ln 2`.
+const LEAST_QUIET: f64 = std::f64::consts::LN_2;
 /// How fast the usual step is learned.
 const STEP_SHARE: f64 = 0.1;
 
@@ -113,7 +118,12 @@ impl Look {
     fn new(observed: f64, expected: f64) -> Self {
         let deviation = (observed - expected).abs();
         let rounding = ROUNDING * observed.abs().max(expected.abs());
-        Self { deviation: if deviation <= rounding { 0.0 } else { deviation }, observed, expected }
+        Self { deviation, observed, expected }.at_least(rounding)
+    }
+
+    /// A deviation below `least` counts as none.
+    fn at_least(self, least: f64) -> Self {
+        Self { deviation: if self.deviation <= least { 0.0 } else { self.deviation }, ..self }
     }
 }
 
@@ -159,10 +169,11 @@ impl Detector {
         if let Some(jump) = jump.filter(|jump| jump.deviation.is_finite()) {
             self.steps.push(at, jump.deviation);
         }
-        let shift = self.recent.means().map(|(far, near)| Look::new(near, far));
+        let step = self.steps.means().map_or(0.0, |(far, near)| far.max(near));
+        let shift = self.recent.means().map(|(far, near)| Look::new(near, far).at_least(LEAST_SHIFT * step));
         let quiet = self.steps.means().map(|(far, near)| {
             let ratio = if far > 0.0 { (far / near.max(far * 1e-9)).ln().max(0.0) } else { 0.0 };
-            Look { deviation: ratio, observed: near, expected: far }
+            Look { deviation: ratio, observed: near, expected: far }.at_least(LEAST_QUIET)
         });
         let season = self.season.push(at, value).map(|days| Look::new(days.mean, days.earlier));
         [jump, level, shift, quiet, season]
