@@ -6,6 +6,7 @@ pub mod anomaly;
 pub mod burn_rate;
 pub mod log_template;
 pub mod objective;
+pub mod peers;
 pub mod rate;
 pub mod shift;
 pub mod statistics;
