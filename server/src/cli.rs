@@ -45,6 +45,9 @@ pub enum Command {
     /// Scores answers on recorded incidents whose cause is known.
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Runs a detector on a file, without any server.
+    #[command(subcommand)]
+    Detect(DetectCommand),
     /// Runs a small live shop, breaks it, and explains what broke.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
@@ -64,6 +67,14 @@ const WHY_EXAMPLES: &str = "Examples:\n  \
     inquest why checkout\n  \
     inquest why checkout --at 2026-11-19T14:10:00Z --since 30m\n  \
     inquest why --recording recordings/INC-0142 --format markdown";
+
+const ANOMALIES_EXAMPLES: &str = "Examples:\n  \
+    inquest detect anomalies cpu.csv\n  \
+    inquest detect anomalies cpu.csv --csv > scores.csv\n  \
+    inquest detect anomalies requests_total.csv --counter\n\n\
+    The file needs the columns `timestamp` (RFC 3339, `2026-11-19 14:02:31` in UTC, or Unix seconds) and `value`; an empty\n\
+    value or NaN is a gap. Values are scored in the order of the file, each by those before it alone: 0 is ordinary, from\n\
+    0.5 on a value is an anomaly. What goes on after an anomaly began is part of it and scores low.";
 
 const DEMO_EXAMPLES: &str = "Examples:\n  \
     inquest demo\n  \
@@ -206,6 +217,28 @@ pub struct EvalArgs {
     pub json: bool,
 }
 
+/// Which detector to run.
+#[derive(Debug, Subcommand)]
+pub enum DetectCommand {
+    /// Finds anomalies in a metric series.
+    #[command(after_help = ANOMALIES_EXAMPLES)]
+    Anomalies(AnomaliesArgs),
+}
+
+/// Arguments of `detect anomalies`.
+#[derive(Clone, Debug, Args)]
+pub struct AnomaliesArgs {
+    /// CSV file with the columns `timestamp` and `value`
+    #[arg(value_name = "FILE.csv")]
+    pub file: PathBuf,
+    /// Print `timestamp,value,score,anomaly` for every row instead of sentences
+    #[arg(long)]
+    pub csv: bool,
+    /// The values are a counter: score its rate per second, resets allowed for
+    #[arg(long)]
+    pub counter: bool,
+}
+
 /// Arguments of `demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
@@ -281,6 +314,8 @@ mod tests {
         check("inquest recording import r --data d", true);
         check("inquest eval run recordings --json", true);
         check("inquest demo --fault traffic-surge --after 20s --exit-after-answer --json", true);
+        check("inquest detect anomalies cpu.csv --csv", true);
+        check("inquest detect anomalies", false);
         check("inquest demo --fault earthquake", false);
         check("inquest demo --json", false);
         check("inquest", false);

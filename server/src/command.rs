@@ -4,10 +4,10 @@ use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 
-use crate::cli::{Cli, Command, ConfigCommand, EvalArgs, EvalCommand, ServeArgs, StoreArgs};
+use crate::cli::{Cli, Command, ConfigCommand, DetectCommand, EvalArgs, EvalCommand, ServeArgs, StoreArgs};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::{demo, lifecycle, logging, output, recording, serve, why};
+use crate::{anomalies, demo, lifecycle, logging, output, recording, serve, why};
 
 /// Runs what was asked. `false` when it ended well but the answer is no.
 pub async fn run(cli: Cli) -> anyhow::Result<bool> {
@@ -21,6 +21,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Why(arguments) => why::run(&arguments).await.map(|()| true),
         Command::Recording(command) => recording::run(&command).await.map(|()| true),
         Command::Eval(EvalCommand::Run(arguments)) => eval(&arguments).await.map(|()| true),
+        Command::Detect(DetectCommand::Anomalies(arguments)) => anomalies::run(&arguments).map(|()| true),
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Config(command) => config(&command).map(|()| true),
     }

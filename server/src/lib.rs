@@ -3,6 +3,7 @@
 //! Everything that reads a clock, the environment or a signal stands here, so that the other crates need not.
 //! [`serve::start`] builds the whole program in-process, for `inquest serve`, for the demo and for system tests.
 
+pub mod anomalies;
 pub mod cli;
 pub mod clock;
 pub mod command;
