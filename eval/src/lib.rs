@@ -6,6 +6,7 @@
 pub mod case;
 pub mod label;
 pub mod nab;
+pub mod log_templates;
 pub mod table;
 
 pub use case::{CaseResult, Ranked, cases_below, run_case};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use detectors::log_template::Templater;
+use detectors::log_template::{PatternId, Templater};
 use domain::evidence::PatternMove;
 use storage::questions::log_groups::LogGroups;
 
@@ -57,10 +57,15 @@ struct Pattern {
 /// work in the baseline.
 pub fn shifts(logs: &LogGroups, scale: impl Fn(&str) -> f64) -> Vec<PatternShift> {
     let mut templaters: BTreeMap<&str, Templater> = BTreeMap::new();
-    let mut patterns: BTreeMap<(&str, usize), Pattern> = BTreeMap::new();
-    for group in &logs.groups {
-        let place = templaters.entry(&group.service).or_default().add(&group.sample);
-        let pattern = patterns.entry((&group.service, place)).or_default();
+    let own: Vec<PatternId> = logs
+        .groups
+        .iter()
+        .map(|group| templaters.entry(&group.service).or_default().add(group.severity, &group.sample).own)
+        .collect();
+    let mut patterns: BTreeMap<(&str, PatternId), Pattern> = BTreeMap::new();
+    for (group, own) in logs.groups.iter().zip(own) {
+        let id = templaters[&*group.service].settled(own);
+        let pattern = patterns.entry((&group.service, id)).or_default();
         pattern.severity = pattern.severity.max(group.severity);
         pattern.before += group.before as f64;
         pattern.now += group.now as f64;
@@ -80,8 +85,9 @@ pub fn shifts(logs: &LogGroups, scale: impl Fn(&str) -> f64) -> Vec<PatternShift
     }
     let mut moved: Vec<PatternShift> = patterns
         .into_iter()
-        .filter_map(|((service, place), pattern)| {
-            shift(service, templaters[service].template(place), pattern, scale(service))
+        .filter_map(|((service, id), pattern)| {
+            let template = templaters[service].template(id).unwrap_or_default().to_owned();
+            shift(service, template, pattern, scale(service))
         })
         .collect();
     moved.sort_by(|left, right| {
