@@ -209,12 +209,21 @@ pub enum EvalCommand {
 /// Arguments of `eval run`.
 #[derive(Clone, Debug, Args)]
 pub struct EvalArgs {
-    /// Folder of a recording, or of folders of recordings
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
-    /// Print one line of JSON per recording instead of a table
-    #[arg(long)]
-    pub json: bool,
+    /// Folders of recordings, or of folders of them
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<PathBuf>,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a report of every case, as one HTML file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Recordings investigated at a time [default: as many as there are processors]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<std::num::NonZeroU8>,
+    /// Compare with the JSON of an earlier run, and exit with 1 when a case became worse
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
 }
 
 /// Which detector to run.
@@ -312,7 +321,9 @@ mod tests {
         check("inquest recording export out --incident 1 --since 1h", false);
         check("inquest recording export out --server http://x --data d", false);
         check("inquest recording import r --data d", true);
-        check("inquest eval run recordings --json", true);
+        check("inquest eval run a b --json out.json --html out.html --jobs 2 --baseline old.json", true);
+        check("inquest eval run", false);
+        check("inquest eval run a --jobs 0", false);
         check("inquest demo --fault traffic-surge --after 20s --exit-after-answer --json", true);
         check("inquest detect anomalies cpu.csv --csv", true);
         check("inquest detect anomalies", false);

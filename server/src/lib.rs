@@ -10,6 +10,7 @@ pub mod command;
 pub mod config;
 pub mod demo;
 pub mod detect;
+pub mod evaluate;
 pub mod export;
 pub mod incidents;
 pub mod investigate;
