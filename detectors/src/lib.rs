@@ -2,11 +2,15 @@
 //!
 //! Deliberately absent: clocks, randomness, async, network, SQL. Callers fetch aggregates and pass the time in.
 
+pub mod anomaly;
 pub mod burn_rate;
 pub mod log_template;
 pub mod objective;
+pub mod peers;
+pub mod rate;
 pub mod shift;
 pub mod statistics;
+pub mod table;
 
 pub use burn_rate::{BurnRule, SliPoint};
 pub use objective::Objectives;

@@ -11,6 +11,7 @@ use super::error::{self, Error};
 use super::wire::{IncidentDetail, IncidentSummary, InvestigateRequest};
 use crate::config::Span;
 use crate::investigate::DEFAULT_SINCE;
+use crate::known_service;
 
 /// Longest service name taken.
 const MAX_SERVICE_BYTES: usize = 512;
@@ -34,6 +35,9 @@ pub async fn investigate(
 ) -> Result<Json<Report>, Error> {
     let request = error::body(request)?;
     let question = question(&app, &request)?;
+    known_service::check(&app.store, &request.service, question.window)
+        .await?
+        .map_err(|unknown| Error::not_found(unknown.to_string()))?;
     Ok(Json(app.investigations.answer(&question, |_| ()).await?))
 }
 

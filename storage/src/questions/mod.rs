@@ -12,6 +12,7 @@ pub mod log_groups;
 pub mod metrics;
 pub mod operations;
 pub mod service_graph;
+pub mod services;
 pub mod sli;
 pub mod sql;
 pub mod trace;

@@ -13,7 +13,7 @@ mod serve;
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask bench ingest [--seconds N] [--connections N] [--kill]
-       cargo xtask bench investigate
+       cargo xtask bench investigate [--spans N]
        cargo xtask bench serve
        cargo xtask bench demo [--runs N]";
 
@@ -27,14 +27,14 @@ async fn main() -> Result<()> {
             flags.check(&["--seconds", "--connections"], &["--kill"])?;
             let options = ingest::Options {
                 seconds: flags.number("--seconds")?.unwrap_or(60),
-                connections: flags.number("--connections")?.unwrap_or(4),
+                connections: flags.number("--connections")?.unwrap_or(16),
                 kill: flags.has("--kill"),
             };
             ingest::run(&options).await
         }
         "investigate" => {
-            flags.check(&[], &[])?;
-            investigate::run().await
+            flags.check(&["--spans"], &[])?;
+            investigate::run(flags.number("--spans")?.unwrap_or(investigate::SPANS)).await
         }
         "serve" => {
             flags.check(&[], &[])?;
