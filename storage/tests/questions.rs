@@ -230,6 +230,21 @@ async fn counters_become_rates_and_survive_resets() {
     assert_eq!(find("pool.used").id, gauge.id());
     let points = store.metric_points(&[counter.id()], window(0, 200)).await.unwrap();
     assert_eq!(points[&counter.id()].len(), 19);
+
+    assert_eq!(store.metric_names().await.unwrap(), ["pool.used", "requests"]);
+    let values =
+        store.metric_values(&["requests".into(), "it's not there".into()], window(0, 200)).await.unwrap();
+    let [requests] = &values[..] else { panic!("{values:?}") };
+    assert_eq!(
+        (requests.id, requests.kind, requests.unit.as_str()),
+        (counter.id(), MetricKind::Counter, "1")
+    );
+    assert_eq!(requests.labels, counter.labels);
+    // Nineteen rates in stretches of fifteen seconds; the last is at the last value.
+    assert_eq!(requests.points.len(), 13);
+    assert_eq!(requests.points[12], (at(190_000), 2.0));
+    assert!(requests.points.iter().all(|(_, rate)| *rate == 2.0));
+    assert_eq!(store.metric_values(&[], window(0, 200)).await.unwrap(), []);
     store.close().await.unwrap();
 }
 

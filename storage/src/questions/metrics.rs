@@ -99,7 +99,7 @@ fn levels(row: LevelsRow) -> Option<SeriesLevels> {
 
 /// Values per series in order of time: levels as they are, counters and deltas as rates. A counter that falls was reset,
 /// so its new value is what it grew by.
-fn values(which: &str) -> String {
+pub(super) fn values(which: &str) -> String {
     format!(
         "SELECT SeriesId, any(Kind) AS series_kind, any(Name) AS series_name, any(Labels) AS series_labels, any(Unit) AS series_unit, \
            arraySort(groupArray((toInt64(toUnixTimestamp64Milli(Timestamp)), Value))) AS raw, raw.1 AS times, raw.2 AS levels, \
