@@ -42,6 +42,10 @@ pub struct PathStats {
     pub self_ms: f64,
     /// Sum of squared exclusive times.
     pub self_squares: f64,
+    /// Sum of the logarithms of exclusive times, `ln(1 + microseconds / 100)`: long tails do not drown in them.
+    pub self_logs: f64,
+    /// Sum of their squares.
+    pub self_log_squares: f64,
     /// Failed calls.
     pub errors: u64,
     /// Failed calls with no failed child: where a failure begins.
@@ -202,6 +206,7 @@ fn paths_query(window: &Window) -> String {
         "SELECT path, any(above) AS parent, any(step) AS operation, count() AS calls, \
            sum(ns) / 1e6 AS total_ms, sum(pow(ns / 1e6, 2)) AS total_squares, \
            sum(own_ns) / 1e6 AS self_ms, sum(pow(own_ns / 1e6, 2)) AS self_squares, \
+           sum(log(1 + own_ns / 1e5)) AS self_logs, sum(pow(log(1 + own_ns / 1e5), 2)) AS self_log_squares, \
            countIf(is_failed) AS errors, countIf(is_origin) AS origins \
          FROM ({query}) ARRAY JOIN hash AS path, arrayMap(u -> if(u = 0, 0, hash[u]), up_one) AS above, up AS left_over, \
            operations AS step, lengths AS ns, own AS own_ns, failed AS is_failed, origin AS is_origin \
