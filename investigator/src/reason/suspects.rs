@@ -36,7 +36,7 @@ const WEIGHT_PATHS: f64 = 0.7;
 const WEIGHT_SYMPTOMS: f64 = 0.7;
 const WEIGHT_RESOURCES: f64 = 0.3;
 /// What a significant share counts at the least beside another signal's whole: a saturating function of its z.
-const HALF_Z: f64 = 6.0;
+const HALF_Z: f64 = 3.0;
 
 /// One place and its signals; each share is 0 to 1.
 #[derive(Clone, Debug, Default)]

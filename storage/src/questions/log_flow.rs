@@ -57,7 +57,7 @@ fn statement() -> String {
     format!(
         "multiIf(LogAttributes['code.line.number'] != '', concat(LogAttributes['code.file.path'], ':', LogAttributes['code.line.number']), \
            LogAttributes['code.lineno'] != '', concat(LogAttributes['code.filepath'], ':', LogAttributes['code.lineno']), \
-           (extract(substring(Body, 1, {HEAD}), '[A-Za-z_$][A-Za-z0-9_$./-]*(?:#|[.](?:java|kt|scala|go|py|rb|rs|js|ts|cs|php|c|cc|cpp):)[0-9]+') AS place) != '', place, \
+           (extract(substring(Body, 1, {HEAD}), '([A-Za-z_$][A-Za-z0-9_$./-]*(#|[.](java|kt|scala|go|py|rb|rs|js|ts|cs|php|c|cc|cpp):)[0-9]+)') AS place) != '', place, \
            replaceRegexpAll(substringUTF8(splitByChar('\\n', Body)[1], 1, 120), '[\"\\'][^\"\\']*[\"\\']|[0-9a-fA-F-]*[0-9][0-9a-fA-F-]*', '<*>'))"
     )
 }
