@@ -6,8 +6,10 @@ use detectors::statistics::median;
 use domain::{UnixNanos, Window};
 
 use super::comparison::Comparison;
+use super::flow::{self, Divergence};
 use super::logs::{self, PatternShift};
 use super::metrics::{self, MetricMove};
+use super::spread;
 use super::suspects::{self, Suspect};
 use crate::{Observations, Question};
 
@@ -34,6 +36,8 @@ pub struct Analysis<'a> {
     pub comparison: Comparison,
     /// Log patterns that moved.
     pub patterns: Vec<PatternShift>,
+    /// Steps between log statements that diverge.
+    pub divergences: Vec<Divergence>,
     /// Metrics that moved.
     pub metrics: Vec<MetricMove>,
     /// Who calls whom.
@@ -50,11 +54,14 @@ impl<'a> Analysis<'a> {
         let baseline = question.quiet_time();
         let patterns =
             logs::shifts(&seen.logs, |service| work_ratio(seen, &comparison, service, &question, &baseline));
-        let metrics = metrics::moves(&seen.metrics, METRIC_THRESHOLD);
+        let divergences = flow::divergences(&seen.flow);
+        let compared = metrics::compared(&seen.metrics);
+        let metrics = metrics::moves(&compared, METRIC_THRESHOLD);
         let edges = edges(seen, &question, &comparison);
-        let suspects = suspects::suspects(&comparison, &patterns, &metrics, &edges);
+        let added = spread::added(&compared, &edges, question.service.as_deref());
+        let suspects = suspects::suspects(&comparison, &patterns, &divergences, &metrics, &added, &edges);
         let impacted = impacted(&question, &comparison, &suspects);
-        Self { seen, question, baseline, impacted, comparison, patterns, metrics, edges, suspects }
+        Self { seen, question, baseline, impacted, comparison, patterns, divergences, metrics, edges, suspects }
     }
 
     /// Requests per second of a service in the baseline and the window: medians over slices with any, so that a young

@@ -138,7 +138,7 @@ fn without_time_or_errors(analysis: &Analysis<'_>, suspect: &Suspect) -> Mechani
     let by_metric = strongest.map(|metric| match metric.topic {
         Topic::Cpu | Topic::Memory | Topic::Saturation | Topic::Disk => Mechanism::Saturation,
         Topic::Network => Mechanism::Network,
-        Topic::Errors => Mechanism::NewErrors,
+        Topic::Errors | Topic::Success => Mechanism::NewErrors,
         Topic::Latency => Mechanism::SlowCode,
         Topic::Traffic | Topic::Other => Mechanism::Unknown,
     });

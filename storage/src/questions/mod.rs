@@ -8,6 +8,7 @@ pub mod call_tree;
 pub mod changes;
 pub mod coverage;
 pub mod error_causes;
+pub mod log_flow;
 pub mod log_groups;
 pub mod metric_values;
 pub mod metrics;
