@@ -204,6 +204,30 @@ pub fn mask(message: &str) -> String {
     Pattern::new(0, &line, &words, 0).text.into()
 }
 
+/// How alike two templates are, 0 to 1: twice the words in common, in order, by all words (Dice's coefficient of their
+/// longest common subsequence). Values and the case of letters do not count. 0 when both have no words.
+pub fn similarity(left: &str, right: &str) -> f64 {
+    let words = |template: &str| {
+        let template = template.to_lowercase();
+        let mut words = Vec::new();
+        scan::scan(&template, &mut words);
+        words.retain(|word| word.hash != scan::VALUE);
+        words
+    };
+    let (left, right) = (words(left), words(right));
+    let mut row = vec![0_usize; right.len() + 1];
+    for mine in &left {
+        let mut diagonal = 0;
+        for (place, theirs) in right.iter().enumerate() {
+            let above = row[place + 1];
+            row[place + 1] = if mine.hash == theirs.hash { diagonal + 1 } else { above.max(row[place]) };
+            diagonal = above;
+        }
+    }
+    let words = left.len() + right.len();
+    if words == 0 { 0.0 } else { 2.0 * row[right.len()] as f64 / words as f64 }
+}
+
 /// Trace, debug, info, warning, error, fatal: 1 to 6; 0 when not said.
 fn severity_class(number: u8) -> u8 {
     number.min(24).div_ceil(4)
