@@ -142,6 +142,8 @@ pub struct MetricMove {
     pub score: f64,
     /// By how much it became worse in its own unit; a failed share for ratios. Negative when it became better.
     pub worse_by: f64,
+    /// By how much a bounded resource filled up, as a share of the whole; 0 for anything else.
+    pub filled: f64,
     /// What it counts as a signal.
     pub weight: f64,
     /// When it left its usual range.
@@ -195,6 +197,7 @@ struct Described<'a> {
     source: &'a str,
     past: Option<Level>,
     is_ratio: bool,
+    is_share: bool,
 }
 
 impl<'a> Described<'a> {
@@ -222,7 +225,10 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     let says = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str())) || series.unit == "%";
     let is_ratio = topic == Topic::Success
         || topic == Topic::Errors && (says(&["ratio", "pct", "percent"]) || says(&["rate"]) && largest <= 1.0);
-    Some(Described { series, topic, place, source: source.unwrap_or_default(), past, is_ratio })
+    let bounded = matches!(topic, Topic::Cpu | Topic::Memory | Topic::Disk | Topic::Saturation);
+    let is_share = bounded
+        && (says(&["ratio", "pct", "percent", "utilization", "utilisation"]) || series.name.contains('%'));
+    Some(Described { series, topic, place, source: source.unwrap_or_default(), past, is_ratio, is_share })
 }
 
 /// Peers as one level: medians of theirs, the range of all.
@@ -283,6 +289,8 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
     }
     let rise = (reached(past) - past.median) / scale;
     let worse_by = if *topic == Topic::Success { -rise } else { rise };
+    let whole = if past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
+    let filled = if one.is_share { (reached(past) - past.median) / whole } else { 0.0 };
     // A symptom that eased is no harm.
     let weight = if topic.is_symptom() && worse_by < 0.0 { 0.05 } else { weight(*topic) };
     MetricMove {
@@ -297,6 +305,7 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         is_rate: series.kind != domain::MetricKind::Gauge,
         score,
         worse_by,
+        filled: filled.clamp(0.0, 1.0),
         weight,
         began: (series.left_at > 0).then_some(UnixNanos(series.left_at)),
         before: past,

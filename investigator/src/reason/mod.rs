@@ -12,6 +12,7 @@ pub mod conclude;
 pub mod flow;
 pub mod focus;
 pub mod hypotheses;
+pub mod implicate;
 pub mod logs;
 pub mod mechanism;
 pub mod metrics;
@@ -19,6 +20,7 @@ pub mod spread;
 pub mod story;
 pub mod suspects;
 pub mod waits;
+pub mod words;
 
 use domain::{Diagnosis, HypothesisStatus};
 

@@ -15,7 +15,7 @@ use super::flow::Divergence;
 use super::hypotheses::has_traces;
 use super::logs::PatternShift;
 use super::metrics::MetricMove;
-use super::spread::Added;
+use super::spread::{self, Added};
 use super::waits::{self, Gap};
 
 /// Standard errors from which a deviation counts.
@@ -27,6 +27,9 @@ pub const MATERIAL: f64 = 0.01;
 /// What metrics of latency and failures still add where traces tell the same more exactly.
 const TRACED: f64 = 0.2;
 
+/// What is left of the suspicion of those who call the service asked about: they are its victims.
+const VICTIM: f64 = 0.3;
+
 /// How far each signal is to be trusted as the origin of a failure.
 const WEIGHT_ERRORS: f64 = 0.9;
 const WEIGHT_LATENCY: f64 = 0.8;
@@ -34,6 +37,7 @@ const WEIGHT_CALLS: f64 = 0.4;
 const WEIGHT_LOGS: f64 = 0.6;
 const WEIGHT_PATHS: f64 = 0.7;
 const WEIGHT_SYMPTOMS: f64 = 0.7;
+const WEIGHT_FILLED: f64 = 0.75;
 const WEIGHT_RESOURCES: f64 = 0.3;
 /// What a significant share counts at the least beside another signal's whole: a saturating function of its z.
 const HALF_Z: f64 = 3.0;
@@ -59,6 +63,10 @@ pub struct Suspect {
     pub symptoms: f64,
     /// Share of shifted resource metrics.
     pub resources: f64,
+    /// How much of a bounded resource filled up, as far as it is certain.
+    pub filled: f64,
+    /// What a change of it implies.
+    pub changed: f64,
     /// Everything combined, 0 to 1.
     pub score: f64,
 }
@@ -98,6 +106,7 @@ pub fn suspects(
     metrics: &[MetricMove],
     added: &BTreeMap<String, Added>,
     edges: &BTreeSet<(String, String)>,
+    impacted: Option<&str>,
 ) -> Vec<Suspect> {
     let (errors, latency, calls) = tree_signals(comparison);
     let mut logs = Signal::default();
@@ -111,6 +120,11 @@ pub fn suspects(
     let mut moved = Signal::default();
     for metric in metrics.iter().filter(|metric| !metric.topic.is_symptom()) {
         moved.add_weighted(&metric.service, metric.weight, metric.score.abs(), metric.weight);
+    }
+    let mut filled: BTreeMap<&str, f64> = BTreeMap::new();
+    for metric in metrics.iter().filter(|metric| metric.filled > 0.0) {
+        let most = filled.entry(&metric.service).or_default();
+        *most = most.max(metric.filled * (1.0 - (-(metric.score - SIGNIFICANT + 1.0) / HALF_Z).exp()));
     }
     let services: BTreeSet<&str> =
         comparison.steps.iter().map(|step| step.operation.service.as_str()).collect();
@@ -138,13 +152,29 @@ pub fn suspects(
             symptoms: added.get(place).map_or(0.0, |added| added.share * added.certainty)
                 * if traces && (services.contains(place.as_str()) || !called.contains(place)) { TRACED } else { 1.0 },
             resources: moved.share(place),
+            filled: filled.get(place.as_str()).copied().unwrap_or_default(),
+            changed: 0.0,
             score: 0.0,
         })
         .collect();
     settle(&mut found, edges);
+    if let Some(impacted) = impacted {
+        let victims = above(impacted, edges);
+        for suspect in found.iter_mut().filter(|suspect| victims.contains(&suspect.place)) {
+            suspect.score *= VICTIM;
+        }
+    }
     found
         .sort_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.place.cmp(&right.place)));
     found
+}
+
+/// Who depends on a service, and is nothing that it depends on.
+fn above(service: &str, edges: &BTreeSet<(String, String)>) -> BTreeSet<String> {
+    let turned: BTreeSet<(String, String)> =
+        edges.iter().map(|(caller, callee)| (callee.clone(), caller.clone())).collect();
+    let below = spread::below(service, edges);
+    spread::below(service, &turned).into_iter().filter(|place| !below.contains(place)).collect()
 }
 
 /// Scores, with what callees explain taken out.
@@ -172,6 +202,7 @@ fn combine(suspect: &Suspect, unexplained: f64) -> f64 {
         WEIGHT_PATHS * suspect.paths * unexplained,
         WEIGHT_SYMPTOMS * suspect.symptoms,
         WEIGHT_RESOURCES * suspect.resources * unexplained,
+        WEIGHT_FILLED * suspect.filled,
     ];
     1.0 - parts.into_iter().map(|part| 1.0 - part).product::<f64>()
 }

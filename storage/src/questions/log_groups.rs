@@ -35,6 +35,8 @@ pub struct LogGroup {
     pub first_seen: i64,
     /// One message.
     pub sample: String,
+    /// Distinct messages.
+    pub variants: u64,
     /// Slice numbers.
     pub slices: Vec<i64>,
     /// Messages in each of them.
@@ -71,7 +73,7 @@ fn query(baseline: Option<&Window>, window: &Window, origin: i64, slice: i64) ->
     let before = baseline.map_or_else(|| "0".to_owned(), |baseline| sql::within("Timestamp", baseline));
     format!(
         "SELECT service, severity, logger, masked, countIf(is_before) AS before, countIf(is_now) AS now, \
-           minIf(ns, is_now) AS first_seen, any(head) AS sample, \
+           minIf(ns, is_now) AS first_seen, any(head) AS sample, uniqExact(head) AS variants, \
            (sumMap([toInt64(intDiv(ns - {origin}, {slice}))], [toUInt64(1)]) AS per_slice).1 AS slices, per_slice.2 AS counts FROM \
          (SELECT ServiceName AS service, toUInt8(SeverityNumber) AS severity, ScopeName AS logger, \
             substringUTF8(splitByChar('\\n', Body)[1], 1, {MAX_CHARACTERS}) AS head, \
