@@ -70,11 +70,30 @@ impl<'a> Analysis<'a> {
         let metrics = metrics::moves(&compared, METRIC_THRESHOLD);
         let edges = edges(seen, &question, &comparison);
         let added = spread::added(&compared, &edges, question.service.as_deref());
-        let suspects = suspects::suspects(&comparison, &patterns, &divergences, &metrics, &added, &edges, question.service.as_deref());
+        let suspects = suspects::suspects(
+            &comparison,
+            &patterns,
+            &divergences,
+            &metrics,
+            &added,
+            &edges,
+            question.service.as_deref(),
+        );
         let impacted = impacted(&question, &comparison, &suspects);
         let changes = Changes::new(&seen.changes);
-        let analysis =
-            Self { seen, question, baseline, impacted, comparison, patterns, divergences, metrics, edges, changes, suspects };
+        let analysis = Self {
+            seen,
+            question,
+            baseline,
+            impacted,
+            comparison,
+            patterns,
+            divergences,
+            metrics,
+            edges,
+            changes,
+            suspects,
+        };
         let suspects = implicate(&analysis, analysis.suspects.clone());
         Self { suspects, ..analysis }
     }
@@ -140,12 +159,18 @@ impl<'a> Analysis<'a> {
         let metrics = self
             .metrics
             .iter()
-            .filter(|metric| metric.service == place && (metric.topic.is_symptom() || metric.filled > 0.0) && metric.worse_by > 0.0)
+            .filter(|metric| {
+                metric.service == place
+                    && (metric.topic.is_symptom() || metric.filled > 0.0)
+                    && metric.worse_by > 0.0
+            })
             .filter_map(|metric| metric.began);
         let logs = self
             .patterns
             .iter()
-            .filter(|pattern| pattern.service == place && pattern.movement == PatternMove::New && pattern.severity >= 13)
+            .filter(|pattern| {
+                pattern.service == place && pattern.movement == PatternMove::New && pattern.severity >= 13
+            })
             .map(|pattern| UnixNanos(pattern.first_seen));
         told.or_else(|| metrics.chain(logs).min()).or_else(|| self.started())
     }
@@ -175,7 +200,12 @@ impl<'a> Analysis<'a> {
             say(&mut words, &group.service, &format!("{} {}", group.message, group.exception), 1.0);
         }
         for pattern in self.patterns.iter().filter(|pattern| pattern.severity >= 13).take(MAX_TEXTS) {
-            say(&mut words, &pattern.service, &pattern.sample, if pattern.severity >= 17 { 1.0 } else { 0.7 });
+            say(
+                &mut words,
+                &pattern.service,
+                &pattern.sample,
+                if pattern.severity >= 17 { 1.0 } else { 0.7 },
+            );
         }
         for metric in self.metrics.iter().filter(|metric| metric.weight >= 0.5).take(MAX_TEXTS) {
             say(&mut words, &metric.service, &metric.name, 0.5);

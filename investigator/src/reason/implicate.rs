@@ -38,7 +38,9 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
         }
         let mut best = 0.0_f64;
         let depends_on = below(&suspect.place, &analysis.edges);
-        for change in touched().filter(|change| change.service != suspect.place && depends_on.contains(&change.service)) {
+        for change in
+            touched().filter(|change| change.service != suspect.place && depends_on.contains(&change.service))
+        {
             let Some(close) = closeness(change, onset) else { continue };
             best = best.max(close);
             let passed = implied.entry(&change.service).or_default();
@@ -72,6 +74,7 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
             }),
         }
     }
-    suspects.sort_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.place.cmp(&right.place)));
+    suspects
+        .sort_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.place.cmp(&right.place)));
     suspects
 }

@@ -28,18 +28,105 @@ const MAX_BYTES: usize = 20_000;
 
 /// Words that any failure and any code hold.
 const COMMON: &[&str] = &[
-    "error", "err", "fail", "failed", "failure", "request", "response", "status", "http", "https", "service", "svc", "server",
-    "client", "handler", "upstream", "the", "a", "an", "of", "to", "in", "on", "for", "and", "or", "is", "not", "with", "from",
-    "by", "return", "returned", "returning", "func", "function", "def", "class", "var", "let", "const", "import", "package",
-    "string", "int", "bool", "float64", "map", "type", "struct", "this", "self", "new", "get", "set", "ctx", "context", "go",
-    "ts", "py", "js", "java", "yaml", "src", "pkg", "cmd", "internal", "main", "chore", "feat", "fix", "refactor", "total",
-    "ratio", "rate", "count", "p99", "p95", "ms", "second", "pct", "per", "no", "if", "else", "true", "false", "does", "exist",
-    "fatal", "runtime", "panic", "invalid",
+    "error",
+    "err",
+    "fail",
+    "failed",
+    "failure",
+    "request",
+    "response",
+    "status",
+    "http",
+    "https",
+    "service",
+    "svc",
+    "server",
+    "client",
+    "handler",
+    "upstream",
+    "the",
+    "a",
+    "an",
+    "of",
+    "to",
+    "in",
+    "on",
+    "for",
+    "and",
+    "or",
+    "is",
+    "not",
+    "with",
+    "from",
+    "by",
+    "return",
+    "returned",
+    "returning",
+    "func",
+    "function",
+    "def",
+    "class",
+    "var",
+    "let",
+    "const",
+    "import",
+    "package",
+    "string",
+    "int",
+    "bool",
+    "float64",
+    "map",
+    "type",
+    "struct",
+    "this",
+    "self",
+    "new",
+    "get",
+    "set",
+    "ctx",
+    "context",
+    "go",
+    "ts",
+    "py",
+    "js",
+    "java",
+    "yaml",
+    "src",
+    "pkg",
+    "cmd",
+    "internal",
+    "main",
+    "chore",
+    "feat",
+    "fix",
+    "refactor",
+    "total",
+    "ratio",
+    "rate",
+    "count",
+    "p99",
+    "p95",
+    "ms",
+    "second",
+    "pct",
+    "per",
+    "no",
+    "if",
+    "else",
+    "true",
+    "false",
+    "does",
+    "exist",
+    "fatal",
+    "runtime",
+    "panic",
+    "invalid",
 ];
 
 static CONCEPTS: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
-    let table: BTreeMap<String, Vec<String>> = toml::from_str(include_str!("../../../knowledge/concepts.toml"))
-        .expect("knowledge/concepts.toml is checked by a test");
+    let table: BTreeMap<String, Vec<String>> =
+        toml::from_str(include_str!("../../../knowledge/concepts.toml"))
+            .expect("knowledge/concepts.toml is checked by a test");
     let mut concepts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (concept, words) in table {
         for word in words {
@@ -168,7 +255,9 @@ fn split(text: &str) -> BTreeSet<String> {
             Some(stem) if stem.len() >= 3 && !stem.ends_with('s') => stem.to_owned(),
             _ => word,
         })
-        .filter(|word| word.len() >= 2 && !COMMON.contains(&word.as_str()) && !word.chars().all(|c| c.is_ascii_digit()))
+        .filter(|word| {
+            word.len() >= 2 && !COMMON.contains(&word.as_str()) && !word.chars().all(|c| c.is_ascii_digit())
+        })
         .collect()
 }
 
@@ -177,7 +266,8 @@ mod tests {
     use super::*;
 
     fn change(diff: &str) -> Words {
-        let detail = serde_json::json!({ "message": "tidy", "files_changed": ["a/b.go"], "diff": diff }).to_string();
+        let detail =
+            serde_json::json!({ "message": "tidy", "files_changed": ["a/b.go"], "diff": diff }).to_string();
         Words::of(&Change { detail, ..Change::default() })
     }
 
