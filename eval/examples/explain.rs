@@ -31,8 +31,9 @@ async fn main() -> anyhow::Result<()> {
         for pattern in analysis.patterns.iter().take(12) {
             println!("  log {} sev={} {:?} {:.1}->{} z={:.1} {}", pattern.service, pattern.severity, pattern.movement, pattern.expected, pattern.now, pattern.z, domain::text::plain(&pattern.template, 140));
         }
+        for suspect in analysis.suspects.iter().take(2) { println!("  onset of {} {:?}", suspect.place, analysis.onset_of(&suspect.place).map(|at| at.to_string())); }
         for change in seen.report.diagnosis.changes.iter().take(10) {
-            println!("  change {} {} {:.2} blamed={} {}", change.change.service, change.change.reference, change.score, change.blamed, change.reason.text);
+            println!("  change {} {} {} {:.2} blamed={} {}", change.change.at, change.change.service, change.change.reference, change.score, change.blamed, change.reason.text);
         }
     }
     Ok(())

@@ -290,7 +290,8 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
     let rise = (reached(past) - past.median) / scale;
     let worse_by = if *topic == Topic::Success { -rise } else { rise };
     let whole = if past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
-    let filled = if one.is_share { (reached(past) - past.median) / whole } else { 0.0 };
+    // An instance that starts needs more than one that runs.
+    let filled = if one.is_share && one.past.is_some() { (reached(past) - past.median) / whole } else { 0.0 };
     // A symptom that eased is no harm.
     let weight = if topic.is_symptom() && worse_by < 0.0 { 0.05 } else { weight(*topic) };
     MetricMove {
