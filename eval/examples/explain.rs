@@ -23,8 +23,8 @@ async fn main() -> anyhow::Result<()> {
         for (place, step) in analysis.comparison.scoped().filter(|(_, step)| analysis.comparison.added_ms(step) > 0.02 * analysis.comparison.usual_ms()).take(40) { println!("  work {place} {} {} callees {:?} n {}/{} own {:.1}->{:.1} added {:.1} of {:.1}", step.operation.service, step.operation.name, step.callees(&analysis.comparison.steps).collect::<Vec<_>>(), step.before.calls, step.now.calls, step.before.own.mean(), step.now.own.mean(), analysis.comparison.added_ms(step), analysis.comparison.usual_ms()); }
         for metric in analysis.metrics.iter().take(25) {
             println!(
-                "  {:?} {} {}<-{} {} new={} z={:.1} worse={:.3} past={:.3} now={:.3} w={:.2} began={:?}",
-                metric.topic, metric.name, metric.service, metric.source, metric.instance, metric.is_new, metric.score,
+                "  {:?} {} {}<-{} {} new={} filled={:.2} z={:.1} worse={:.3} past={:.3} now={:.3} w={:.2} began={:?}",
+                metric.topic, metric.name, metric.service, metric.source, metric.instance, metric.is_new, metric.filled, metric.score,
                 metric.worse_by, metric.before.median, metric.now.median, metric.weight, metric.began.map(|at| at.clock_time())
             );
         }

@@ -253,6 +253,8 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
     let [late_count, low, middle, high, _] = series.late;
     let reached = |past: Level| match topic {
         _ if late_count < 1.0 => now.median,
+        // An instance that starts is slow and busy at first.
+        _ if one.past.is_none() => middle,
         Topic::Success => low,
         topic if topic.is_symptom() => high,
         _ if middle >= past.median => high,
