@@ -46,13 +46,14 @@ async fn main() -> anyhow::Result<()> {
         }
         for metric in analysis.metrics.iter().take(25) {
             println!(
-                "  {:?} {} {}<-{} {} new={} z={:.1} worse={:.3} past={:.3} now={:.3} w={:.2} began={:?}",
+                "  {:?} {} {}<-{} {} new={} filled={:.2} z={:.1} worse={:.3} past={:.3} now={:.3} w={:.2} began={:?}",
                 metric.topic,
                 metric.name,
                 metric.service,
                 metric.source,
                 metric.instance,
                 metric.is_new,
+                metric.filled,
                 metric.score,
                 metric.worse_by,
                 metric.before.median,
@@ -73,9 +74,17 @@ async fn main() -> anyhow::Result<()> {
                 domain::text::plain(&pattern.template, 140)
             );
         }
+        for suspect in analysis.suspects.iter().take(2) {
+            println!(
+                "  onset of {} {:?}",
+                suspect.place,
+                analysis.onset_of(&suspect.place).map(|at| at.to_string())
+            );
+        }
         for change in seen.report.diagnosis.changes.iter().take(10) {
             println!(
-                "  change {} {} {:.2} blamed={} {}",
+                "  change {} {} {} {:.2} blamed={} {}",
+                change.change.at,
                 change.change.service,
                 change.change.reference,
                 change.score,

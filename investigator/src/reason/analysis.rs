@@ -153,26 +153,26 @@ impl<'a> Analysis<'a> {
         self.onset(&self.impacted).or(self.question.started)
     }
 
-    /// When a place first deviated, by its requests, else by its metrics and logs, whichever came first.
+    /// When a place first deviated: by its requests, else by the metric and the log pattern that show it best, whichever
+    /// of the two came first.
     pub fn onset_of(&self, place: &str) -> Option<UnixNanos> {
-        let told = self.onset(place);
-        let metrics = self
+        let metric = self
             .metrics
             .iter()
-            .filter(|metric| {
-                metric.service == place
-                    && (metric.topic.is_symptom() || metric.filled > 0.0)
-                    && metric.worse_by > 0.0
+            .filter(|metric| metric.service == place && metric.worse_by > 0.0 && metric.began.is_some())
+            .filter(|metric| metric.topic.is_symptom() || metric.filled > 0.0)
+            .max_by(|left, right| {
+                left.score.abs().total_cmp(&right.score.abs()).then(right.began.cmp(&left.began))
             })
-            .filter_map(|metric| metric.began);
-        let logs = self
+            .and_then(|metric| metric.began);
+        let log = self
             .patterns
             .iter()
-            .filter(|pattern| {
+            .find(|pattern| {
                 pattern.service == place && pattern.movement == PatternMove::New && pattern.severity >= 13
             })
             .map(|pattern| UnixNanos(pattern.first_seen));
-        told.or_else(|| metrics.chain(logs).min()).or_else(|| self.started())
+        self.onset(place).or_else(|| metric.into_iter().chain(log).min()).or_else(|| self.started())
     }
 
     /// What a change of or beside `place` would have to explain.
@@ -194,7 +194,7 @@ impl<'a> Analysis<'a> {
         let mut words = Words::default();
         let mut services: BTreeSet<&str> = BTreeSet::new();
         let say = |words: &mut Words, service: &str, text: &str, weight: f64| {
-            words.add(text, if service == place { weight } else { weight * BESIDE });
+            words.add_failure(text, if service == place { weight } else { weight * BESIDE });
         };
         for group in self.seen.errors_now.groups.iter().take(MAX_TEXTS) {
             say(&mut words, &group.service, &format!("{} {}", group.message, group.exception), 1.0);

@@ -16,11 +16,13 @@ use super::words::{Rarity, Words};
 const CLOCK_SLACK: Duration = Duration::from_secs(30);
 /// A change this long before the harm is half as likely as one right before it: `1 / (1 + age / HALF_AGE)`. Most harm shows
 /// at once, but some waits for load or data, so the tail is heavy.
-const HALF_AGE_SECONDS: f64 = 300.0;
+const HALF_AGE_SECONDS: f64 = 600.0;
+/// Where nothing but time tells concurrent changes apart, its edge is sharper.
+pub const SHARP_HALF_AGE_SECONDS: f64 = 200.0;
 /// A change of a caller or a callee counts this much of one of the place itself.
 const NEXT_DOOR: f64 = 0.4;
 /// What a change counts whose words have nothing to do with the failure, where words are known at all.
-const UNRELATED: f64 = 0.3;
+const UNRELATED: f64 = 0.2;
 
 /// How a change stands towards a cause.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,11 +85,12 @@ impl Changes {
         }
         let related = match self.all.iter().position(|known| known == change) {
             Some(place) if self.told => {
-                UNRELATED + (1.0 - UNRELATED) * scene.words.relevance(&self.words[place], &self.rarity)
+                let words = &self.words[place];
+                words.risk() * (UNRELATED + (1.0 - UNRELATED) * scene.words.relevance(words, &self.rarity))
             }
             _ => 1.0,
         };
-        let Some(when) = closeness(change, scene.onset) else { return Standing::Later };
+        let Some(when) = closeness(change, scene.onset, HALF_AGE_SECONDS) else { return Standing::Later };
         Standing::Explains(weight(change) * near * related * when)
     }
 
@@ -116,12 +119,12 @@ fn needs_no_change(mechanism: Mechanism) -> bool {
 
 /// How close before the harm a change came, 0 to 1; half of it when nobody knows when the harm began; `None` when it came
 /// after.
-pub fn closeness(change: &Change, onset: Option<UnixNanos>) -> Option<f64> {
+pub fn closeness(change: &Change, onset: Option<UnixNanos>, half_age: f64) -> Option<f64> {
     let Some(onset) = onset else { return Some(0.5) };
     if change.at > onset.plus(CLOCK_SLACK) {
         return None;
     }
-    Some(1.0 / (1.0 + onset.seconds_since(change.at).max(0.0) / HALF_AGE_SECONDS))
+    Some(1.0 / (1.0 + onset.seconds_since(change.at).max(0.0) / half_age))
 }
 
 /// A commit may run nowhere; what runs weighs more.

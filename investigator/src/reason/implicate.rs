@@ -8,14 +8,14 @@
 use std::collections::BTreeMap;
 
 use super::analysis::Analysis;
-use super::blame::closeness;
+use super::blame::{SHARP_HALF_AGE_SECONDS, closeness};
 use super::spread::below;
 use super::suspects::Suspect;
 
 /// What a silent change right before the harm inherits of a failing caller's suspicion.
-const INHERITED: f64 = 0.75;
+const INHERITED: f64 = 0.85;
 /// What an unchanged service keeps of its own where a change below it may explain it whole.
-const UNCHANGED: f64 = 0.5;
+const UNCHANGED: f64 = 0.3;
 /// What a change right before the harm is worth by itself.
 const BY_TIME_ALONE: f64 = 0.12;
 /// A suspect weaker than this passes nothing on.
@@ -31,7 +31,7 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
         let onset = analysis.onset_of(&suspect.place);
         let own = touched()
             .filter(|change| change.service == suspect.place)
-            .filter_map(|change| closeness(change, onset))
+            .filter_map(|change| closeness(change, onset, SHARP_HALF_AGE_SECONDS))
             .fold(0.0, f64::max);
         if suspect.score < STRONG {
             continue;
@@ -41,17 +41,18 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
         for change in
             touched().filter(|change| change.service != suspect.place && depends_on.contains(&change.service))
         {
-            let Some(close) = closeness(change, onset) else { continue };
+            let Some(close) = closeness(change, onset, SHARP_HALF_AGE_SECONDS) else { continue };
             best = best.max(close);
             let passed = implied.entry(&change.service).or_default();
-            *passed = passed.max(INHERITED * close * (1.0 - own) * suspect.score);
+            *passed = passed.max(INHERITED * close * suspect.score * rather(close, own));
         }
-        // As far as a change below came closer than one of its own.
-        let lost = (1.0 - UNCHANGED) * best * (1.0 - own);
+        let lost = (1.0 - UNCHANGED) * best * rather(best, own);
         kept.insert(suspect.place.clone(), 1.0 - lost);
     }
     for change in touched() {
-        if let Some(close) = noticed.and_then(|noticed| closeness(change, Some(noticed))) {
+        if let Some(close) =
+            noticed.and_then(|noticed| closeness(change, Some(noticed), SHARP_HALF_AGE_SECONDS))
+        {
             let passed = implied.entry(&change.service).or_default();
             *passed = passed.max(BY_TIME_ALONE * close);
         }
@@ -77,4 +78,9 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
     suspects
         .sort_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.place.cmp(&right.place)));
     suspects
+}
+
+/// How far a change below is to be blamed rather than one of the failing service itself: by which came closer.
+fn rather(below: f64, own: f64) -> f64 {
+    if below > 0.0 { below / (below + own) } else { 0.0 }
 }

@@ -257,6 +257,8 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
     let [late_count, low, middle, high, _] = series.late;
     let reached = |past: Level| match topic {
         _ if late_count < 1.0 => now.median,
+        // An instance that starts is slow and busy at first.
+        _ if one.past.is_none() => middle,
         Topic::Success => low,
         topic if topic.is_symptom() => high,
         _ if middle >= past.median => high,
@@ -303,7 +305,8 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
     let rise = (reached(past) - past.median) / scale;
     let worse_by = if *topic == Topic::Success { -rise } else { rise };
     let whole = if past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
-    let filled = if one.is_share { (reached(past) - past.median) / whole } else { 0.0 };
+    // An instance that starts needs more than one that runs.
+    let filled = if one.is_share && one.past.is_some() { (reached(past) - past.median) / whole } else { 0.0 };
     // A symptom that eased is no harm.
     let weight = if topic.is_symptom() && worse_by < 0.0 { 0.05 } else { weight(*topic) };
     MetricMove {

@@ -27,8 +27,11 @@ pub const MATERIAL: f64 = 0.01;
 /// What metrics of latency and failures still add where traces tell the same more exactly.
 const TRACED: f64 = 0.2;
 
-/// What is left of the suspicion of those who call the service asked about: they are its victims.
-const VICTIM: f64 = 0.3;
+/// What is left of the suspicion of a place that the service asked about does not call, however far down: its callers are
+/// its victims.
+const UNREACHED: f64 = 0.4;
+/// What an alert on a service alone says about it, where it is known to call nothing.
+const ASKED_ABOUT: f64 = 0.25;
 
 /// How far each signal is to be trusted as the origin of a failure.
 const WEIGHT_ERRORS: f64 = 0.9;
@@ -38,7 +41,7 @@ const WEIGHT_LOGS: f64 = 0.6;
 const WEIGHT_PATHS: f64 = 0.7;
 const WEIGHT_SYMPTOMS: f64 = 0.7;
 const WEIGHT_FILLED: f64 = 0.75;
-const WEIGHT_RESOURCES: f64 = 0.3;
+const WEIGHT_RESOURCES: f64 = 0.15;
 /// What a significant share counts at the least beside another signal's whole: a saturating function of its z.
 const HALF_Z: f64 = 3.0;
 
@@ -163,22 +166,26 @@ pub fn suspects(
         .collect();
     settle(&mut found, edges);
     if let Some(impacted) = impacted {
-        let victims = above(impacted, edges);
-        for suspect in found.iter_mut().filter(|suspect| victims.contains(&suspect.place)) {
-            suspect.score *= VICTIM;
+        let reached = spread::below(impacted, edges);
+        for suspect in found.iter_mut().filter(|suspect| !reached.contains(&suspect.place)) {
+            suspect.score *= UNREACHED;
+        }
+        // Nothing below it is known: it is the cause, or hides it.
+        if reached.len() == 1 {
+            match found.iter_mut().find(|suspect| suspect.place == impacted) {
+                Some(suspect) => suspect.score = 1.0 - (1.0 - suspect.score) * (1.0 - ASKED_ABOUT),
+                None => found.push(Suspect {
+                    place: impacted.to_owned(),
+                    is_service: true,
+                    score: ASKED_ABOUT,
+                    ..Suspect::default()
+                }),
+            }
         }
     }
     found
         .sort_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.place.cmp(&right.place)));
     found
-}
-
-/// Who depends on a service, and is nothing that it depends on.
-fn above(service: &str, edges: &BTreeSet<(String, String)>) -> BTreeSet<String> {
-    let turned: BTreeSet<(String, String)> =
-        edges.iter().map(|(caller, callee)| (callee.clone(), caller.clone())).collect();
-    let below = spread::below(service, edges);
-    spread::below(service, &turned).into_iter().filter(|place| !below.contains(place)).collect()
 }
 
 /// Scores, with what callees explain taken out.

@@ -14,13 +14,17 @@ use super::metrics;
 
 /// Weights of where a word of a change stands.
 const REMOVED: f64 = 1.0;
-const ADDED: f64 = 0.5;
+const ADDED: f64 = 0.35;
 const FILE: f64 = 0.4;
 const MESSAGE: f64 = 0.3;
 /// A flag or version has nothing but its name.
 const NAME: f64 = 0.4;
-/// A shared concept counts this much of a shared word.
+/// A word's concept counts this much of the word itself, on either side.
 const CONCEPT: f64 = 0.7;
+/// What a failure quotes (a field, a table, a key) is more telling than the prose around it.
+const QUOTED: f64 = 1.5;
+/// What a diff that takes nothing away counts beside one that does.
+const ADDS_ONLY: f64 = 0.6;
 /// Sum of matched weight at which a change is as good as relevant.
 const ENOUGH: f64 = 1.0;
 /// Bytes of a change's text that are read.
@@ -138,7 +142,11 @@ static CONCEPTS: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
 
 /// Words, each with its weight.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Words(BTreeMap<String, f64>);
+pub struct Words {
+    matched: BTreeMap<String, f64>,
+    /// Of the words that a diff takes away or adds, the weight it takes away, 0 to 1; 1 where there is no diff.
+    taken: Option<f64>,
+}
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -153,19 +161,26 @@ impl Words {
     pub fn add(&mut self, text: &str, weight: f64) {
         for word in split(text) {
             for concept in CONCEPTS.get(&word).into_iter().flatten() {
-                let known = self.0.entry(concept.clone()).or_default();
+                let known = self.matched.entry(concept.clone()).or_default();
                 *known = known.max(weight * CONCEPT);
             }
-            let known = self.0.entry(word).or_default();
+            let known = self.matched.entry(word).or_default();
             *known = known.max(weight);
+        }
+    }
+
+    /// Adds the words of a failure: what it quotes counts more.
+    pub fn add_failure(&mut self, text: &str, weight: f64) {
+        self.add(text, weight);
+        for quoted in quoted(text) {
+            self.add(quoted, weight * QUOTED);
         }
     }
 
     /// Takes the words of a name out: that a change names its own service says nothing.
     pub fn without(mut self, name: &str) -> Self {
-        for word in split(name) {
-            self.0.remove(&word);
-        }
+        let name = name.to_lowercase();
+        self.matched.retain(|word, _| !name.contains(word.as_str()));
         self
     }
 
@@ -203,6 +218,15 @@ impl Words {
                 }
             }
         }
+        let (gone, come) =
+            balance.values().fold((0.0, 0.0), |(gone, come), balance| match balance.signum() {
+                -1 => (gone + 1.0, come),
+                1 => (gone, come + 1.0),
+                _ => (gone, come),
+            });
+        if !diff.is_empty() {
+            self.taken = Some(if gone + come > 0.0 { gone / (gone + come) } else { 0.0 });
+        }
         for (word, balance) in balance.into_iter().filter(|(_, balance)| *balance != 0) {
             self.add(&word, if balance < 0 { REMOVED } else { ADDED });
         }
@@ -211,12 +235,28 @@ impl Words {
     /// How relevant the words of a change are to these of a failure, 0 to 1: `1 - exp(-Σ w(failure) w(change) idf)`.
     pub fn relevance(&self, change: &Self, rarity: &Rarity) -> f64 {
         let matched: f64 = self
-            .0
+            .matched
             .iter()
-            .filter_map(|(word, weight)| Some(weight * change.0.get(word)? * rarity.of(word)))
+            .filter_map(|(word, weight)| Some(weight * change.matched.get(word)? * rarity.of(word)))
             .sum();
         1.0 - (-matched / ENOUGH).exp()
     }
+
+    /// How much of what a change does is to take something away, as a factor from [`ADDS_ONLY`] to 1.
+    pub fn risk(&self) -> f64 {
+        ADDS_ONLY + (1.0 - ADDS_ONLY) * self.taken.unwrap_or(1.0)
+    }
+}
+
+/// What stands in quotes or square brackets.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    ['\'', '"', '`', '['].into_iter().flat_map(move |open| {
+        let close = if open == '[' { ']' } else { open };
+        text.split(open)
+            .skip(1)
+            .step_by(if open == close { 2 } else { 1 })
+            .filter_map(move |rest| rest.split(close).next().filter(|inner| inner.len() <= 60))
+    })
 }
 
 /// How rare words are among changes.
@@ -232,7 +272,7 @@ impl Rarity {
         let mut rarity = Self::default();
         for words in changes {
             rarity.changes += 1.0;
-            for word in words.0.keys() {
+            for word in words.matched.keys() {
                 *rarity.with.entry(word.clone()).or_default() += 1.0;
             }
         }
@@ -277,7 +317,7 @@ mod tests {
         let gone = change("-  registerAgents(registry)\n+  // registerAgents(registry)");
         let rarity = Rarity::new([&moved, &gone].into_iter());
         let mut failure = Words::default();
-        failure.add("agent lookup: gateway not registered in registry", 1.0);
+        failure.add_failure("agent lookup: gateway not registered in registry", 1.0);
         assert_eq!(failure.relevance(&moved, &rarity), 0.0);
         assert!(failure.relevance(&gone, &rarity) > 0.5);
     }
@@ -287,7 +327,7 @@ mod tests {
         let unlocked = change("-  l.mu.Lock()\n-  defer l.mu.Unlock()");
         let rarity = Rarity::new([&unlocked].into_iter());
         let mut failure = Words::default();
-        failure.add("fatal error: concurrent map writes", 1.0);
+        failure.add_failure("fatal error: concurrent map writes", 1.0);
         assert!(failure.relevance(&unlocked, &rarity) > 0.2);
     }
 }

@@ -13,6 +13,8 @@ use crate::{Error, Store};
 const MAX_SERIES: usize = 20_000;
 /// Points returned per series.
 const MAX_POINTS: usize = 240;
+/// It has left for good when at least this share of the values from there on lies out.
+const STAYS: f64 = 0.3;
 /// A value leaves the usual range when it passes it by this share of the usual level.
 const MARGIN: f64 = 0.05;
 
@@ -150,24 +152,26 @@ fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
     };
     let quantile = |level: f64| format!("ifNotFinite(arrayReduce('quantile({level})', late_values), 0)");
     format!(
-        "WITH if(length(old_values) >= 2, before, early) AS usual, sign(late_median - usual[2]) AS side \
+        "WITH if(length(old_values) >= 2, before, early) AS usual, sign(late_median - usual[2]) AS side, \
+           arrayFilter({}, points) AS inside, \
+           arrayMap(p -> usual[1] >= 2 AND side * p.2 > (if(side > 0, usual[5], -usual[4]) + {MARGIN} * abs(usual[2])), inside) AS outs, \
+           arrayMap((out, place) -> out / place, arrayReverse(arrayCumSum(arrayReverse(outs))), \
+             arrayReverse(arrayEnumerate(outs))) AS rests \
          SELECT SeriesId AS id, series_name AS name, series_labels AS labels, series_kind AS kind, series_unit AS unit, \
            {} AS before, {} AS now, {} AS early, \
            [toFloat64(length(late_values)), {}, late_median, {}, ifNotFinite(arrayAvg(late_values), 0)] AS late, \
-           toInt64(arrayFirst(p -> p.1 >= {} AND p.1 < {} AND usual[1] >= 2 AND side * p.2 > \
-             (if(side > 0, usual[5], -usual[4]) + {MARGIN} * abs(usual[2])), points).1) AS left_at FROM \
+           toInt64(arrayFirst((p, is_out, rest) -> is_out AND rest >= {STAYS}, inside, outs, rests).1) AS left_at FROM \
          (SELECT *, {} AS old_values, {} AS new_values, {} AS early_values, {} AS late_values, \
             arrayReduce('median', old_values) AS old_median, arrayReduce('median', new_values) AS new_median, \
             arrayReduce('median', early_values) AS early_median, ifNotFinite(arrayReduce('median', late_values), 0) AS late_median \
           FROM ({})) \
          WHERE length(new_values) >= 1 ORDER BY name, id LIMIT {MAX_SERIES}",
+        inside(window),
         five("old_values", "old_median"),
         five("new_values", "new_median"),
         five("early_values", "early_median"),
         quantile(0.2),
         quantile(0.8),
-        window.start.millis(),
-        window.end.millis(),
         part(baseline),
         part(window),
         part(&Window::new(window.start, cut)),
