@@ -5,12 +5,15 @@
 
 pub mod attributes;
 pub mod call_tree;
+pub mod callers;
 pub mod changes;
+pub mod counters;
 pub mod coverage;
 pub mod error_causes;
 pub mod log_groups;
 pub mod metrics;
 pub mod operations;
+pub mod requests;
 pub mod service_graph;
 pub mod sli;
 pub mod sql;
