@@ -21,7 +21,8 @@ use std::time::Duration;
 use domain::{Detail, Finding, ObjectiveMissed, Severity, Sli, UnixNanos, Window};
 
 use crate::objective::Goal;
-use crate::sli::{Burn, SliSeries, budget};
+pub use crate::sli::budget;
+use crate::sli::{Burn, SliSeries};
 use crate::statistics::{chance_at_most, jeffreys};
 
 /// The chance that a bad share no worse than a rule's limit is taken for a worse one, per look.
@@ -161,7 +162,8 @@ pub(crate) fn widths(first: Duration, last: Duration) -> impl Iterator<Item = Du
     std::iter::successors(Some(first.max(Duration::from_secs(1))), next)
 }
 
-fn is_surely_above(burn: &Burn, share: f64) -> bool {
+/// Whether the bad share is above `share` beyond chance, and by more than a few requests.
+pub fn is_surely_above(burn: &Burn, share: f64) -> bool {
     burn.bad >= FEWEST_BAD
         && burn.bad > share * burn.requests
         && chance_at_most(burn.bad, burn.requests, share) < TAIL

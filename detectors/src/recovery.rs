@@ -10,7 +10,7 @@ use crate::sli::{SliSeries, budget};
 use crate::statistics::jeffreys;
 
 /// The chance that a burn still at its limit is taken for one that is over, per look.
-const TAIL: f64 = 0.01;
+const TAIL: f64 = 0.001;
 
 /// Longest stretch of good requests that is waited for.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
@@ -35,9 +35,9 @@ pub enum Standing {
 /// How an objective stands that fired at the burn rate `limit`.
 ///
 /// `Met` takes a stretch of at least `recent`, doubled until it holds enough requests, over which the burn is at most 1
-/// (hysteresis: what opens at 14 closes at 1) and surely below `limit` (the upper Jeffreys bound at 1%), so that two good
+/// (hysteresis: what opens at 14 closes at 1) and surely below `limit` (the upper Jeffreys bound at 0.1%), so that two good
 /// requests after an outage at 0.01 requests a second close nothing. With the default objective and a limit of 14.4 that
-/// is 5 minutes from 0.1 requests a second on, and about 22 good requests below.
+/// is 5 minutes from 0.13 requests a second on, and about 35 good requests below.
 pub fn standing(series: &SliSeries, goal: &Goal, limit: f64, recent: Duration, now: UnixNanos) -> Standing {
     let share = (limit * budget(goal.objective)).min(1.0);
     let met = widths(recent, LONGEST.max(recent)).any(|width| {

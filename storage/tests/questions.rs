@@ -323,6 +323,7 @@ async fn requests_come_in_steps_without_what_waits() {
         window: window(-60, 600),
         step: std::time::Duration::from_secs(60),
         service: None,
+        by_endpoint: true,
         thresholds_ms: &[500.0, 60_000.0],
         waits: &waits,
     };
@@ -358,7 +359,8 @@ async fn requests_come_in_steps_without_what_waits() {
     let levels = store.request_levels(&service).await.unwrap();
     let poll = levels.iter().find(|level| level.endpoint == "GET /poll").unwrap();
     assert_eq!((poll.requests, poll.latency.count()), (2, 1));
-    let whole = store.request_levels(&question).await.unwrap();
+    let whole = RequestQuestion { by_endpoint: false, ..question.clone() };
+    let whole = store.request_levels(&whole).await.unwrap();
     assert_eq!(
         (whole[0].endpoint.as_str(), whole[0].requests, whole[0].errors, whole[0].latency.count()),
         ("", 6, 1, 3)
@@ -374,6 +376,7 @@ async fn late_and_early_spans_make_the_same_minutes_and_repeated_ones_count_agai
         window: window(-60, 600),
         step: std::time::Duration::from_secs(60),
         service: None,
+        by_endpoint: true,
         thresholds_ms: &[500.0],
         waits: &[],
     };

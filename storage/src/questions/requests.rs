@@ -14,6 +14,9 @@ use crate::{Error, Store};
 
 /// Rows returned at most; of a wider question the latest are kept.
 const MAX_ROWS: usize = 2_000_000;
+/// Endpoints of one service returned at most, by the length of its steps: a sender that puts ids into the names of its spans
+/// must not hide other services, nor fill the memory of whoever asks.
+const MAX_ENDPOINTS: u64 = 200;
 /// Endpoints returned that wait, at most.
 const MAX_WAITS: usize = 2_000;
 /// Rows of histograms returned at most, the busiest endpoints first.
@@ -39,10 +42,12 @@ pub struct Wait {
 pub struct RequestQuestion<'a> {
     /// When.
     pub window: Window,
-    /// Length of a step: whole minutes; from an hour on, hours.
+    /// Length of a step: whole minutes. From an hour on, and when all services are asked for, whole hours.
     pub step: Duration,
     /// One service, or all.
     pub service: Option<&'a str>,
+    /// Whether endpoints are told apart; else a service is one line with no name of an endpoint.
+    pub by_endpoint: bool,
     /// Latency thresholds in milliseconds.
     pub thresholds_ms: &'a [f64],
     /// What stays out of latency.
@@ -82,9 +87,10 @@ struct HistogramRow {
 pub type HourHistograms = Vec<Vec<(i16, u64)>>;
 
 impl Store {
-    /// Every endpoint's requests in steps, in order of service, endpoint and time.
+    /// Requests in steps, in order of service, endpoint and time. Where a service has more endpoints than a detector can
+    /// care for, some are left out.
     pub async fn request_steps(&self, question: &RequestQuestion<'_>) -> Result<Vec<RequestStep>, Error> {
-        let (table, time) = table(question.step);
+        let (table, time) = table(question);
         let slow: Vec<String> = question
             .thresholds_ms
             .iter()
@@ -94,37 +100,37 @@ impl Store {
             })
             .collect();
         let query = format!(
-            "SELECT toString(ServiceName) AS service, toString(Endpoint) AS endpoint, {} AS at, \
+            "SELECT toString(ServiceName) AS service, {} AS endpoint, {} AS at, \
                sum(Requests) AS requests, sum(Errors) AS errors, sumIf(Requests, counts) AS timed, \
                [{}] AS slow \
-             FROM (SELECT *, {} AS counts FROM {table} WHERE {} AND {}) \
-             GROUP BY ServiceName, Endpoint, at ORDER BY service, endpoint, at LIMIT {MAX_ROWS}",
+             FROM (SELECT *, {} AS counts FROM {table} WHERE {}) \
+             GROUP BY service, endpoint, at ORDER BY service, endpoint, at LIMIT {} BY service LIMIT {MAX_ROWS}",
+            endpoint(question),
             step_start(time, question.step),
             if slow.is_empty() { "toFloat64(0)".to_owned() } else { slow.join(", ") },
             counts(question.waits),
             sql::within_minutes(time, &question.window),
-            of_service(question.service),
+            MAX_ENDPOINTS * steps(question),
         );
         Ok(self.client().query(&query).fetch_all().await?)
     }
 
-    /// Requests in steps with their latency histogram, waits left out of it, oldest first: of every service as a whole,
-    /// or of the endpoints of the service asked for.
+    /// Requests in steps with their latency histogram, waits left out of it, in order of service, endpoint and time.
     pub async fn request_levels(&self, question: &RequestQuestion<'_>) -> Result<Vec<SliMinute>, Error> {
-        let (table, time) = table(question.step);
-        let endpoint = if question.service.is_some() { "toString(Endpoint)" } else { "''" };
+        let (table, time) = table(question);
         let query = format!(
             "SELECT service, endpoint, at, sum(requests) AS requests, sum(errors) AS errors, \
                arraySort(groupArrayIf((bucket, timed), timed > 0)) AS buckets FROM \
-               (SELECT toString(ServiceName) AS service, {endpoint} AS endpoint, {} AS at, Bucket AS bucket, \
+               (SELECT toString(ServiceName) AS service, {} AS endpoint, {} AS at, Bucket AS bucket, \
                   toUInt64(sum(Requests)) AS requests, toUInt64(sum(Errors)) AS errors, toUInt64(sumIf(Requests, counts)) AS timed \
-                FROM (SELECT *, {} AS counts FROM {table} WHERE {} AND {}) \
+                FROM (SELECT *, {} AS counts FROM {table} WHERE {}) \
                 GROUP BY service, endpoint, at, bucket) \
-             GROUP BY service, endpoint, at ORDER BY service, endpoint, at LIMIT {MAX_HISTOGRAMS}",
+             GROUP BY service, endpoint, at ORDER BY service, endpoint, at LIMIT {} BY service LIMIT {MAX_HISTOGRAMS}",
+            endpoint(question),
             step_start(time, question.step),
             counts(question.waits),
             sql::within_minutes(time, &question.window),
-            of_service(question.service),
+            MAX_ENDPOINTS * steps(question),
         );
         let rows = self.client().query(&query).fetch_all::<HistogramRow>().await?;
         let level = |row: HistogramRow| SliMinute {
@@ -176,8 +182,21 @@ impl Store {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn table(step: Duration) -> (&'static str, &'static str) {
-    if step < HOUR { ("request_minutes", "Minute") } else { ("request_hours", "Hour") }
+/// Where to look. One service is read from the table that has services together, all of them from those that have times
+/// together.
+fn table(question: &RequestQuestion<'_>) -> (String, &'static str) {
+    match question.service {
+        Some(service) => {
+            let requests = format!(
+                "(SELECT Minute, ServiceName, SpanName AS Endpoint, SpanKind = 'Server' AS Timed, Bucket, Requests, Errors \
+                 FROM span_minutes WHERE ServiceName = {} AND SpanKind IN ('Server', 'Consumer'))",
+                sql::quote(service)
+            );
+            (requests, "Minute")
+        }
+        None if question.step < HOUR => ("request_minutes".into(), "Minute"),
+        None => ("request_hours".into(), "Hour"),
+    }
 }
 
 /// The start of the step that holds `time`, Unix seconds; steps begin at multiples of their length.
@@ -186,8 +205,13 @@ fn step_start(time: &str, step: Duration) -> String {
     format!("toUInt32(intDiv(toUnixTimestamp({time}), {seconds}) * {seconds})")
 }
 
-fn of_service(service: Option<&str>) -> String {
-    service.map_or_else(|| "1".to_owned(), |service| format!("ServiceName = {}", sql::quote(service)))
+fn endpoint(question: &RequestQuestion<'_>) -> &'static str {
+    if question.by_endpoint { "toString(Endpoint)" } else { "''" }
+}
+
+/// Steps that the window touches.
+fn steps(question: &RequestQuestion<'_>) -> u64 {
+    question.window.duration().as_secs() / question.step.as_secs().max(60) + 2
 }
 
 /// Whether the latency of a row's requests counts.
