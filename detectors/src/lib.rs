@@ -10,9 +10,15 @@ pub mod log_template;
 pub mod objective;
 pub mod peers;
 pub mod rate;
+pub mod recovery;
 pub mod shift;
+pub mod silence;
+pub mod sli;
 pub mod statistics;
 pub mod table;
+pub mod waits;
 
-pub use burn_rate::{BurnRule, SliPoint};
-pub use objective::Objectives;
+pub use burn_rate::BurnRule;
+pub use objective::{Goal, Objectives};
+pub use recovery::Standing;
+pub use sli::{SliPoint, SliSeries};

@@ -47,6 +47,7 @@ pub fn impact(analysis: &Analysis<'_>) -> Impact {
             minute: minute.minute,
             requests: minute.requests as f64,
             errors: minute.errors as f64,
+            timed: minute.requests as f64,
             slow: minute.latency.slower_than(objectives.latency_ms),
         })
         .collect();

@@ -5,7 +5,9 @@
 
 pub mod attributes;
 pub mod call_tree;
+pub mod callers;
 pub mod changes;
+pub mod counters;
 pub mod coverage;
 pub mod error_causes;
 pub mod log_flow;
@@ -13,6 +15,7 @@ pub mod log_groups;
 pub mod metric_values;
 pub mod metrics;
 pub mod operations;
+pub mod requests;
 pub mod service_graph;
 pub mod services;
 pub mod sli;
