@@ -9,6 +9,7 @@ pub mod changes;
 pub mod coverage;
 pub mod error_causes;
 pub mod log_groups;
+pub mod log_patterns;
 pub mod metrics;
 pub mod operations;
 pub mod service_graph;
