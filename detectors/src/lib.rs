@@ -4,6 +4,7 @@
 
 pub mod anomaly;
 pub mod burn_rate;
+pub mod inspections;
 pub mod log_pattern;
 pub mod log_template;
 pub mod objective;

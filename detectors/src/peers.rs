@@ -10,7 +10,7 @@ use augurs_outlier::{DbscanDetector, OutlierDetector as _};
 use domain::{UnixNanos, Window, text};
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::median;
+use crate::statistics::{MAD_TO_SIGMA, median};
 
 /// Fewest instances of which a majority can be told.
 pub const FEWEST: usize = 3;
@@ -20,7 +20,6 @@ const MOST_INSTANTS: usize = 1000;
 /// carry somewhat different loads.
 const DEVIATIONS: f64 = 3.0;
 const LEVEL_SHARE: f64 = 0.25;
-const MAD_TO_SIGMA: f64 = 1.4826;
 /// An instance stands out when it does so for at least this share of the window: a spike is no difference.
 const LASTING: f64 = 0.5;
 

@@ -1,5 +1,8 @@
 //! The few statistics that detectors and the investigator share.
 
+/// Ratio of the standard deviation to the median absolute deviation of a normal distribution.
+pub const MAD_TO_SIGMA: f64 = 1.4826;
+
 /// Lower and upper bound of the Wilson score interval for `hits` of `trials` at `z` standard deviations.
 ///
 /// `(p + z²/2n ± z·sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)`, Wilson 1927. Chosen over the normal interval because it

@@ -167,4 +167,11 @@ mod tests {
         );
         check_problem(&format!("timestamp,value\n{},2", "1".repeat(5000)), "line 2: longer than 4096 bytes");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(timestamp,value\\PC?\n)?(\\PC{0,40}[,\n]?){0,20}") {
+            let _ = read(&text);
+        }
+    }
 }

@@ -120,7 +120,8 @@ fn shapes() {
 /// Clean series of several shapes: how many anomalies a week of five-minute values has on average.
 #[test]
 fn clean_series_are_left_alone() {
-    let shapes: [(&str, fn(usize, f64) -> f64); 7] = [
+    type Shape = fn(usize, f64) -> f64;
+    let shapes: [(&str, Shape); 7] = [
         ("noise", |_, n| 10.0 + n),
         ("constant", |_, _| 42.0),
         ("trend", |p, n| p as f64 + n),

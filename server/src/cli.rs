@@ -82,9 +82,10 @@ const ANOMALIES_EXAMPLES: &str = "Examples:\n  \
     inquest detect anomalies cpu.csv\n  \
     inquest detect anomalies cpu.csv --csv > scores.csv\n  \
     inquest detect anomalies requests_total.csv --counter\n\n\
-    The file needs the columns `timestamp` (RFC 3339, `2026-11-19 14:02:31` in UTC, or Unix seconds) and `value`; an empty\n\
-    value or NaN is a gap. Values are scored in the order of the file, each by those before it alone: 0 is ordinary, from\n\
-    0.5 on a value is an anomaly. What goes on after an anomaly began is part of it and scores low.";
+    The file needs the columns `timestamp` (RFC 3339, `2026-11-19 14:02:31` in UTC, or Unix seconds) and `value`; an \
+    empty value or NaN is a gap.\n\n\
+    Values are scored in the order of the file, each by those before it alone: 0 is ordinary, from 0.5 on a value is an \
+    anomaly. What goes on after an anomaly began is part of it and scores low.";
 
 const DEMO_EXAMPLES: &str = "Examples:\n  \
     inquest demo\n  \

@@ -17,6 +17,7 @@
 //! | `INQUEST_ENGINE` | | path of the engine's library, instead of fetching it |
 
 mod duration;
+mod inspections;
 mod problem;
 mod slo;
 
@@ -28,6 +29,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 pub use duration::{Keep, Span};
+pub use inspections::InspectionLimits;
 pub use problem::Problem;
 pub use slo::{Millis, Ratio, ServiceGlob, SloRule, table};
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub limits: Limits,
     /// When an incident is opened.
     pub detection: Detection,
+    /// Limits of inspections that differ from the defaults.
+    pub inspections: InspectionLimits,
     /// How an incident is looked into.
     pub investigation: Investigation,
     /// Objectives by service; the last match wins.

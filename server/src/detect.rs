@@ -4,6 +4,7 @@
 //! with the open incidents. Deliberately absent: the arithmetic (`detectors::burn_rate`) and the grouping
 //! (`incidents::grouping`).
 
+pub mod inspections;
 mod levels;
 mod onset;
 

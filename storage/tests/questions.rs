@@ -259,14 +259,33 @@ async fn counters_become_rates_and_survive_resets() {
         samples.push(Sample { series: Arc::clone(&counter), at: at(step * 10_000), value: total as f64 });
     }
     let store = store(&Batch { samples, ..Batch::default() }).await;
-    let levels = store.metric_levels(window(0, 100), window(100, 200)).await.unwrap();
+    let levels = store.metric_levels(window(0, 100), window(100, 200), Some(at(150_000))).await.unwrap();
     let find = |name: &str| levels.series.iter().find(|series| series.name == name).unwrap();
     assert_eq!(find("pool.used").before, [10.0, 5.0, 0.0, 5.0, 5.0]);
     assert_eq!(find("pool.used").now, [10.0, 20.0, 0.0, 20.0, 20.0]);
     assert_eq!(find("requests").now, [10.0, 2.0, 0.0, 2.0, 2.0]);
+    assert_eq!(find("pool.used").early, [5.0, 20.0, 0.0, 20.0, 20.0]);
+    assert_eq!(find("pool.used").late, [5.0, 20.0, 20.0, 20.0, 20.0]);
+    assert_eq!(find("pool.used").left_at, at(100_000).0);
+    assert_eq!(find("requests").left_at, 0);
     assert_eq!(find("pool.used").id, gauge.id());
     let points = store.metric_points(&[counter.id()], window(0, 200)).await.unwrap();
     assert_eq!(points[&counter.id()].len(), 19);
+
+    assert_eq!(store.metric_names().await.unwrap(), ["pool.used", "requests"]);
+    let values =
+        store.metric_values(&["requests".into(), "it's not there".into()], window(0, 200)).await.unwrap();
+    let [requests] = &values[..] else { panic!("{values:?}") };
+    assert_eq!(
+        (requests.id, requests.kind, requests.unit.as_str()),
+        (counter.id(), MetricKind::Counter, "1")
+    );
+    assert_eq!(requests.labels, counter.labels);
+    // Nineteen rates in stretches of fifteen seconds; the last is at the last value.
+    assert_eq!(requests.points.len(), 13);
+    assert_eq!(requests.points[12], (at(190_000), 2.0));
+    assert!(requests.points.iter().all(|(_, rate)| *rate == 2.0));
+    assert_eq!(store.metric_values(&[], window(0, 200)).await.unwrap(), []);
     store.close().await.unwrap();
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::statistics::MAD_TO_SIGMA;
+
 /// Deviations remembered: a month of five-minute values, near enough.
 const MEMORY: usize = 8192;
 /// Deviations known before the tail is estimated; below, robust statistics.
@@ -15,8 +17,6 @@ const TAIL_LEAST: usize = 3;
 const ALIKE: f64 = 0.8;
 /// No tail is taken to be lighter than that of a normal distribution at its last percents.
 const LIGHTEST: f64 = 0.1;
-/// Ratio of the standard deviation to the median absolute deviation of a normal distribution.
-const MAD_TO_SIGMA: f64 = 1.4826;
 /// Degrees of freedom of the Student distribution that short histories are judged by: heavy tails, yet a variance.
 const FREEDOM: f64 = 4.0;
 

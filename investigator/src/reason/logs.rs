@@ -38,6 +38,8 @@ pub struct PatternShift {
     pub first_seen: i64,
     /// One message.
     pub sample: String,
+    /// Distinct messages, counted before masking.
+    pub variants: u64,
     /// Messages by slice.
     pub slices: BTreeMap<i64, u64>,
 }
@@ -51,6 +53,7 @@ struct Pattern {
     now: f64,
     first_seen: i64,
     sample: String,
+    variants: u64,
     slices: BTreeMap<i64, u64>,
 }
 
@@ -79,6 +82,7 @@ pub fn shifts(logs: &LogGroups, scale: impl Fn(&str) -> f64) -> Vec<PatternShift
         pattern.severity = pattern.severity.max(group.severity);
         pattern.before += group.before as f64;
         pattern.now += group.now as f64;
+        pattern.variants += group.variants;
         if group.now > 0 && (pattern.first_seen == 0 || group.first_seen < pattern.first_seen) {
             pattern.first_seen = group.first_seen;
             pattern.sample.clone_from(&group.sample);
@@ -137,6 +141,7 @@ fn shift(service: &str, pattern: Pattern, scale: f64) -> Option<PatternShift> {
         weight: by_severity * (1.0 - (-pattern.now.max(expected) / 10.0).exp()),
         first_seen: pattern.first_seen,
         sample: pattern.sample,
+        variants: pattern.variants,
         slices: pattern.slices,
     })
 }

@@ -39,6 +39,8 @@ pub struct LogGroup {
     pub first_seen: i64,
     /// One message.
     pub sample: String,
+    /// Distinct messages.
+    pub variants: u64,
     /// Slice numbers.
     pub slices: Vec<i64>,
     /// Messages in each of them.
@@ -75,9 +77,10 @@ fn query(baseline: Option<&Window>, window: &Window, origin: i64, slice: i64) ->
     let before = baseline.map_or_else(|| "0".to_owned(), |baseline| sql::within("Timestamp", baseline));
     let (settled, join) = (settled("PatternId"), join_general("PatternId"));
     format!(
-        "SELECT service, severity, logger, pattern, texts.template AS template, before, now, first_seen, sample, slices, counts \
+        "SELECT service, severity, logger, pattern, texts.template AS template, before, now, first_seen, sample, variants, \
+           slices, counts \
          FROM (SELECT service, severity, logger, pattern, masked, countIf(is_before) AS before, countIf(is_now) AS now, \
-           minIf(ns, is_now) AS first_seen, argMin(head, (NOT is_now, ns, head)) AS sample, \
+           minIf(ns, is_now) AS first_seen, argMin(head, (NOT is_now, ns, head)) AS sample, uniqExact(head) AS variants, \
            (sumMap([toInt64(intDiv(ns - {origin}, {slice}))], [toUInt64(1)]) AS per_slice).1 AS slices, per_slice.2 AS counts FROM \
          (SELECT ServiceName AS service, toUInt8(SeverityNumber) AS severity, ScopeName AS logger, {settled} AS pattern, \
             substringUTF8(splitByChar('\\n', Body)[1], 1, {MAX_CHARACTERS}) AS head, \
