@@ -197,10 +197,47 @@ async fn logs_are_counted_on_both_sides() {
     let store = store(&Batch { logs, ..Batch::default() }).await;
     let groups = store.log_groups(Some(window(-1, 30)), window(30, 90)).await.unwrap();
     let [loaded, timed_out] = &groups.groups[..] else { panic!("{groups:?}") };
-    assert_eq!((loaded.before, loaded.now, loaded.masked.as_str()), (2, 1, "loaded <*> items"));
+    assert_eq!((loaded.before, loaded.now, loaded.template.as_str()), (2, 1, "loaded <*> items"));
     assert_eq!((timed_out.before, timed_out.now, timed_out.sample.as_str()), (0, 1, "pool timed out"));
     assert_eq!(timed_out.first_seen, at(61_000).0);
     assert_eq!(timed_out.counts, [1]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_patterns_are_counted_as_they_are_stored() {
+    let log = |millis: i64, body: &str| LogRecord {
+        at: at(millis),
+        service: "catalog".into(),
+        body: body.into(),
+        severity_number: 9,
+        ..LogRecord::default()
+    };
+    let store = store(&Batch { logs: vec![log(0, "user bob left room")], ..Batch::default() }).await;
+    // Only now is it known that the name varies.
+    let later = vec![log(400_000, "user 17 left room"), log(401_000, "stopping"), log(402_000, "stopping")];
+    store.append(&Batch { logs: later, ..Batch::default() }).await.unwrap();
+
+    let groups = store.log_groups(Some(window(-1, 60)), window(60, 600)).await.unwrap();
+    let left = groups.groups.iter().find(|group| group.template == "user <*> left room").unwrap();
+    assert_eq!((left.before, left.now), (1, 1));
+
+    let services = store.log_patterns(at(600_000)).await.unwrap();
+    let [catalog] = &services[..] else { panic!("{services:?}") };
+    assert_eq!((catalog.service.as_str(), catalog.since, catalog.deployed), ("catalog", at(0), None));
+    let seen: Vec<_> = catalog
+        .patterns
+        .iter()
+        .map(|pattern| {
+            let windows: Vec<(u32, u64)> =
+                pattern.windows.iter().map(|(window, count)| (*window, *count)).collect();
+            (pattern.template.as_str(), pattern.severity, pattern.first_seen, pattern.last_seen, windows)
+        })
+        .collect();
+    let minute = |minute: i64| at(minute * 60_000);
+    let left = ("user <*> left room", 9, minute(0), minute(6), vec![(0, 1), (1, 1)]);
+    let stopping = ("stopping", 9, minute(6), minute(6), vec![(0, 2)]);
+    assert!(seen == [left.clone(), stopping.clone()] || seen == [stopping, left], "{seen:?}");
     store.close().await.unwrap();
 }
 

@@ -36,6 +36,7 @@ impl Templater {
     }
 
     fn keep(&mut self, mut pattern: Pattern) -> u32 {
+        self.changed = true;
         let place = self.patterns.len() as u32;
         pattern.target = place;
         self.places.insert(pattern.id.0, place);

@@ -98,7 +98,22 @@ pub struct Templater {
     /// Messages seen.
     messages: u64,
     forgotten: u64,
+    /// Whether patterns came since changes were last taken.
+    changed: bool,
     words: Vec<Word>,
+}
+
+/// A pattern that came, or that another was found to stand for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The pattern.
+    pub pattern: PatternId,
+    /// The lowest severity number of its class, 0 when not said.
+    pub severity: u8,
+    /// The pattern that stands for it, mostly itself.
+    pub settled: PatternId,
+    /// Its template.
+    pub template: String,
 }
 
 impl Default for Templater {
@@ -108,15 +123,16 @@ impl Default for Templater {
 }
 
 impl Templater {
-    /// Keeps at most `capacity` patterns, at least 16.
+    /// Keeps at most `capacity` patterns, at least 32.
     pub fn new(capacity: usize) -> Self {
         Self {
             patterns: Vec::new(),
             places: HashMap::default(),
             by_length: vec![Vec::new(); scan::MAX_WORDS + 1],
-            capacity: capacity.max(16),
+            capacity: capacity.max(2 * learn::MAX_LEARNED_AT_ONCE),
             messages: 0,
             forgotten: 0,
+            changed: false,
             words: Vec::with_capacity(scan::MAX_WORDS + 1),
         }
     }
@@ -149,6 +165,31 @@ impl Templater {
         self.places
             .get(&pattern.0)
             .map_or(pattern, |place| self.patterns[self.stands_for(*place) as usize].id)
+    }
+
+    /// What came since this was last asked: to be kept beside the messages. In order of first sight.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for place in 0..if std::mem::take(&mut self.changed) { self.patterns.len() } else { 0 } {
+            let settled = self.patterns[self.stands_for(place as u32) as usize].id;
+            let pattern = &mut self.patterns[place];
+            if pattern.told != Some(settled) {
+                pattern.told = Some(settled);
+                changes.push(Change {
+                    pattern: pattern.id,
+                    severity: (pattern.severity * 4).saturating_sub(3),
+                    settled,
+                    template: pattern.text.to_string(),
+                });
+            }
+        }
+        changes
+    }
+
+    /// Has all patterns told again by [`Templater::take_changes`]: those taken last were lost.
+    pub fn tell_again(&mut self) {
+        self.changed = true;
+        self.patterns.iter_mut().for_each(|pattern| pattern.told = None);
     }
 
     /// The template of a pattern that is not forgotten.

@@ -28,6 +28,8 @@ pub(super) struct Pattern {
     pub learned: u64,
     /// The pattern that stands for this one; itself when it is in use.
     pub target: u32,
+    /// The pattern that was last told to stand for this one.
+    pub told: Option<PatternId>,
     /// When a message of it was last seen, in messages.
     pub used: u64,
 }
@@ -82,7 +84,18 @@ impl Pattern {
             .collect();
         let words: Box<[u64]> = words.iter().map(|word| word.hash).collect();
         let id = PatternId::of(severity, words.iter().copied());
-        Self { id, severity, words, kinds, text: text.into(), spans, learned: 0, target: u32::MAX, used: now }
+        Self {
+            id,
+            severity,
+            words,
+            kinds,
+            text: text.into(),
+            spans,
+            learned: 0,
+            target: u32::MAX,
+            told: None,
+            used: now,
+        }
     }
 
     /// This pattern with some words made to vary, and whether words fell together so that a shorter pattern is the same.
@@ -111,6 +124,7 @@ impl Pattern {
         general.spans = spans.into();
         general.id = PatternId::of(self.severity, general.words.iter().copied());
         general.target = u32::MAX;
+        general.told = None;
         general
     }
 

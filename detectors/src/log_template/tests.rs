@@ -90,6 +90,26 @@ fn ids_are_stable() {
 }
 
 #[test]
+fn changes_are_told_once() {
+    let mut templater = Templater::default();
+    let bob = templater.add(9, "user bob left room").pattern;
+    let told = |templater: &mut Templater| {
+        let changes = templater.take_changes();
+        changes
+            .into_iter()
+            .map(|change| (change.pattern, change.settled, change.severity))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&mut templater), [(bob, bob, 9)]);
+    templater.add(9, "user bob left room");
+    assert_eq!(told(&mut templater), []);
+    let any = templater.add(10, "user 5 left room").pattern;
+    assert_eq!(told(&mut templater), [(bob, any, 9), (any, any, 9)]);
+    templater.tell_again();
+    assert_eq!(told(&mut templater).len(), 2);
+}
+
+#[test]
 fn what_is_forgotten_comes_back_as_it_was() {
     let mut templater = Templater::new(64);
     let first = templater.add(0, "the first message of all");

@@ -12,6 +12,7 @@ pub mod coverage;
 pub mod error_causes;
 pub mod log_flow;
 pub mod log_groups;
+pub mod log_patterns;
 pub mod metric_values;
 pub mod metrics;
 pub mod operations;
