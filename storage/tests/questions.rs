@@ -439,7 +439,7 @@ async fn late_and_early_spans_make_the_same_minutes_and_repeated_ones_count_agai
     let spans: Vec<Span> = (0..40)
         .map(|id: u32| {
             let request = span(id + 1, (1, 0), "api", "GET /", SpanKind::Server, i64::from(id) * 4_000, 10);
-            if id % 4 == 0 { failed(request, "") } else { request }
+            if id.is_multiple_of(4) { failed(request, "") } else { request }
         })
         .collect();
     let batch = |spans: &[Span]| Batch { spans: spans.to_vec(), ..Batch::default() };

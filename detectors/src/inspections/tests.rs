@@ -1,3 +1,5 @@
+//! Every row of the table fires on what it is for, and is silent on what is well.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

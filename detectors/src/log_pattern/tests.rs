@@ -1,3 +1,5 @@
+//! What the findings about log patterns promise.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the templater promises: groups, ids, bounds.
+
 use super::*;
 use proptest::prelude::*;
 
