@@ -334,13 +334,13 @@ mod tests {
         check(
             finding("", missed(Sli::Availability, None)),
             "checkout availability 70%, objective 99%",
-            "30% of the last 1\u{202f}200 requests to checkout failed: its error budget burns 30 times as fast as its objective \
+            "30.0% of the last 1\u{202f}200 requests to checkout failed: its error budget burns 30 times as fast as its objective \
              of 99% allows, surely more than 22 times.",
         );
         check(
             finding("POST /orders", missed(Sli::Latency, Some(500.0))),
             "POST /orders of checkout 70% of requests under 500 ms, objective 99%",
-            "30% of the last 1\u{202f}200 requests to POST /orders of checkout were slower than 500 ms: its error budget burns 30 \
+            "30.0% of the last 1\u{202f}200 requests to POST /orders of checkout were slower than 500 ms: its error budget burns 30 \
              times as fast as its objective of 99% allows, surely more than 22 times.",
         );
         let silence = Silence { expected: 300.4, callers: vec!["gateway".into()], calls: 310, failed: 155 };
