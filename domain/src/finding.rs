@@ -347,7 +347,7 @@ mod tests {
         check(
             finding("", Detail::Silence(silence)),
             "checkout receives nothing while gateway still calls it",
-            "checkout received no request for 50 m, where about 300 were to be expected, while gateway called it 310 times; \
+            "checkout received no request for 50 m 0 s, where about 300 were to be expected, while gateway called it 310 times; \
              50% of them failed.",
         );
     }
