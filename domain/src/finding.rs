@@ -240,17 +240,16 @@ impl Finding {
         let named = |name: &str, value: String| (name.to_owned(), value);
         match &self.detail {
             Detail::Objective(missed) => {
-                let window = |seconds: u64| duration(seconds as f64);
                 vec![
                     named("Objective", percent(missed.objective)),
                     named("Good", percent(missed.good_ratio)),
                     named("Requests", count(i64::try_from(missed.requests).unwrap_or(i64::MAX))),
                     named(
-                        &format!("Burn over {}", window(self.window.seconds().round() as u64)),
+                        &format!("Burn over {}", length(self.window.seconds().round() as u64)),
                         format!("{} ×", number(missed.burn_long)),
                     ),
                     named(
-                        &format!("Burn over {}", window(missed.short_seconds)),
+                        &format!("Burn over {}", length(missed.short_seconds)),
                         format!("{} ×", number(missed.burn_short)),
                     ),
                     named("At least", format!("{} ×", number(missed.burn_at_least))),
@@ -265,6 +264,16 @@ impl Finding {
             ],
             Detail::Observation(observation) => observation.numbers.clone(),
         }
+    }
+}
+
+/// The length of a window as people say it: `5 min`, `6 h`, `3 d`.
+fn length(seconds: u64) -> String {
+    match seconds {
+        days if days >= 2 * 86_400 && days % 86_400 == 0 => format!("{} d", days / 86_400),
+        hours if hours >= 3600 && hours % 3600 == 0 => format!("{} h", hours / 3600),
+        minutes if minutes % 60 == 0 => format!("{} min", minutes / 60),
+        other => duration(other as f64),
     }
 }
 

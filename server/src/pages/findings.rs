@@ -1,13 +1,15 @@
 //! Findings as rows: what detectors see now, for the overview.
 
-use domain::Finding;
 use domain::text::duration;
+use domain::{Detail, Finding, Sli};
 use serde::Serialize;
 
 use super::input::HealthPage;
+use super::services::spark_of;
+use super::templates::Svg;
 use super::words::{Cut, State, cut, service_href};
 
-const MOST_FINDINGS: usize = 12;
+const MOST_FINDINGS: usize = 8;
 
 #[derive(Serialize)]
 pub(super) struct FindingRow {
@@ -17,6 +19,7 @@ pub(super) struct FindingRow {
     service: Cut,
     href: String,
     lasts: String,
+    spark: Option<(Svg, &'static str)>,
     /// The number of the open incident that it belongs to.
     incident: Option<u32>,
 }
@@ -29,6 +32,7 @@ pub(super) fn findings(findings: &[Finding], page: &HealthPage) -> (Vec<FindingR
         sentence: cut(&finding.sentence(), 360),
         service: cut(&finding.service, 48),
         href: service_href(&page.base_path, &finding.service),
+        spark: drawn(finding, page),
         lasts: duration(page.now.seconds_since(finding.started).max(0.0)),
         incident: page
             .incidents
@@ -38,4 +42,22 @@ pub(super) fn findings(findings: &[Finding], page: &HealthPage) -> (Vec<FindingR
     };
     let rows = findings.iter().take(MOST_FINDINGS).map(row).collect();
     (rows, findings.len().saturating_sub(MOST_FINDINGS))
+}
+
+/// What the service as a whole does meanwhile, with the name of what is drawn.
+fn drawn(finding: &Finding, page: &HealthPage) -> Option<(Svg, &'static str)> {
+    let service = page.services.iter().find(|service| service.name == finding.service)?;
+    let hot = Some(finding.started);
+    match &finding.detail {
+        Detail::Objective(missed) if missed.sli == Sli::Availability => {
+            Some((spark_of(service, hot, |point| point.error_ratio)?, "failed share"))
+        }
+        Detail::Objective(missed) if missed.sli == Sli::Latency => {
+            Some((spark_of(service, hot, |point| point.p95_seconds)?, "latency p95"))
+        }
+        Detail::Silence(_) => {
+            Some((spark_of(service, hot, |point| Some(point.requests_per_second))?, "requests per s"))
+        }
+        Detail::Objective(_) | Detail::Observation(_) => None,
+    }
 }

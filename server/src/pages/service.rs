@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::exhibits::points_table;
 use super::input::{EndpointRow, ObjectiveBurn, ServiceFinding, ServicePage, ServicePoint, ServiceStatus};
 use super::open::{OpenIncident, RangeLink, open, ranges};
-use super::services::{Row, hot_since, row, state};
+use super::services::{Row, hot_since, row};
 use super::svg::chart::{self, Chart, chart};
 use super::templates::{Svg, render};
 use super::words::{Cut, Moment, Shell, State, Table, ago, cut, moment, service_href, short_time};
@@ -25,7 +25,7 @@ struct View {
     shell: Shell,
     name: Cut,
     title: String,
-    state: State,
+    sub: String,
     figures: Vec<(&'static str, String, String)>,
     ranges: Vec<RangeLink>,
     refresh: String,
@@ -111,7 +111,7 @@ pub(super) fn page(page: &ServicePage) -> String {
         },
         name: cut(&page.service.name, 80),
         title: title(page),
-        state: state(page.service.status),
+        sub: page.findings.first().map_or_else(String::new, |worst| plain(&worst.finding.title(), 240)),
         figures: figures(page),
         ranges: ranges(page.range, &own_query),
         refresh: format!("{own}{}range={}", if by_query { '&' } else { '?' }, page.range.as_str()),

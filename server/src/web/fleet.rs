@@ -85,7 +85,23 @@ pub fn row(
     }
 }
 
-/// Points as detectors look at them.
+/// Steps of a service as a whole from steps of its endpoints.
+pub fn whole(steps: &[SliMinute]) -> Vec<SliMinute> {
+    let mut sums: BTreeMap<UnixNanos, SliMinute> = BTreeMap::new();
+    for step in steps {
+        match sums.get_mut(&step.minute) {
+            Some(sum) => {
+                sum.requests += step.requests;
+                sum.errors += step.errors;
+                sum.latency.merge(&step.latency);
+            }
+            None => drop(sums.insert(step.minute, SliMinute { endpoint: String::new(), ..step.clone() })),
+        }
+    }
+    sums.into_values().collect()
+}
+
+/// Points of one service or endpoint as detectors look at them.
 pub fn points(steps: &[SliMinute], objectives: &Objectives) -> SliSeries {
     let point = |step: &SliMinute| SliPoint {
         minute: step.minute,
@@ -231,6 +247,14 @@ mod tests {
         check(&[minute(1, 10, 1)], &[], ServiceStatus::Healthy, Some(0.1));
         check(&[minute(50, 10, 1)], &[], ServiceStatus::NoTraffic, None);
         check(&ten(0), &[&finding("cart")], ServiceStatus::Failing, Some(0.0));
+    }
+
+    #[test]
+    fn a_service_is_the_sum_of_its_endpoints() {
+        let of = |endpoint: &str, step: SliMinute| SliMinute { endpoint: endpoint.into(), ..step };
+        let steps = [of("a", minute(1, 10, 1)), of("b", minute(1, 90, 2)), of("b", minute(0, 5, 0))];
+        let whole: Vec<_> = whole(&steps).iter().map(|step| (step.requests, step.errors, step.latency.count())).collect();
+        assert_eq!(whole, [(100, 3, 100), (5, 0, 5)]);
     }
 
     #[test]

@@ -126,7 +126,7 @@ async fn page(app: &App, name: String, range: Range) -> Result<Response, Error> 
     let row = ServiceRow {
         name: name.clone(),
         last_deploy: versions.first().cloned(),
-        ..fleet::row(&steps, &lately, &findings, &objectives, now, range)
+        ..fleet::row(&fleet::whole(&steps), &fleet::whole(&lately), &findings, &objectives, now, range)
     };
     let page = ServicePage {
         now,

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "it measures by the wall clock")]
 
 mod demo;
+mod detect;
 mod ingest;
 mod investigate;
 mod serve;
@@ -14,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask bench ingest [--seconds N] [--connections N] [--kill]
        cargo xtask bench investigate [--spans N]
+       cargo xtask bench detect
        cargo xtask bench serve
        cargo xtask bench demo [--runs N]";
 
@@ -35,6 +37,10 @@ async fn main() -> Result<()> {
         "investigate" => {
             flags.check(&["--spans"], &[])?;
             investigate::run(flags.number("--spans")?.unwrap_or(investigate::SPANS)).await
+        }
+        "detect" => {
+            flags.check(&[], &[])?;
+            detect::run().await
         }
         "serve" => {
             flags.check(&[], &[])?;
