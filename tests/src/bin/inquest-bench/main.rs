@@ -9,12 +9,14 @@ mod demo;
 mod ingest;
 mod investigate;
 mod serve;
+mod templates;
 
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask bench ingest [--seconds N] [--connections N] [--kill]
        cargo xtask bench investigate [--spans N]
        cargo xtask bench serve
+       cargo xtask bench templates
        cargo xtask bench demo [--runs N]";
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,6 +41,10 @@ async fn main() -> Result<()> {
         "serve" => {
             flags.check(&[], &[])?;
             serve::run().await
+        }
+        "templates" => {
+            flags.check(&[], &[])?;
+            templates::run().await
         }
         "demo" => {
             flags.check(&["--runs"], &[])?;
