@@ -10,6 +10,7 @@ mod detect;
 mod ingest;
 mod investigate;
 mod serve;
+mod templates;
 
 use anyhow::{Context, Result, bail};
 
@@ -17,6 +18,7 @@ const USAGE: &str = "usage: cargo xtask bench ingest [--seconds N] [--connection
        cargo xtask bench investigate [--spans N]
        cargo xtask bench detect
        cargo xtask bench serve
+       cargo xtask bench templates
        cargo xtask bench demo [--runs N]";
 
 #[tokio::main(flavor = "current_thread")]
@@ -45,6 +47,10 @@ async fn main() -> Result<()> {
         "serve" => {
             flags.check(&[], &[])?;
             serve::run().await
+        }
+        "templates" => {
+            flags.check(&[], &[])?;
+            templates::run().await
         }
         "demo" => {
             flags.check(&["--runs"], &[])?;
