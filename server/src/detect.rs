@@ -3,12 +3,15 @@
 //! A round asks the store for what changed, lets every detector look, and compares the findings with the open incidents.
 //! Deliberately absent: the arithmetic (`detectors`) and the grouping (`incidents::grouping`).
 
-pub mod inspections;
+mod join;
 mod levels;
+mod log_patterns;
 mod objectives;
+mod observations;
 mod onset;
 mod outlook;
 mod over;
+mod series;
 mod silence;
 mod waits;
 
@@ -17,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use detectors::BurnRule;
+use detectors::inspections::Limits;
 use detectors::objective::ObjectiveTable;
 use domain::{Clock, Finding, IncidentEvent, IncidentId, UnixNanos, Window};
 use storage::Store;
@@ -32,6 +36,7 @@ use crate::metrics::IncidentMetrics;
 pub use levels::custom_series;
 use levels::{Lens, Levels};
 use objectives::Terms;
+use observations::Observations;
 pub use outlook::{Outlook, Outlooks};
 use over::{over, says_something_new};
 use silence::Silences;
@@ -53,6 +58,8 @@ pub struct Look {
     pub custom: Arc<[SliRule]>,
     /// Burn rates that fire.
     pub rules: Arc<[BurnRule]>,
+    /// Limits of inspections that differ from the defaults.
+    pub limits: Arc<Limits>,
     /// How long objectives must be met before that is believed.
     pub recent: Duration,
 }
@@ -65,13 +72,14 @@ impl Look {
             objectives,
             custom: config.sli.clone().into(),
             rules: config.detection.burn.iter().map(crate::config::Burn::rule).collect(),
+            limits: Arc::new(config.inspections.limits()),
             recent: config.detection.resolve_after.0,
         }
     }
 
     /// Everything that every detector finds at `now`, which may be long past. A new detector is a new line here.
     pub async fn findings(&self, memory: &mut Memory, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
-        let Memory { levels, waits, silences } = memory;
+        let Memory { levels, waits, silences, observations } = memory;
         if levels.is_stale(now) {
             *waits = waits::known(&self.store, now).await.context("cannot ask what waits")?;
         }
@@ -81,6 +89,7 @@ impl Look {
         let mut findings = objectives::missed(levels, self.terms(), now);
         let silent = silences.findings(&self.store, levels, now).await;
         findings.extend(silent.context("cannot ask who calls a silent service")?);
+        findings.extend(observations.findings(&self.store, &self.limits, now).await?);
         Ok(findings)
     }
 
@@ -111,6 +120,7 @@ pub struct Memory {
     levels: Levels,
     waits: Vec<Wait>,
     silences: Silences,
+    observations: Observations,
 }
 
 impl Detector {
@@ -147,6 +157,9 @@ impl Detector {
         nearest_to_users_first(&mut findings, &calls);
         for finding in findings.iter().filter(|finding| finding.opens_incident()) {
             self.note(finding, &calls, now, opened).await?;
+        }
+        for (id, finding) in join::notices(&findings, &self.incidents.open()) {
+            self.incidents.append(id, IncidentEvent::Updated { finding: finding.clone() }).await?;
         }
         self.join().await?;
         self.resolve(&memory.levels, &findings, now).await?;

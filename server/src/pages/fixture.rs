@@ -787,6 +787,7 @@ pub(super) fn findings() -> Vec<Finding> {
         sentence: "catalog logs a message it has never logged before: acquire cancelled, <*> of <*> in use."
             .into(),
         numbers: vec![("Lines".into(), "1 391".into()), ("Known since".into(), "12 Nov".into())],
+        seen_in: SeenIn::default(),
     };
     vec![
         finding("checkout", Sli::Availability),
