@@ -9,6 +9,7 @@ pub mod export;
 mod fleet;
 mod health;
 mod incidents;
+mod observed;
 mod probes;
 mod progress;
 mod services;

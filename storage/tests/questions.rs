@@ -1,6 +1,7 @@
 //! The typed questions, asked of the real engine about telemetry small enough to check by hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::telemetry::SpanEvent;
 use domain::{
@@ -235,9 +236,18 @@ async fn log_patterns_are_counted_as_they_are_stored() {
         })
         .collect();
     let minute = |minute: i64| at(minute * 60_000);
-    let left = ("user <*> left room", 9, minute(0), minute(6), vec![(0, 1), (1, 1)]);
+    // Few messages now: history is not asked for.
+    let left = ("user <*> left room", 9, minute(0), minute(6), vec![(0, 1)]);
     let stopping = ("stopping", 9, minute(6), minute(6), vec![(0, 2)]);
     assert!(seen == [left.clone(), stopping.clone()] || seen == [stopping, left], "{seen:?}");
+    assert_eq!(catalog.windows, [(0, 3), (1, 1)].into());
+
+    // Silent for a window: history says how often it was written.
+    let services = store.log_patterns(at(800_000)).await.unwrap();
+    let left = services[0].patterns.iter().find(|pattern| pattern.template == "user <*> left room").unwrap();
+    assert_eq!(left.windows, [(1, 1), (2, 1)].into());
+    let counts = store.log_pattern_counts("catalog", left.pattern, window(-60, 600), Duration::from_secs(60));
+    assert_eq!(counts.await.unwrap(), [(at(0), 1), (at(360_000), 1)]);
     store.close().await.unwrap();
 }
 

@@ -7,12 +7,13 @@
 //!   that a deploy merely reworded is matched to the one it replaces, and is none; nor has the old one stopped.
 //! - **Spike**: the count is so high that the bound of [`tail_bound`] on its chance is below [`MAX_CHANCE`], and three times
 //!   what is usual.
-//! - **Stopped**: silent for so many windows that it would be chance below [`MAX_CHANCE`], judged by the share of like
+//! - **Stopped**: silent for so many windows, [`MAX_SILENT`] at most, that it would be chance below [`MAX_CHANCE`], judged by the share of like
 //!   windows in which it wrote (lower Wilson bound), while the service writes on.
 
 mod chance;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use domain::UnixNanos;
@@ -24,8 +25,10 @@ use crate::statistics::wilson;
 
 /// What counts are taken over.
 pub const WINDOW: Duration = Duration::from_secs(300);
-/// Windows of history that are of use: a week and half an hour.
-pub const HISTORY_WINDOWS: u32 = 7 * DAY + NEIGHBOURS + 1;
+/// A silence of more windows is no news.
+pub const MAX_SILENT: u32 = 24;
+/// A spike has at least so many messages.
+pub const MIN_SPIKE: u64 = 10;
 /// How long a service must have been heard before a pattern can be called new to it.
 pub const MIN_KNOWN: Duration = Duration::from_secs(3_600);
 
@@ -36,10 +39,10 @@ const MAX_CHANCE: f64 = 1e-9;
 const DAY: u32 = 288;
 /// Days of history from which on the time of day counts.
 const SEASONAL_DAYS: u32 = 3;
+/// Days of history looked at.
+const DAYS: u32 = 7;
 /// Windows before and after the same time of another day that are like it.
 const NEIGHBOURS: u32 = 6;
-/// A spike has at least so many messages.
-const MIN_SPIKE: u64 = 10;
 /// A spike has at least so many times the usual count.
 const MIN_SPIKE_RATIO: f64 = 3.0;
 /// Like windows without which no pattern is said to have stopped or to spike.
@@ -64,6 +67,14 @@ pub struct ServiceLogs {
     pub deployed: Option<UnixNanos>,
     /// Its patterns, in any order.
     pub patterns: Vec<PatternHistory>,
+    /// Messages of all patterns by window, of the last `2 x` [`MAX_SILENT`] windows.
+    pub windows: BTreeMap<u32, u64>,
+}
+
+/// The windows of history that are of use, the latest first: those like the latest, and like those of a silence.
+pub fn windows_of_use() -> impl Iterator<Item = RangeInclusive<u32>> {
+    let days = (2..=DAYS).map(|day| day * DAY - NEIGHBOURS..=day * DAY + MAX_SILENT + NEIGHBOURS);
+    std::iter::once(0..=DAY + MAX_SILENT + NEIGHBOURS).chain(days)
 }
 
 /// How often a pattern was written.
@@ -79,7 +90,9 @@ pub struct PatternHistory {
     pub first_seen: UnixNanos,
     /// Last message that is known of.
     pub last_seen: UnixNanos,
-    /// Messages by window, counted back from now; windows without any may be left out.
+    /// Messages by window, counted back from now; windows without any may be left out. All of [`windows_of_use`] where the
+    /// latest has [`MIN_SPIKE`] messages or there has been none for [`MAX_SILENT`] windows at most; else the latest is
+    /// enough.
     pub windows: BTreeMap<u32, u64>,
 }
 
@@ -269,12 +282,12 @@ fn silence(pattern: &PatternHistory) -> Option<u32> {
 }
 
 fn stopped(logs: &ServiceLogs, pattern: &PatternHistory) -> Option<PatternFinding> {
-    let silent = silence(pattern).filter(|silent| *silent > 0)?;
+    let silent = silence(pattern).filter(|silent| (1..=MAX_SILENT).contains(silent))?;
     let now = pattern.last_seen.plus(WINDOW * silent);
     // Each silent window is judged by those like it; those before the silence tell how often the pattern writes.
     let mut chance = 1.0;
     let (mut wrote, mut looked) = (0, 0);
-    for window in 0..silent.min(DAY) {
+    for window in 0..silent {
         let like: Vec<u32> =
             like_windows(logs, now, window).into_iter().filter(|like| *like >= silent).collect();
         if like.len() < MIN_LIKE_WINDOWS {
@@ -295,19 +308,17 @@ fn stopped(logs: &ServiceLogs, pattern: &PatternHistory) -> Option<PatternFindin
 
 /// Whether the service as a whole wrote as usual while a pattern was silent.
 fn service_writes_on(logs: &ServiceLogs, silent: u32) -> bool {
-    let total = |from: u32, to: u32| -> u64 {
-        logs.patterns.iter().flat_map(|pattern| pattern.windows.range(from..to)).map(|(_, count)| count).sum()
-    };
+    let total = |from: u32, to: u32| -> u64 { logs.windows.range(from..to).map(|(_, count)| count).sum() };
     let (during, before) = (total(0, silent), total(silent, 2 * silent));
     during > 0 && during as f64 >= MIN_SERVICE_SHARE * before as f64
 }
 
 /// Windows that tell what is usual in `window`, as far as the service was known.
 fn like_windows(logs: &ServiceLogs, now: UnixNanos, window: u32) -> Vec<u32> {
-    let known =
-        (now.seconds_since(logs.since) / WINDOW.as_secs_f64()).clamp(0.0, f64::from(HISTORY_WINDOWS)) as u32;
+    let most = f64::from(DAYS * DAY + MAX_SILENT + NEIGHBOURS);
+    let known = (now.seconds_since(logs.since) / WINDOW.as_secs_f64()).clamp(0.0, most) as u32;
     if known >= SEASONAL_DAYS * DAY + NEIGHBOURS + window {
-        (1..=7)
+        (1..=DAYS)
             .flat_map(|day| window + day * DAY - NEIGHBOURS..=window + day * DAY + NEIGHBOURS)
             .filter(|like| *like < known)
             .collect()

@@ -30,10 +30,28 @@ fn pattern(id: u64, template: &str, from: u32, count: impl Fn(u32) -> u64) -> Pa
 }
 
 fn service(known: u32, patterns: Vec<PatternHistory>) -> ServiceLogs {
-    ServiceLogs { service: "cart".into(), since: back(known), deployed: None, patterns }
+    let mut windows = BTreeMap::new();
+    for (window, count) in patterns.iter().flat_map(|pattern| &pattern.windows) {
+        *windows.entry(*window).or_default() += count;
+    }
+    ServiceLogs { service: "cart".into(), since: back(known), deployed: None, patterns, windows }
+}
+
+/// Only what a store has to tell.
+fn trimmed(logs: &ServiceLogs) -> ServiceLogs {
+    let mut logs = logs.clone();
+    for pattern in &mut logs.patterns {
+        let silent = pattern.windows.keys().next().copied().unwrap_or(u32::MAX);
+        let whole = pattern.count(0) >= MIN_SPIKE || (1..=MAX_SILENT).contains(&silent);
+        let of_use = |window: u32| windows_of_use().any(|range| range.contains(&window));
+        pattern.windows.retain(|window, _| if whole { of_use(*window) } else { *window == 0 });
+    }
+    logs.windows.retain(|window, _| *window < 2 * MAX_SILENT);
+    logs
 }
 
 fn check(logs: &ServiceLogs, expected: &[&str]) {
+    assert_eq!(evaluate(logs, NOW), evaluate(&trimmed(logs), NOW));
     let sentences: Vec<String> = evaluate(logs, NOW).findings.iter().map(PatternFinding::sentence).collect();
     assert_eq!(sentences, expected);
 }

@@ -13,7 +13,8 @@ const MOST: usize = 20;
 pub fn notices<'a>(findings: &'a [Finding], open: &[Incident]) -> Vec<(IncidentId, &'a Finding)> {
     let mut joined = Vec::new();
     for incident in open {
-        let known = |finding: &&Finding| incident.findings.iter().any(|known| known.is_about_the_same(finding));
+        let known =
+            |finding: &&Finding| incident.findings.iter().any(|known| known.is_about_the_same(finding));
         let taken = incident.findings.iter().filter(|known| !known.opens_incident()).count();
         let new = findings
             .iter()

@@ -27,10 +27,7 @@ fn finding(found: PatternFinding, now: UnixNanos) -> Finding {
         ),
         PatternChange::Spike { usual, .. } => (
             "log pattern spike",
-            vec![
-                ("In 5 min".to_owned(), found.messages.to_string()),
-                ("Usually".to_owned(), number(*usual)),
-            ],
+            vec![("In 5 min".to_owned(), found.messages.to_string()), ("Usually".to_owned(), number(*usual))],
         ),
         PatternChange::Stopped { presence, .. } => (
             "log pattern stopped",

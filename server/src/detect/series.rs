@@ -48,7 +48,9 @@ pub async fn findings(store: &Store, limits: &Limits, now: UnixNanos) -> anyhow:
     let series = store.metric_values(&names, window).await.context("cannot ask for metric values")?;
     let limits = limits.clone();
     // Seconds of arithmetic for tens of thousands of series: not on a thread that serves pages.
-    tokio::task::spawn_blocking(move || look(series, &limits, window)).await.context("a look at metrics failed")
+    tokio::task::spawn_blocking(move || look(series, &limits, window))
+        .await
+        .context("a look at metrics failed")
 }
 
 fn look(series: Vec<SeriesValues>, limits: &Limits, window: Window) -> Vec<Finding> {
@@ -206,8 +208,12 @@ mod tests {
         for (name, instance, kind, value) in series {
             let labels = [("service", "cart"), ("instance", *instance)]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()));
-            let series =
-                Arc::new(Series { name: (*name).into(), labels: labels.into(), kind: *kind, unit: String::new() });
+            let series = Arc::new(Series {
+                name: (*name).into(),
+                labels: labels.into(),
+                kind: *kind,
+                unit: String::new(),
+            });
             for step in 0..240_u32 {
                 let at = NOW.minus(Duration::from_secs(15) * (240 - step));
                 samples.push(Sample { series: Arc::clone(&series), at, value: value(f64::from(step)) });

@@ -1,6 +1,8 @@
 //! A hand-made incident for the tests of the pages: a fixture, not a measurement. It tells the story that a deploy
 //! made one service ask a database once per item, so that every kind of exhibit has something to show.
 
+use std::collections::BTreeMap;
+
 use domain::diagnosis::*;
 use domain::evidence::*;
 use domain::*;
@@ -767,6 +769,7 @@ pub(super) fn health_page() -> HealthPage {
         services,
         findings: findings(),
         incidents: vec![incident()],
+        charts: BTreeMap::new(),
         changes: changes().into_iter().map(|considered| considered.change).collect(),
         freshness: vec![
             SignalFreshness { signal: "Traces".into(), newest: Some(at(20, 57)), rows: 4_120_331 },

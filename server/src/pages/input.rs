@@ -3,6 +3,8 @@
 //! Deliberately absent: how it is gathered. Every page also carries `now`, the number of open incidents for the top
 //! bar, and `base_path`, which stands before every link: empty, or `/inquest` behind a proxy that adds it.
 
+use std::collections::BTreeMap;
+
 use domain::evidence::{Panel, Trace};
 use domain::{Change, CheckOutcome, EvidenceKind, Finding, Incident, Report, UnixNanos};
 
@@ -58,6 +60,8 @@ pub struct HealthPage {
     pub services: Vec<ServiceRow>,
     /// What detectors see now, worst first.
     pub findings: Vec<Finding>,
+    /// What to draw of observations among the first of them, by fingerprint.
+    pub charts: BTreeMap<String, Panel>,
     /// Incidents open now.
     pub incidents: Vec<Incident>,
     /// Changes to mark on the strip, in any order.

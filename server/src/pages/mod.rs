@@ -33,6 +33,7 @@ mod tests;
 
 use serde::Serialize;
 
+pub use findings::MOST_FINDINGS;
 pub use input::{
     CheckProgress, EndpointRow, HealthPage, IncidentFilter, IncidentPage, IncidentsPage, ObjectiveBurn,
     ProgressState, Range, ServiceFinding, ServicePage, ServicePoint, ServiceRow, ServiceStatus, ServicesPage,
