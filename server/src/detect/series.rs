@@ -42,10 +42,7 @@ const OF_AN_INSTANCE: [&str; 14] = [
 /// their service is part of.
 pub async fn findings(store: &Store, limits: &Limits, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
     let window = Window::new(now.minus(LOOK_BACK), now);
-    let mut names = store.metric_names().await.context("cannot ask which metrics there are")?;
-    // Histograms are told of by their sums and counts.
-    names.retain(|name| !name.ends_with("_bucket"));
-    let series = store.metric_values(&names, window).await.context("cannot ask for metric values")?;
+    let series = store.metric_values(window).await.context("cannot ask for metric values")?;
     let limits = limits.clone();
     // Seconds of arithmetic for tens of thousands of series: not on a thread that serves pages.
     tokio::task::spawn_blocking(move || look(series, &limits, window))

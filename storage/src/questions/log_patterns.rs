@@ -5,7 +5,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clickhouse::Row;
-use detectors::log_pattern::{MAX_SILENT, MIN_SPIKE, PatternHistory, ServiceLogs, WINDOW, windows_of_use};
+use detectors::log_pattern::{
+    DAY, LIKE_OF_DAYS, MAX_SILENT, MIN_PRESENCE, MIN_SILENT, MIN_SPIKE, MIN_SPIKE_RATIO, NEIGHBOURS,
+    PatternHistory, ServiceLogs, WINDOW, windows_of_use,
+};
 use detectors::log_template::PatternId;
 use domain::{UnixNanos, Window};
 use serde::Deserialize;
@@ -45,6 +48,13 @@ struct LifeRow {
 }
 
 #[derive(Row, Deserialize)]
+struct LatestRow {
+    service: String,
+    pattern: u64,
+    messages: u64,
+}
+
+#[derive(Row, Deserialize)]
 struct CountsRow {
     service: String,
     pattern: u64,
@@ -58,12 +68,15 @@ impl Store {
     pub async fn log_patterns(&self, now: UnixNanos) -> Result<Vec<ServiceLogs>, Error> {
         let seconds = now.seconds().max(0);
         let client = self.client();
-        let (services, totals, lives, counts) = futures::try_join!(
+        let (services, totals, lives, latest, counts) = futures::try_join!(
             client.query(&services_query(seconds)).fetch_all::<ServiceRow>(),
             client.query(&totals_query(seconds)).fetch_all::<CountsRow>(),
             client.query(&lives_query(seconds)).fetch_all::<LifeRow>(),
+            client.query(&latest_query(seconds)).fetch_all::<LatestRow>(),
             client.query(&counts_query(seconds)).fetch_all::<CountsRow>(),
         )?;
+        let latest: BTreeMap<(String, u64), u64> =
+            latest.into_iter().map(|row| ((row.service, row.pattern), row.messages)).collect();
         let mut windows: BTreeMap<(String, u64), BTreeMap<u32, u64>> =
             counts.into_iter().map(CountsRow::by_window).collect();
         let mut totals: BTreeMap<(String, u64), BTreeMap<u32, u64>> =
@@ -82,7 +95,7 @@ impl Store {
             })
             .collect();
         for row in lives {
-            let windows = windows.remove(&(row.service.clone(), row.pattern)).unwrap_or_default();
+            let key = (row.service.clone(), row.pattern);
             if let Some(logs) = logs.get_mut(&row.service) {
                 logs.patterns.push(PatternHistory {
                     pattern: PatternId(row.pattern),
@@ -90,7 +103,8 @@ impl Store {
                     severity: row.severity,
                     first_seen: UnixNanos::from_seconds(row.first.into()),
                     last_seen: UnixNanos::from_seconds(row.last.into()),
-                    windows,
+                    latest: latest.get(&key).copied().unwrap_or(0),
+                    windows: windows.remove(&key).unwrap_or_default(),
                 });
             }
         }
@@ -182,29 +196,49 @@ fn lives_query(now: i64) -> String {
     )
 }
 
-/// Messages by window: the latest window of every pattern, and all windows of use of those that may spike or have stopped.
+fn latest_query(now: i64) -> String {
+    let (settled, join, latest) = (settled("PatternId"), join_general("PatternId"), within(&(0..=0), now));
+    format!(
+        "SELECT toString(ServiceName) AS service, {settled} AS pattern, sum(Messages) AS messages FROM log_pattern_minutes {join} \
+         WHERE {latest} GROUP BY service, pattern"
+    )
+}
+
+/// Messages by window of the patterns that may have moved, for all windows of use. Most have not, and are put aside by one pass that keeps a few sums of each.
 fn counts_query(now: i64) -> String {
     let (settled, join, window) = (settled("PatternId"), join_general("PatternId"), window_of("Minute", now));
-    let latest = within(&(0..=0), now);
     let of_use: Vec<String> =
         windows_of_use().map(|windows| format!("({})", within(&windows, now))).collect();
-    let silent = now - i64::from(MAX_SILENT + 1) * WINDOW.as_secs() as i64;
-    let candidates = format!(
-        "SELECT ServiceName, PatternId FROM log_pattern_lives {join} WHERE (toString(ServiceName), {settled}) IN (\
-           SELECT toString(ServiceName) AS service, {settled} AS pattern FROM log_pattern_minutes {join} \
-           WHERE {latest} GROUP BY service, pattern HAVING sum(Messages) >= {MIN_SPIKE} \
-           UNION ALL \
-           SELECT toString(ServiceName) AS service, {settled} AS pattern FROM log_pattern_lives {join} \
-           GROUP BY service, pattern HAVING max(Last) < toDateTime({}) AND max(Last) >= toDateTime({}))",
-        now - WINDOW.as_secs() as i64,
-        silent.max(0)
+    let of_use = of_use.join(" OR ");
+    let back = |windows: u32| (now - i64::from(windows) * WINDOW.as_secs() as i64).max(0);
+    // `may_have_moved`, in SQL. A row is a minute: there are no fewer of them than windows.
+    let moved = format!(
+        "SELECT service, pattern FROM \
+           (SELECT ServiceName AS service, {settled} AS pattern, sum(latest) AS latest, sum(days) AS days, sum(day) AS day, \
+              max(last) AS last, sum(minutes) AS minutes FROM \
+              (SELECT ServiceName, PatternId, sumIf(Messages, window = 0) AS latest, \
+                 sumIf(Messages, window >= {} AND (window + {NEIGHBOURS}) % {DAY} <= {}) AS days, \
+                 sumIf(Messages, window >= {} AND window < {DAY}) AS day, max(Minute) AS last, count() AS minutes \
+               FROM (SELECT ServiceName, PatternId, Minute, Messages, {window} AS window FROM log_pattern_minutes WHERE {of_use}) \
+               GROUP BY ServiceName, PatternId) AS sums {join} GROUP BY service, pattern) AS patterns \
+         INNER JOIN (SELECT ServiceName, min(First) AS since FROM log_pattern_lives GROUP BY ServiceName) AS lives \
+         ON lives.ServiceName = patterns.service \
+         WHERE (latest >= {MIN_SPIKE} AND latest >= {MIN_SPIKE_RATIO} * least(days / {LIKE_OF_DAYS}, day / {DAY})) OR \
+           (last < toDateTime({}) AND last >= toDateTime({}) AND \
+            minutes >= {MIN_PRESENCE} * least(({now} - toUnixTimestamp(since)) / {}, {DAY}))",
+        DAY - NEIGHBOURS,
+        2 * NEIGHBOURS,
+        2 * NEIGHBOURS,
+        back(MIN_SILENT),
+        back(MAX_SILENT + 1),
+        WINDOW.as_secs()
     );
     format!(
         "SELECT service, pattern, groupArray(window) AS windows, groupArray(messages) AS counts FROM \
            (SELECT toString(ServiceName) AS service, {settled} AS pattern, {window} AS window, sum(Messages) AS messages \
             FROM log_pattern_minutes {join} \
-            WHERE ({}) AND (({latest}) OR (ServiceName, PatternId) IN ({candidates})) \
-            GROUP BY service, pattern, window) GROUP BY service, pattern",
-        of_use.join(" OR ")
+            WHERE ({of_use}) AND (ServiceName, PatternId) IN \
+              (SELECT ServiceName, PatternId FROM log_pattern_lives {join} WHERE (ServiceName, {settled}) IN ({moved})) \
+            GROUP BY service, pattern, window) GROUP BY service, pattern"
     )
 }
