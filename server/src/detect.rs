@@ -77,9 +77,16 @@ impl Look {
         }
     }
 
-    /// Everything that every detector finds at `now`, which may be long past. A new detector is a new line here.
-    pub async fn findings(&self, memory: &mut Memory, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
-        let Memory { levels, waits, silences, observations } = memory;
+    /// Everything that detectors find at `now`, which may be long past.
+    pub async fn all(&self, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
+        let mut findings = self.harm(&mut Memory::default(), now).await?;
+        findings.extend(observations::at(self, now).await?);
+        Ok(findings)
+    }
+
+    /// Who is hurt at `now`: objectives that are missed, services that fell silent.
+    async fn harm(&self, memory: &mut Memory, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
+        let Memory { levels, waits, silences } = memory;
         if levels.is_stale(now) {
             *waits = waits::known(&self.store, now).await.context("cannot ask what waits")?;
         }
@@ -89,7 +96,6 @@ impl Look {
         let mut findings = objectives::missed(levels, self.terms(), now);
         let silent = silences.findings(&self.store, levels, now).await;
         findings.extend(silent.context("cannot ask who calls a silent service")?);
-        findings.extend(observations.findings(&self.store, &self.limits, now).await?);
         Ok(findings)
     }
 
@@ -120,12 +126,20 @@ pub struct Memory {
     levels: Levels,
     waits: Vec<Wait>,
     silences: Silences,
-    observations: Observations,
 }
 
 impl Detector {
     /// Looks until `stop`. `opened` hears of each incident that it opens.
     pub async fn run(self, stop: CancellationToken, opened: impl Fn(IncidentId)) {
+        let observations = Observations::default();
+        let now = || self.clock.now();
+        tokio::join!(
+            observations.keep(&self.look, &self.metrics, now, stop.clone()),
+            self.rounds(&observations, stop, opened)
+        );
+    }
+
+    async fn rounds(&self, beside: &Observations, stop: CancellationToken, opened: impl Fn(IncidentId)) {
         let mut memory = Memory::default();
         let mut ticks = tokio::time::interval(self.every.max(Duration::from_millis(100)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -135,7 +149,7 @@ impl Detector {
                 _ = ticks.tick() => {}
             }
             let began = Instant::now();
-            match self.round(&mut memory, &opened).await {
+            match self.round(&mut memory, beside.findings(), &opened).await {
                 Ok(()) => self.metrics.evaluations.inc(),
                 Err(error) => {
                     tracing::error!(error = format!("{error:#}"), "objectives could not be evaluated");
@@ -147,9 +161,14 @@ impl Detector {
     }
 
     /// One look at everything.
-    async fn round(&self, memory: &mut Memory, opened: &impl Fn(IncidentId)) -> anyhow::Result<()> {
+    async fn round(
+        &self,
+        memory: &mut Memory,
+        notices: Vec<Finding>,
+        opened: &impl Fn(IncidentId),
+    ) -> anyhow::Result<()> {
         let now = self.clock.now();
-        let mut findings = self.look.findings(memory, now).await?;
+        let mut findings = self.look.harm(memory, now).await?;
         let calls = match findings.iter().any(Finding::opens_incident) || self.incidents.open_count() > 1 {
             true => self.calls(now).await?,
             false => CallGraph::default(),
@@ -158,11 +177,12 @@ impl Detector {
         for finding in findings.iter().filter(|finding| finding.opens_incident()) {
             self.note(finding, &calls, now, opened).await?;
         }
-        for (id, finding) in join::notices(&findings, &self.incidents.open()) {
+        for (id, finding) in join::notices(&notices, &self.incidents.open()) {
             self.incidents.append(id, IncidentEvent::Updated { finding: finding.clone() }).await?;
         }
         self.join().await?;
         self.resolve(&memory.levels, &findings, now).await?;
+        findings.extend(notices);
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let outlook = Outlook { at: Some(now), findings, waits: memory.waits.clone() };
         self.outlook.send_replace(Arc::new(outlook));

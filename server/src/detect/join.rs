@@ -74,7 +74,7 @@ mod tests {
         let cpu = notice("checkout", "cpu");
         let open = [incident(1, vec![finding("checkout")]), incident(2, vec![finding("checkout")])];
         check(&[cpu.clone(), notice("ads", "cpu")], &open, &[(1, "cpu")]);
-        check(&[cpu.clone()], &[incident(1, vec![finding("checkout"), cpu.clone()])], &[]);
+        check(std::slice::from_ref(&cpu), &[incident(1, vec![finding("checkout"), cpu.clone()])], &[]);
         check(&[finding("checkout")], &open, &[]);
         let old = Finding { started: cpu.started.minus(Duration::from_secs(7200)), ..cpu };
         check(&[old], &open, &[]);

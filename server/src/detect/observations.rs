@@ -1,53 +1,95 @@
-//! What is looked at once a minute: metrics and log patterns. Objectives, which say that users are hurt, are looked at in
-//! every round.
+//! What is looked at once a minute, beside the rounds that ask whether users are hurt: metrics and log patterns. On its own
+//! clock, so that a long look delays no incident.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use detectors::inspections::Limits;
 use domain::{Finding, UnixNanos};
-use storage::Store;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
-use super::{log_patterns, series};
+use super::{Look, log_patterns, series};
+use crate::metrics::IncidentMetrics;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// What the last look found.
-#[derive(Debug, Default)]
-pub struct Observations {
-    at: Option<UnixNanos>,
-    findings: Vec<Finding>,
-    /// When each thing that goes on was first seen, by fingerprint.
-    first: BTreeMap<String, UnixNanos>,
-}
+/// What the latest look found. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Observations(Arc<Mutex<Vec<Finding>>>);
 
 impl Observations {
-    /// What is observed at `now`, or was within the last minute.
-    pub async fn findings(
-        &mut self,
-        store: &Store,
-        limits: &Limits,
-        now: UnixNanos,
-    ) -> anyhow::Result<Vec<Finding>> {
-        if self.at.is_none_or(|at| at.plus(EVERY) <= now || now < at) {
-            let (series, patterns) =
-                futures::try_join!(series::findings(store, limits, now), log_patterns::findings(store, now))?;
-            self.take(series.into_iter().chain(patterns).collect());
-            self.at = Some(now);
+    /// The findings, notices all of them.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks until `stop`.
+    pub async fn keep(
+        &self,
+        look: &Look,
+        metrics: &IncidentMetrics,
+        now: impl Fn() -> UnixNanos,
+        stop: CancellationToken,
+    ) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let began = Instant::now();
+            let found = tokio::select! {
+                () = stop.cancelled() => return,
+                found = at(look, now()) => found,
+            };
+            match found {
+                Ok(findings) => self.take(findings),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "metrics and logs could not be looked at");
+                    metrics.failed_evaluations.inc();
+                }
+            }
+            metrics.observation_seconds.observe(began.elapsed().as_secs_f64());
         }
-        Ok(self.findings.clone())
     }
 
     /// A finding that goes on began when it was first seen, unless it knows better.
-    fn take(&mut self, mut findings: Vec<Finding>) {
-        let mut first = BTreeMap::new();
+    fn take(&self, mut findings: Vec<Finding>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first: BTreeMap<String, UnixNanos> =
+            known.iter().map(|finding| (finding.fingerprint(), finding.started)).collect();
         for finding in &mut findings {
-            let fingerprint = finding.fingerprint();
-            let since = self.first.get(&fingerprint).copied().unwrap_or(finding.started);
+            let since = first.get(&finding.fingerprint()).copied().unwrap_or(finding.started);
             finding.started = finding.started.min(since);
-            first.insert(fingerprint, finding.started);
         }
-        (self.findings, self.first) = (findings, first);
+        *known = findings;
+    }
+}
+
+/// What is to be observed at `now`, which may be long past.
+pub async fn at(look: &Look, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = series::findings(&look.store, &look.limits, now).await?;
+    findings.extend(log_patterns::findings(&look.store, now).await?);
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incidents::grouping::tests::finding;
+
+    #[test]
+    fn what_goes_on_keeps_its_start() {
+        let (observations, first) = (Observations::default(), finding("cart"));
+        let later = Finding { started: first.started.plus(EVERY), ..first.clone() };
+        observations.take(vec![first.clone()]);
+        observations.take(vec![later.clone(), finding("ads")]);
+        assert_eq!(observations.findings(), [first, finding("ads")]);
+        observations.take(Vec::new());
+        observations.take(vec![later.clone()]);
+        assert_eq!(observations.findings(), [later]);
     }
 }

@@ -199,8 +199,10 @@ mod tests {
 
     const NOW: UnixNanos = UnixNanos::from_seconds(1_800_003_600);
 
+    type Value = fn(f64) -> f64;
+
     /// What is told of an hour of `samples` every 15 s, from the step's number.
-    async fn told(series: &[(&str, &str, MetricKind, fn(f64) -> f64)]) -> Vec<String> {
+    async fn told(series: &[(&str, &str, MetricKind, Value)]) -> Vec<String> {
         let mut samples = Vec::new();
         for (name, instance, kind, value) in series {
             let labels = [("service", "cart"), ("instance", *instance)]
@@ -247,7 +249,6 @@ mod tests {
         fn waver(step: f64) -> f64 {
             20.0 + (step * 7.0) % 5.0 + (step * 3.0) % 7.0 / 10.0
         }
-        type Value = fn(f64) -> f64;
         let odd: Value = |step| waver(step) + if step >= 100.0 { 60.0 } else { 0.0 };
         let late: Value = |step| waver(step) + if step >= 225.0 { 400.0 } else { 0.0 };
         let told = told(&[

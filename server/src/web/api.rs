@@ -11,7 +11,6 @@ use super::App;
 use super::error::{self, Error};
 use super::wire::{self, IncidentDetail, IncidentSummary, InvestigateRequest};
 use crate::config::Span;
-use crate::detect::Memory;
 use crate::investigate::DEFAULT_SINCE;
 use crate::known_service;
 
@@ -34,7 +33,7 @@ pub async fn findings(
 ) -> Result<Json<Vec<wire::Finding>>, Error> {
     let findings = match query.at.as_deref().map(instant).transpose()? {
         None => app.outlooks.borrow().findings.clone(),
-        Some(at) => app.look.findings(&mut Memory::default(), at).await?,
+        Some(at) => app.look.all(at).await?,
     };
     let open = app.incidents.open();
     let findings = findings.iter().map(|finding| {

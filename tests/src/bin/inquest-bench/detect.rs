@@ -46,6 +46,7 @@ pub async fn run() -> Result<()> {
     println!("filled in         {:.0} s", filling.elapsed().as_secs_f64());
     questions(data.path()).await?;
     let (mut first, mut later) = (Vec::new(), Vec::new());
+    let mut observed = Vec::new();
     let mut peak_bytes = 0;
     for _ in 0..STARTS {
         let program = Program::serve(data.path()).await?;
@@ -56,6 +57,7 @@ pub async fn run() -> Result<()> {
         );
         first.extend(rounds.first());
         later.extend(rounds.iter().skip(1));
+        observed.extend(observed_seconds(&program).await?);
         peak_bytes = peak_bytes.max(program.usage()?.peak_bytes);
         let findings = reqwest::get(format!("{}/api/v1/findings", program.url())).await?;
         let findings: Vec<serde_json::Value> = findings.json().await?;
@@ -70,6 +72,10 @@ pub async fn run() -> Result<()> {
         "later rounds      {:.3} s, median of {}",
         median(later.clone()).unwrap_or_default(),
         later.len()
+    );
+    println!(
+        "beside them       {:.3} s a minute, median of {STARTS}: metrics and log patterns",
+        median(observed).unwrap_or_default()
     );
     println!("resident          {} at most", mebibytes(peak_bytes));
     Ok(())
@@ -115,6 +121,13 @@ async fn rounds(program: &Program, wanted: u32) -> Result<Vec<f64>> {
         }
     }
     Ok(rounds)
+}
+
+/// What the first look at metrics and log patterns took, by the program's own count.
+async fn observed_seconds(program: &Program) -> Result<Option<f64>> {
+    let text = reqwest::get(format!("{}/metrics", program.url())).await?.text().await?;
+    let line = text.lines().find_map(|line| line.strip_prefix("inquest_observation_seconds_sum "));
+    Ok(line.and_then(|value| value.trim().parse().ok()))
 }
 
 async fn fill(data: &Path) -> Result<()> {
