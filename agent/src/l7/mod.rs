@@ -1,0 +1,1 @@
+//! What a conversation says: one pure parser for each protocol, fed with the heads of payloads.
