@@ -1,5 +1,7 @@
 //! Bytes that processes read from and write to sockets, by the system calls that move them.
 
+use core::hint::black_box;
+
 use agent_events::{PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role, verdict};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
@@ -213,12 +215,14 @@ fn capture(call: &Call, total: u32, scratch: &mut Scratch) {
 #[inline(always)]
 fn copy(scratch: &mut Scratch, place: u32, from: u64, length: u32) -> u32 {
     let length = length.min(PAYLOAD_BYTES as u32);
-    let place = (place as usize) & (PAYLOAD_BYTES - 1);
+    // Opaque to the compiler, which knows both bounds and would leave out the masks, which the verifier needs to see.
+    let size = black_box(u64::from(length)) & (2 * PAYLOAD_BYTES as u64 - 1);
+    let place = black_box(place as usize) & (PAYLOAD_BYTES - 1);
     if length == 0 {
         return 0;
     }
     let to = unsafe { scratch.payload.as_mut_ptr().add(place) };
-    if unsafe { bpf_probe_read_user(to.cast(), length, from as *const _) } == 0 {
+    if unsafe { bpf_probe_read_user(to.cast(), size as u32, from as *const _) } == 0 {
         return length;
     }
     emit::count(lost::UNREADABLE);

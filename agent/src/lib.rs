@@ -4,5 +4,6 @@
 //! Deliberately absent: any judgement of what it sees. Detection is the server's.
 
 pub mod host;
+pub mod kernel;
 pub mod l7;
 pub mod logs;
