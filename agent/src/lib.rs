@@ -1,0 +1,3 @@
+//! The agent: what runs on a host, seen without touching it.
+
+pub mod l7;
