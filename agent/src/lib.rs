@@ -1,3 +1,8 @@
-//! The agent: what runs on a host, seen without touching it.
+//! The node agent: sees every service of a host without touching it, and ships what it sees as ordinary OTLP.
+//!
+//! The kernel side is `agent-bpf`; here its events become processes, connections, requests and profiles of named services.
+//! Deliberately absent: any judgement of what it sees. Detection is the server's.
 
+pub mod host;
 pub mod l7;
+pub mod logs;

@@ -1,0 +1,1 @@
+//! The host: processor, memory, pressure, disks, cgroups.

@@ -1,0 +1,3 @@
+//! The `inquest-agent` program.
+
+fn main() {}
