@@ -70,7 +70,7 @@ fn enter(context: &TracePointContext, shape: Shape, direction: u8) -> Option<()>
         let session = TlsSession { session: tls.session, pid: id >> 32 };
         let _ = TLS_SOCKETS.insert(session, sk, 0);
     }
-    if unsafe { VERDICTS.get(sk) }.copied() == Some(verdict::IGNORE) {
+    if settled(sk, verdict::IGNORE) {
         return None;
     }
     let argument: u64 = unsafe { context.read_at(ARGUMENT[1]).ok()? };
@@ -149,7 +149,7 @@ pub fn bytes(call: &Call, total: u32, flags: u8) -> Option<()> {
         known.comm = event.comm;
     }
     event.role = known.role;
-    let every = unsafe { VERDICTS.get(call.socket) }.copied() == Some(verdict::EVERY_CALL);
+    let every = settled(call.socket, verdict::EVERY_CALL);
     let (last, turn) = if tls {
         (&mut known.tls_last_direction, &mut known.tls_turn_bytes)
     } else {
@@ -170,6 +170,11 @@ pub fn bytes(call: &Call, total: u32, flags: u8) -> Option<()> {
     capture(call, total, scratch);
     emit::send(scratch);
     Some(())
+}
+
+#[inline(always)]
+fn settled(sk: u64, bit: u8) -> bool {
+    unsafe { VERDICTS.get(sk) }.is_some_and(|verdict| *verdict & bit != 0)
 }
 
 /// Under load, only every 2^n-th slice of time is captured: both ends of a connection agree on it, and every connection is seen.

@@ -3,7 +3,10 @@
 //! The kernel side is `agent-bpf`; here its events become processes, connections, requests and profiles of named services.
 //! Deliberately absent: any judgement of what it sees. Detection is the server's.
 
+pub mod edges;
 pub mod host;
+pub mod identity;
 pub mod kernel;
 pub mod l7;
 pub mod logs;
+pub mod traces;
