@@ -4,9 +4,13 @@
 //! Deliberately absent: any judgement of what it sees. Detection is the server's.
 
 pub mod edges;
+pub mod export;
 pub mod host;
 pub mod identity;
 pub mod kernel;
 pub mod l7;
 pub mod logs;
+pub mod observe;
+pub mod report;
+pub mod spans;
 pub mod traces;

@@ -35,6 +35,8 @@ pub struct Event<'a> {
     pub protocol: u16,
     /// Process; 0 where it is not known.
     pub pid: u32,
+    /// Thread.
+    pub tid: u32,
     /// Nanoseconds of the monotonic clock.
     pub time_ns: u64,
     /// Which socket, while it lasts.
@@ -76,6 +78,7 @@ impl<'a> Event<'a> {
             role: head[3],
             protocol: half(head, 6),
             pid: word(head, 8),
+            tid: word(head, 12),
             time_ns: long(head, 16),
             socket: long(head, 24),
             total: word(head, 32),
