@@ -26,10 +26,15 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one.
     pub fn add(&mut self, duration: Duration) {
+        self.add_many(duration, 1);
+    }
+
+    /// Counts one that stands for `many`.
+    pub fn add_many(&mut self, duration: Duration, many: u64) {
         let seconds = duration.as_secs_f64();
         let bucket = SECONDS.iter().position(|bound| seconds <= *bound).unwrap_or(SECONDS.len());
-        self.buckets[bucket] += 1;
-        self.sum += seconds;
+        self.buckets[bucket] += many;
+        self.sum += seconds * many as f64;
     }
 
     /// How many there are.
@@ -118,11 +123,11 @@ impl Edges {
         &mut self.edges[place].counts
     }
 
-    /// Counts a request.
-    pub fn request(&mut self, service: &Arc<Service>, peer: &str, request: &Request) {
+    /// Counts a request that stands for `many`, of which the others were not captured.
+    pub fn request(&mut self, service: &Arc<Service>, peer: &str, request: &Request, many: u64) {
         let counts = self.of(service, Some(request.role), peer);
         let duration = if request.waits { Duration::ZERO } else { request.duration };
-        counts.requests.entry((request.protocol, request.outcome)).or_default().add(duration);
+        counts.requests.entry((request.protocol, request.outcome)).or_default().add_many(duration, many);
     }
 
     /// All of them.

@@ -77,6 +77,9 @@ pub struct Observer {
     /// Wall clock minus monotonic clock.
     wall_ns: i64,
     settled: Vec<Settled>,
+    /// Processes that were seen to speak TLS.
+    encrypted: Vec<u32>,
+    shed_bits: u32,
     requests: Vec<Request>,
 }
 
@@ -93,6 +96,8 @@ impl Observer {
             ends: HashMap::new(),
             wall_ns: 0,
             settled: Vec::new(),
+            encrypted: Vec::new(),
+            shed_bits: 0,
             requests: Vec::new(),
         }
     }
@@ -163,6 +168,16 @@ impl Observer {
     /// What was settled since the last time.
     pub fn settled(&mut self) -> Vec<Settled> {
         std::mem::take(&mut self.settled)
+    }
+
+    /// Processes that were found to speak TLS since the last time.
+    pub fn take_encrypted(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.encrypted)
+    }
+
+    /// From now on one of 2^`bits` slices of time is captured: each request that is seen stands for as many.
+    pub fn set_shed(&mut self, bits: u32) {
+        self.shed_bits = bits;
     }
 
     /// Connections known at present, and spans that wait.
@@ -262,6 +277,9 @@ impl Observer {
         self.troubles.unmatched += losses.unmatched + losses.evicted + losses.unseen;
         if let Some(verdict) = connection.verdict() {
             self.settled.push(Settled { socket: event.socket, verdict });
+            if connection.is_encrypted() {
+                self.encrypted.push(connection.pid);
+            }
         }
         if connection.role.is_none() && connection.spoken_role().is_some() {
             connection.role = connection.spoken_role();
@@ -289,7 +307,7 @@ impl Observer {
                 }
                 continue;
             }
-            self.edges.request(&service, &peer_name, &request);
+            self.edges.request(&service, &peer_name, &request, 1 << self.shed_bits);
             // A name is looked up before nearly every connection: counted, but not told one by one. A service that reports its own
             // spans would have each request twice.
             if datagrams || instrumented {

@@ -42,6 +42,22 @@ pub enum Feature {
     Profiles,
 }
 
+impl Feature {
+    /// What it shows, for people.
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::Processes => "programs that start and end",
+            Self::OutOfMemory => "kills for want of memory",
+            Self::Connections => "TCP connections",
+            Self::Retransmits => "retransmitted segments",
+            Self::Resets => "resets",
+            Self::Payloads => "requests, from what is read and written",
+            Self::Tls => "requests inside TLS",
+            Self::Profiles => "processor profiles",
+        }
+    }
+}
+
 /// Whether a feature works here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {

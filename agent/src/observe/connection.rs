@@ -114,6 +114,11 @@ impl Connection {
         self.plain.role().or_else(|| self.tls.as_ref()?.role())
     }
 
+    /// Whether only a TLS library sees what is said.
+    pub fn is_encrypted(&self) -> bool {
+        self.plain.state() == State::Encrypted
+    }
+
     pub fn tick(&mut self, now: UnixNanos, out: &mut Vec<Request>) {
         self.plain.tick(now, out);
         if let Some(tls) = &mut self.tls {
