@@ -158,6 +158,9 @@ mod tests {
             histogram.add(Duration::from_millis(millis));
         }
         assert_eq!(histogram.count(), 4);
-        assert_eq!((histogram.buckets[0], histogram.buckets[1], histogram.buckets[14], histogram.buckets[15]), (1, 1, 1, 1));
+        assert_eq!(
+            (histogram.buckets[0], histogram.buckets[1], histogram.buckets[14], histogram.buckets[15]),
+            (1, 1, 1, 1)
+        );
     }
 }

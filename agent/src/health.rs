@@ -28,16 +28,38 @@ impl Health {
     /// As measurements, with how sending goes and what this process uses.
     pub fn points(&self, shipped: &Shipped) -> Vec<Point> {
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
-        let counter = |name, labels: &[(&'static str, &str)], value: f64| point(name, "1", labels, Value::Counter(value));
+        let counter = |name, labels: &[(&'static str, &str)], value: f64| {
+            point(name, "1", labels, Value::Counter(value))
+        };
         let gauge = |name, unit, value: f64| point(name, unit, &[], Value::Gauge(value));
         vec![
             counter("inquest_agent_events_total", &[], self.troubles.events as f64),
-            counter("inquest_agent_events_lost_total", &[("reason", "buffer_full")], self.lost.ring_full as f64),
-            counter("inquest_agent_events_lost_total", &[("reason", "memory_not_resident")], self.lost.unreadable as f64),
+            counter(
+                "inquest_agent_events_lost_total",
+                &[("reason", "buffer_full")],
+                self.lost.ring_full as f64,
+            ),
+            counter(
+                "inquest_agent_events_lost_total",
+                &[("reason", "memory_not_resident")],
+                self.lost.unreadable as f64,
+            ),
             counter("inquest_agent_events_lost_total", &[("reason", "shed")], self.lost.shed as f64),
-            counter("inquest_agent_events_lost_total", &[("reason", "malformed")], self.troubles.malformed as f64),
-            counter("inquest_agent_parse_failures_total", &[("kind", "desynchronised")], self.troubles.desynchronised as f64),
-            counter("inquest_agent_parse_failures_total", &[("kind", "unmatched")], self.troubles.unmatched as f64),
+            counter(
+                "inquest_agent_events_lost_total",
+                &[("reason", "malformed")],
+                self.troubles.malformed as f64,
+            ),
+            counter(
+                "inquest_agent_parse_failures_total",
+                &[("kind", "desynchronised")],
+                self.troubles.desynchronised as f64,
+            ),
+            counter(
+                "inquest_agent_parse_failures_total",
+                &[("kind", "unmatched")],
+                self.troubles.unmatched as f64,
+            ),
             counter("inquest_agent_connections_forgotten_total", &[], self.troubles.evicted as f64),
             counter("inquest_agent_parcels_total", &[("outcome", "sent")], load(&shipped.sent)),
             counter("inquest_agent_parcels_total", &[("outcome", "refused")], load(&shipped.refused)),

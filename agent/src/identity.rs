@@ -10,7 +10,7 @@ mod names;
 mod process;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use cgroup::{Place, place};
@@ -56,8 +56,19 @@ impl Identities {
     pub fn of(&mut self, pid: u32) -> Option<(Facts, Arc<Service>)> {
         let facts = read_facts(&self.root, pid)?;
         let service = self.describe(&facts);
+        Some((facts, self.shared(service)))
+    }
+
+    /// The service of a process of which nothing is left but the path that it was started with.
+    pub fn of_program(&mut self, path: &Path) -> Arc<Service> {
+        let facts = Facts { program: path.to_owned(), ..Facts::default() };
+        let service = self.describe(&facts);
+        self.shared(service)
+    }
+
+    fn shared(&mut self, service: Service) -> Arc<Service> {
         if let Some(known) = self.services.get(&service) {
-            return Some((facts, Arc::clone(known)));
+            return Arc::clone(known);
         }
         // Services are few; names made of changing parts are not, and may not fill memory.
         if self.services.len() >= MOST_SERVICES {
@@ -65,22 +76,26 @@ impl Identities {
         }
         let shared = Arc::new(service.clone());
         self.services.insert(service, Arc::clone(&shared));
-        Some((facts, shared))
+        shared
     }
 
     fn describe(&self, facts: &Facts) -> Service {
         let place = place(&facts.cgroup);
-        let container = place.container.as_deref().and_then(|id| container::metadata(&self.root, id)).unwrap_or_default();
-        let given = facts.variable("OTEL_SERVICE_NAME").map(str::to_owned).or_else(|| facts.resource("service.name"));
+        let container =
+            place.container.as_deref().and_then(|id| container::metadata(&self.root, id)).unwrap_or_default();
+        let given =
+            facts.variable("OTEL_SERVICE_NAME").map(str::to_owned).or_else(|| facts.resource("service.name"));
         let pod = container.pod.clone().or_else(|| {
             // Without the runtime's files: what Kubernetes itself sets in every container.
             facts.variable("KUBERNETES_SERVICE_HOST")?;
-            ["POD_NAME", "K8S_POD_NAME", "HOSTNAME"].iter().find_map(|name| facts.variable(name)).map(str::to_owned)
+            ["POD_NAME", "K8S_POD_NAME", "HOSTNAME"]
+                .iter()
+                .find_map(|name| facts.variable(name))
+                .map(str::to_owned)
         });
-        let namespace = container
-            .namespace
-            .clone()
-            .or_else(|| ["POD_NAMESPACE", "K8S_NAMESPACE"].iter().find_map(|it| facts.variable(it)).map(str::to_owned));
+        let namespace = container.namespace.clone().or_else(|| {
+            ["POD_NAMESPACE", "K8S_NAMESPACE"].iter().find_map(|it| facts.variable(it)).map(str::to_owned)
+        });
         let name = self
             .rules
             .iter()

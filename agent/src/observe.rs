@@ -120,7 +120,7 @@ impl Observer {
     pub fn event(&mut self, event: &Event<'_>) {
         let at = UnixNanos(event.time_ns.cast_signed() + self.wall_ns);
         match event.kind {
-            kind::EXEC => self.processes.started(event.pid),
+            kind::EXEC => self.processes.started(event.pid, event.payload),
             kind::EXIT => self.processes.ended(event.pid, event.extra[0], at),
             kind::OOM => self.processes.out_of_memory(event.pid),
             kind::LISTEN => {
@@ -154,7 +154,8 @@ impl Observer {
             let limit = if it.datagrams { DATAGRAM_IDLE } else { STREAM_IDLE };
             it.last.plus(limit) < now
         };
-        let gone: Vec<u64> = self.connections.iter().filter(|(_, it)| idle(it)).map(|(socket, _)| *socket).collect();
+        let gone: Vec<u64> =
+            self.connections.iter().filter(|(_, it)| idle(it)).map(|(socket, _)| *socket).collect();
         for socket in gone {
             self.forget(socket, now);
         }
@@ -327,7 +328,8 @@ impl Observer {
     /// The service of a connection, and the name of its peer as counts use it.
     fn pair(&mut self, socket: u64) -> Option<(Arc<Service>, String)> {
         let connection = self.connections.get(&socket)?;
-        let (pid, role, netns, remote) = (connection.pid, connection.role, connection.netns, connection.remote);
+        let (pid, role, netns, remote) =
+            (connection.pid, connection.role, connection.netns, connection.remote);
         let service = Arc::clone(&self.processes.known(pid)?.service);
         let peer = match role {
             Some(Role::Server) => String::new(),
@@ -347,7 +349,8 @@ impl Observer {
             Some(Role::Server) => (client, None),
             None => return None,
         };
-        let pid = other.and_then(|other| self.connections.get(&other)).map(|it| it.pid).filter(|pid| *pid != 0);
+        let pid =
+            other.and_then(|other| self.connections.get(&other)).map(|it| it.pid).filter(|pid| *pid != 0);
         let pid = pid.or(listener)?;
         self.processes.known(pid).map(|it| Arc::clone(&it.service))
     }
@@ -407,7 +410,8 @@ impl Observer {
 
     /// Lets the longest silent quarter go.
     fn evict(&mut self, now: UnixNanos) {
-        let mut ages: Vec<(UnixNanos, u64)> = self.connections.iter().map(|(socket, it)| (it.last, *socket)).collect();
+        let mut ages: Vec<(UnixNanos, u64)> =
+            self.connections.iter().map(|(socket, it)| (it.last, *socket)).collect();
         ages.sort_unstable();
         for (_, socket) in ages.into_iter().take(MOST_CONNECTIONS / 4) {
             self.troubles.evicted += 1;

@@ -9,7 +9,11 @@ pub const NEEDED: [(CapabilitySet, &str, &str); 6] = [
     (CapabilitySet::PERFMON, "CAP_PERFMON", "attach them, and read memory of the kernel"),
     (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN", "attach to TLS libraries"),
     (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE", "read programs and environments of other users' processes"),
-    (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "read log files, trace points and files of containers"),
+    (
+        CapabilitySet::DAC_READ_SEARCH,
+        "CAP_DAC_READ_SEARCH",
+        "read log files, trace points and files of containers",
+    ),
     (CapabilitySet::SYSLOG, "CAP_SYSLOG", "name functions of the kernel in profiles"),
 ];
 

@@ -69,12 +69,26 @@ fn connections(edge: &Edge, points: &mut Vec<Point>) {
     let server = edge.role == Some(Role::Server);
     let labels = labels(edge);
     let mut add = |name, unit, value| {
-        points.push(Point { service: Some(Arc::clone(&edge.service)), name, unit, labels: labels.clone(), value });
+        points.push(Point {
+            service: Some(Arc::clone(&edge.service)),
+            name,
+            unit,
+            labels: labels.clone(),
+            value,
+        });
     };
     let (up, sent_name, received_name) = if server {
-        ("container_net_tcp_accepted_connects_total", "container_net_tcp_inbound_bytes_sent_total", "container_net_tcp_inbound_bytes_received_total")
+        (
+            "container_net_tcp_accepted_connects_total",
+            "container_net_tcp_inbound_bytes_sent_total",
+            "container_net_tcp_inbound_bytes_received_total",
+        )
     } else {
-        ("container_net_tcp_successful_connects_total", "container_net_tcp_bytes_sent_total", "container_net_tcp_bytes_received_total")
+        (
+            "container_net_tcp_successful_connects_total",
+            "container_net_tcp_bytes_sent_total",
+            "container_net_tcp_bytes_received_total",
+        )
     };
     if opened + failed + closed + retransmits + resets > 0 {
         add(up, "1", Value::Counter(opened as f64));
@@ -85,10 +99,18 @@ fn connections(edge: &Edge, points: &mut Vec<Point>) {
         add(received_name, "By", Value::Counter(received as f64));
         if !server {
             add("container_net_tcp_failed_connects_total", "1", Value::Counter(failed as f64));
-            add("container_net_tcp_connection_time_seconds", "s", Value::Histogram(Box::new(edge.counts.handshake.clone())));
+            add(
+                "container_net_tcp_connection_time_seconds",
+                "s",
+                Value::Histogram(Box::new(edge.counts.handshake.clone())),
+            );
         }
         if edge.counts.round_trip.count() > 0 {
-            add("container_net_round_trip_seconds", "s", Value::Histogram(Box::new(edge.counts.round_trip.clone())));
+            add(
+                "container_net_round_trip_seconds",
+                "s",
+                Value::Histogram(Box::new(edge.counts.round_trip.clone())),
+            );
         }
     }
 }

@@ -36,8 +36,13 @@ const END: Duration = Duration::from_secs(5);
 
 /// What is to be watched, by the settings.
 pub fn wanted(settings: &Settings) -> Vec<Feature> {
-    let mut wanted =
-        vec![Feature::Processes, Feature::OutOfMemory, Feature::Connections, Feature::Retransmits, Feature::Resets];
+    let mut wanted = vec![
+        Feature::Processes,
+        Feature::OutOfMemory,
+        Feature::Connections,
+        Feature::Retransmits,
+        Feature::Resets,
+    ];
     let optional = [
         (settings.watch.requests, Feature::Payloads),
         (settings.watch.requests && settings.watch.tls, Feature::Tls),
@@ -93,7 +98,12 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(settings: &Settings, mut programs: Programs, shipper: Shipper, page: Arc<Mutex<String>>) -> Result<Self> {
+    fn new(
+        settings: &Settings,
+        mut programs: Programs,
+        shipper: Shipper,
+        page: Arc<Mutex<String>>,
+    ) -> Result<Self> {
         let identities = Identities::new(settings.root.clone(), settings.rules()?);
         let since = clock::now();
         let seed = since.0.unsigned_abs() ^ u64::from(std::process::id()) << 40;
@@ -105,9 +115,10 @@ impl Agent {
             libraries.watch_system(&mut programs);
             libraries
         });
-        let host = settings.host.clone().unwrap_or_else(|| {
-            rustix::system::uname().nodename().to_string_lossy().into_owned()
-        });
+        let host = settings
+            .host
+            .clone()
+            .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
         Ok(Self {
             reader: programs.reader()?,
             counters: programs.counters()?,
@@ -180,7 +191,10 @@ impl Agent {
         }
         match self.programs.shed(bits) {
             Ok(()) => {
-                tracing::info!(captured = 1.0 / f64::from(1 << bits), "changed the share of time that is captured");
+                tracing::info!(
+                    captured = 1.0 / f64::from(1 << bits),
+                    "changed the share of time that is captured"
+                );
                 self.shed_bits = bits;
                 self.observer.set_shed(bits);
             }
@@ -242,7 +256,9 @@ impl Agent {
 }
 
 async fn serve(address: std::net::SocketAddr, page: Arc<Mutex<String>>) -> Result<()> {
-    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
     let answer = move || {
         let text = page.lock().map(|page| page.clone()).unwrap_or_default();
         async move { ([("content-type", "text/plain; version=0.0.4")], text) }

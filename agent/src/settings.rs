@@ -88,7 +88,8 @@ impl Default for Watch {
 impl Settings {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let settings: Self = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
         settings.rules().with_context(|| format!("in {}", path.display()))?;
         anyhow::ensure!(
@@ -110,7 +111,8 @@ impl Settings {
                     "the service {:?} needs a `program` or a `command` to be known by",
                     rule.name
                 );
-                let glob = |text: &String| Ok::<_, globset::Error>(globset::Glob::new(text)?.compile_matcher());
+                let glob =
+                    |text: &String| Ok::<_, globset::Error>(globset::Glob::new(text)?.compile_matcher());
                 Ok(Rule {
                     program: rule.program.as_ref().map(glob).transpose()?,
                     command: rule.command.as_deref().map(regex::Regex::new).transpose()?,
@@ -133,7 +135,9 @@ mod tests {
 
     #[test]
     fn a_file() {
-        let settings = check("cores = 0.5\n[watch]\ntls = false\n[[service]]\nprogram = \"/opt/*/api\"\nname = \"api\"\n");
+        let settings = check(
+            "cores = 0.5\n[watch]\ntls = false\n[[service]]\nprogram = \"/opt/*/api\"\nname = \"api\"\n",
+        );
         let settings = settings.expect("good");
         assert_eq!((settings.cores, settings.watch.tls, settings.watch.requests), (0.5, false, true));
         assert_eq!(settings.rules().expect("good").len(), 1);

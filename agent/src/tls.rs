@@ -122,7 +122,8 @@ impl TlsLibraries {
             }
             Ok(links) => {
                 tracing::info!(path = %path.display(), "watching TLS");
-                let watched = Watched { standing: pid.is_none(), pids: pid.into_iter().collect(), _links: links };
+                let watched =
+                    Watched { standing: pid.is_none(), pids: pid.into_iter().collect(), _links: links };
                 self.watched.insert(inode, watched);
             }
             Err(error) => {
@@ -148,13 +149,16 @@ fn open(
 /// The functions that are in the file, and where.
 fn doors(path: &Path) -> Result<Vec<(crate::kernel::TlsDoor, u64)>> {
     let cache = ReadCache::new(File::open(path)?);
-    let elf = object::read::elf::ElfFile64::<Endianness, _>::parse(&cache).context("not a program of 64 bits")?;
+    let elf =
+        object::read::elf::ElfFile64::<Endianness, _>::parse(&cache).context("not a program of 64 bits")?;
     let mut found = Vec::new();
     for symbol in elf.dynamic_symbols().chain(elf.symbols()) {
         if !symbol.is_definition() {
             continue;
         }
-        let Some(door) = symbol.name().ok().and_then(|name| OPENSSL_DOORS.iter().find(|door| door.symbol == name)) else {
+        let Some(door) =
+            symbol.name().ok().and_then(|name| OPENSSL_DOORS.iter().find(|door| door.symbol == name))
+        else {
             continue;
         };
         if found.iter().any(|(known, _): &(crate::kernel::TlsDoor, u64)| known == door) {
@@ -164,7 +168,8 @@ fn doors(path: &Path) -> Result<Vec<(crate::kernel::TlsDoor, u64)>> {
         let offset = elf.elf_program_headers().iter().find_map(|header| {
             let from = header.p_vaddr(Endianness::Little);
             let within = symbol.address().checked_sub(from)?;
-            (within < header.p_filesz(Endianness::Little)).then(|| header.p_offset(Endianness::Little) + within)
+            (within < header.p_filesz(Endianness::Little))
+                .then(|| header.p_offset(Endianness::Little) + within)
         });
         if let Some(offset) = offset {
             found.push((*door, offset));
@@ -179,7 +184,9 @@ mod tests {
 
     #[test]
     fn functions_of_a_library() {
-        let Some(path) = ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/usr/lib64/libssl.so.3"].iter().find(|it| Path::new(it).exists())
+        let Some(path) = ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/usr/lib64/libssl.so.3"]
+            .iter()
+            .find(|it| Path::new(it).exists())
         else {
             eprintln!("skipped: there is no OpenSSL 3 here");
             return;

@@ -152,7 +152,12 @@ impl Traces {
             let trace_id = self.trace_of(id);
             if let Some(held) = self.held.remove(&id) {
                 self.forget(&held);
-                out.push(Placed { exchange: held.exchange, trace_id, span_id: held.span_id, parent: held.parent });
+                out.push(Placed {
+                    exchange: held.exchange,
+                    trace_id,
+                    span_id: held.span_id,
+                    parent: held.parent,
+                });
             }
         }
     }
@@ -409,7 +414,10 @@ mod tests {
         let mut out = Vec::new();
         traces.take(UnixNanos::from_seconds(100), &mut out);
         let [server, client] = out.as_slice() else { panic!("two spans, not {}", out.len()) };
-        assert_eq!((client.trace_id, client.parent, server.trace_id, server.parent), (5, 6, 5, client.span_id));
+        assert_eq!(
+            (client.trace_id, client.parent, server.trace_id, server.parent),
+            (5, 6, 5, client.span_id)
+        );
     }
 
     #[test]

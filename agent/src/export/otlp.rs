@@ -8,8 +8,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
-    Sum, metric::Data, number_data_point,
+    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
+    ScopeMetrics, Sum, metric::Data, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
@@ -92,15 +92,23 @@ impl Host {
 }
 
 fn scope() -> InstrumentationScope {
-    InstrumentationScope { name: AGENT.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), ..Default::default() }
+    InstrumentationScope {
+        name: AGENT.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Default::default()
+    }
 }
 
 fn empty(value: &Value) -> Data {
     let cumulative = AggregationTemporality::Cumulative as i32;
     match value {
-        Value::Counter(_) => Data::Sum(Sum { aggregation_temporality: cumulative, is_monotonic: true, ..Sum::default() }),
+        Value::Counter(_) => {
+            Data::Sum(Sum { aggregation_temporality: cumulative, is_monotonic: true, ..Sum::default() })
+        }
         Value::Gauge(_) => Data::Gauge(Gauge::default()),
-        Value::Histogram(_) => Data::Histogram(Histogram { aggregation_temporality: cumulative, ..Histogram::default() }),
+        Value::Histogram(_) => {
+            Data::Histogram(Histogram { aggregation_temporality: cumulative, ..Histogram::default() })
+        }
     }
 }
 
@@ -120,16 +128,18 @@ fn push(metric: &mut Metric, point: &Point, (since, now): (u64, u64)) {
     match (&mut metric.data, &point.value) {
         (Some(Data::Sum(sum)), Value::Counter(value)) => sum.data_points.push(number(*value, attributes)),
         (Some(Data::Gauge(gauge)), Value::Gauge(value)) => gauge.data_points.push(number(*value, attributes)),
-        (Some(Data::Histogram(data)), Value::Histogram(histogram)) => data.data_points.push(HistogramDataPoint {
-            attributes,
-            start_time_unix_nano: since,
-            time_unix_nano: now,
-            count: histogram.count(),
-            sum: Some(histogram.sum),
-            bucket_counts: histogram.buckets.to_vec(),
-            explicit_bounds: SECONDS.to_vec(),
-            ..HistogramDataPoint::default()
-        }),
+        (Some(Data::Histogram(data)), Value::Histogram(histogram)) => {
+            data.data_points.push(HistogramDataPoint {
+                attributes,
+                start_time_unix_nano: since,
+                time_unix_nano: now,
+                count: histogram.count(),
+                sum: Some(histogram.sum),
+                bucket_counts: histogram.buckets.to_vec(),
+                explicit_bounds: SECONDS.to_vec(),
+                ..HistogramDataPoint::default()
+            })
+        }
         // One name is one kind: the list is made by `report`.
         _ => {}
     }

@@ -63,7 +63,8 @@ fn labels(point: &Point) -> String {
 
 fn line(out: &mut String, name: &str, labels: &str, bound: Option<&str>, value: f64) {
     let bound = bound.map(|it| format!("le=\"{it}\""));
-    let all: Vec<&str> = [labels, bound.as_deref().unwrap_or("")].into_iter().filter(|it| !it.is_empty()).collect();
+    let all: Vec<&str> =
+        [labels, bound.as_deref().unwrap_or("")].into_iter().filter(|it| !it.is_empty()).collect();
     let _ = match all.as_slice() {
         [] => writeln!(out, "{name} {value}"),
         _ => writeln!(out, "{name}{{{}}} {value}", all.join(",")),
@@ -86,11 +87,30 @@ mod tests {
         histogram.add(Duration::from_secs(60));
         let labels = vec![("destination", "db".to_owned())];
         let text = text(&[
-            Point { service: service.clone(), name: "opened_total", unit: "1", labels: labels.clone(), value: Value::Counter(2.0) },
-            Point { service, name: "wait_seconds", unit: "s", labels, value: Value::Histogram(Box::new(histogram)) },
-            Point { service: None, name: "memory_bytes", unit: "By", labels: Vec::new(), value: Value::Gauge(1.5) },
+            Point {
+                service: service.clone(),
+                name: "opened_total",
+                unit: "1",
+                labels: labels.clone(),
+                value: Value::Counter(2.0),
+            },
+            Point {
+                service,
+                name: "wait_seconds",
+                unit: "s",
+                labels,
+                value: Value::Histogram(Box::new(histogram)),
+            },
+            Point {
+                service: None,
+                name: "memory_bytes",
+                unit: "By",
+                labels: Vec::new(),
+                value: Value::Gauge(1.5),
+            },
         ]);
-        let short: Vec<&str> = text.lines().filter(|line| !line.contains("le=\"0") && !line.contains("le=\"1")).collect();
+        let short: Vec<&str> =
+            text.lines().filter(|line| !line.contains("le=\"0") && !line.contains("le=\"1")).collect();
         insta::assert_snapshot!(short.join("\n"), @r#"
         # TYPE memory_bytes gauge
         memory_bytes 1.5

@@ -50,14 +50,19 @@ impl Sender {
     /// Does not connect yet: a server that is away is no error.
     pub fn new(endpoint: &Endpoint) -> Result<Self> {
         let url = endpoint.url.clone();
-        let mut channel = Channel::from_shared(url).context("not an address of a server")?.timeout(ANSWER).connect_timeout(CONNECT);
+        let mut channel = Channel::from_shared(url)
+            .context("not an address of a server")?
+            .timeout(ANSWER)
+            .connect_timeout(CONNECT);
         if endpoint.url.starts_with("https") {
             channel = channel.tls_config(ClientTlsConfig::new().with_webpki_roots())?;
         }
         let mut headers = MetadataMap::new();
         for (key, value) in &endpoint.headers {
-            let key: AsciiMetadataKey = key.parse().with_context(|| format!("{key:?} is not the name of a header"))?;
-            let value: AsciiMetadataValue = value.parse().with_context(|| format!("the value of the header {key}"))?;
+            let key: AsciiMetadataKey =
+                key.parse().with_context(|| format!("{key:?} is not the name of a header"))?;
+            let value: AsciiMetadataValue =
+                value.parse().with_context(|| format!("the value of the header {key}"))?;
             headers.insert(key, value);
         }
         Ok(Self { channel: channel.connect_lazy(), headers })

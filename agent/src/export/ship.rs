@@ -83,7 +83,11 @@ pub struct Shipper {
 
 impl Shipper {
     /// Starts the task. It ends when `stop` is cancelled, after what is queued has been sent or kept.
-    pub fn start(sender: Sender, spool: Spool, stop: CancellationToken) -> (Self, tokio::task::JoinHandle<()>) {
+    pub fn start(
+        sender: Sender,
+        spool: Spool,
+        stop: CancellationToken,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
         let (letters, queue) = mpsc::channel(QUEUE);
         let shipped = Arc::new(Shipped::default());
         let task = Task { sender, spool, shipped: Arc::clone(&shipped), pause: FIRST_PAUSE, down: false };
@@ -186,7 +190,11 @@ impl Task {
                 Sent::Done
             }
             Err(Refused::Never(reason)) => {
-                tracing::warn!(signal = parcel.signal.name(), reason, "the server refused telemetry for good");
+                tracing::warn!(
+                    signal = parcel.signal.name(),
+                    reason,
+                    "the server refused telemetry for good"
+                );
                 self.shipped.refused.fetch_add(1, Ordering::Relaxed);
                 Sent::Done
             }

@@ -39,7 +39,9 @@ impl Spool {
             match name.to_str().and_then(parse) {
                 Some((number, signal)) => found.push(Kept { number, signal, bytes: entry.metadata()?.len() }),
                 // Half written when an earlier run ended.
-                None if name.to_str().is_some_and(|name| name.ends_with(".part")) => std::fs::remove_file(entry.path())?,
+                None if name.to_str().is_some_and(|name| name.ends_with(".part")) => {
+                    std::fs::remove_file(entry.path())?
+                }
                 None => {}
             }
         }

@@ -44,7 +44,8 @@ fn pod(part: &str) -> Option<String> {
     let (before, uid) = part.rsplit_once("pod")?;
     let fits = before.is_empty() || before.ends_with('-');
     let uid = uid.replace('_', "-");
-    (fits && uid.len() == 36 && uid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')).then_some(uid)
+    (fits && uid.len() == 36 && uid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'))
+        .then_some(uid)
 }
 
 #[cfg(test)]
@@ -68,7 +69,9 @@ mod tests {
         check(&format!("/kubepods/burstable/pod{UID}/{ID}"), Some(ID), Some(UID), None);
         let slice = UID.replace('-', "_");
         check(
-            &format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice}.slice/cri-containerd-{ID}.scope"),
+            &format!(
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice}.slice/cri-containerd-{ID}.scope"
+            ),
             Some(ID),
             Some(UID),
             None,
@@ -79,7 +82,12 @@ mod tests {
     #[test]
     fn units() {
         check("/system.slice/nginx.service", None, None, Some("nginx"));
-        check("/system.slice/system-postgresql.slice/postgresql@15-main.service", None, None, Some("postgresql"));
+        check(
+            "/system.slice/system-postgresql.slice/postgresql@15-main.service",
+            None,
+            None,
+            Some("postgresql"),
+        );
         check("/user.slice/user-0.slice/session-1.scope", None, None, None);
         check("/", None, None, None);
         check("", None, None, None);

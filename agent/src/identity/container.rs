@@ -98,7 +98,10 @@ mod tests {
         let docker = metadata(root.path(), "aa").expect("known");
         assert_eq!((docker.app.as_deref(), docker.name.as_deref()), (Some("cart"), Some("shop_cart_1")));
         let pod = metadata(root.path(), "bb").expect("known");
-        assert_eq!((pod.pod.as_deref(), pod.namespace.as_deref()), (Some("cart-6d4cf56db6-x7k2p"), Some("shop")));
+        assert_eq!(
+            (pod.pod.as_deref(), pod.namespace.as_deref()),
+            (Some("cart-6d4cf56db6-x7k2p"), Some("shop"))
+        );
         assert_eq!(metadata(root.path(), "cc"), None);
     }
 }

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 /// Programs that run other people's programs.
-const INTERPRETERS: [&str; 13] =
-    ["python", "pypy", "node", "nodejs", "deno", "bun", "java", "ruby", "perl", "php", "php-fpm", "dotnet", "beam.smp"];
+const INTERPRETERS: [&str; 13] = [
+    "python", "pypy", "node", "nodejs", "deno", "bun", "java", "ruby", "perl", "php", "php-fpm", "dotnet",
+    "beam.smp",
+];
 /// What a script may be called when it is its folder that has the name.
 const PLAIN: [&str; 8] = ["app", "main", "index", "server", "manage", "run", "start", "__main__"];
 
@@ -23,7 +25,9 @@ pub fn of_pod(pod: &str) -> String {
     // Kubernetes makes its suffixes of these: no vowels, no 0, 1 or 3, so that they spell nothing.
     let random = |part: &str| part.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte));
     let mut parts: Vec<&str> = pod.split('-').collect();
-    if parts.len() > 1 && parts.last().is_some_and(|it| it.len() <= 4 && it.bytes().all(|byte| byte.is_ascii_digit())) {
+    if parts.len() > 1
+        && parts.last().is_some_and(|it| it.len() <= 4 && it.bytes().all(|byte| byte.is_ascii_digit()))
+    {
         parts.pop();
         return parts.join("-");
     }
@@ -59,7 +63,8 @@ fn named(word: &str) -> String {
     if !PLAIN.contains(&name.as_str()) {
         return name;
     }
-    let folder = Path::new(word).parent().and_then(Path::file_name).map(|it| it.to_string_lossy().into_owned());
+    let folder =
+        Path::new(word).parent().and_then(Path::file_name).map(|it| it.to_string_lossy().into_owned());
     folder.filter(|it| !matches!(it.as_str(), "" | "." | "src" | "bin" | "dist")).unwrap_or(name)
 }
 

@@ -26,13 +26,16 @@ pub struct Facts {
     pub command: Vec<String>,
     /// Path of its control group.
     pub cgroup: String,
-    variables: Vec<(&'static str, String)>,
+    pub(super) variables: Vec<(&'static str, String)>,
 }
 
 impl Facts {
     /// One of the few variables that are kept.
     pub fn variable(&self, name: &str) -> Option<&str> {
-        self.variables.iter().find(|(key, value)| *key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+        self.variables
+            .iter()
+            .find(|(key, value)| *key == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
     }
 
     /// One of the attributes that the process was given for its own telemetry.
@@ -50,7 +53,11 @@ pub fn read_facts(root: &Path, pid: u32) -> Option<Facts> {
     let program = std::fs::read_link(folder.join("exe")).ok()?;
     let words = |name: &str| -> Vec<String> {
         let bytes = read(&folder.join(name)).unwrap_or_default();
-        bytes.split(|byte| *byte == 0).filter(|it| !it.is_empty()).map(|it| String::from_utf8_lossy(it).into_owned()).collect()
+        bytes
+            .split(|byte| *byte == 0)
+            .filter(|it| !it.is_empty())
+            .map(|it| String::from_utf8_lossy(it).into_owned())
+            .collect()
     };
     let variables = words("environ")
         .iter()

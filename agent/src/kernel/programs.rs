@@ -175,7 +175,8 @@ impl Programs {
     /// Samples of the profile, and their stacks. Once.
     pub fn samples(&mut self) -> Result<(HashMap<MapData, [u32; 4], u64>, StackTraceMap<MapData>)> {
         let samples = HashMap::try_from(self.ebpf.take_map("SAMPLES").context("no map SAMPLES")?)?;
-        let stacks = StackTraceMap::try_from(self.ebpf.take_map("STACK_TRACES").context("no map STACK_TRACES")?)?;
+        let stacks =
+            StackTraceMap::try_from(self.ebpf.take_map("STACK_TRACES").context("no map STACK_TRACES")?)?;
         Ok((samples, stacks))
     }
 
@@ -214,7 +215,8 @@ impl Programs {
     }
 
     fn profile(&mut self) -> Result<()> {
-        let program: &mut PerfEvent = self.ebpf.program_mut("profile").context("no program profile")?.try_into()?;
+        let program: &mut PerfEvent =
+            self.ebpf.program_mut("profile").context("no program profile")?.try_into()?;
         program.load()?;
         for cpu in aya::util::online_cpus().map_err(|(path, error)| anyhow::anyhow!("{path}: {error}"))? {
             program.attach(
@@ -240,12 +242,17 @@ impl Programs {
 fn unavailable(error: &anyhow::Error) -> State {
     let text = format!("{error:#}");
     let Some((reason, checks)) = text.split_once("Verifier output:") else { return State::Unavailable(text) };
-    let last = checks.lines().rev().find(|line| line.contains("invalid") || line.starts_with('R')).unwrap_or_default();
+    let last = checks
+        .lines()
+        .rev()
+        .find(|line| line.contains("invalid") || line.starts_with('R'))
+        .unwrap_or_default();
     State::Unavailable(format!("{} {last}", reason.trim()))
 }
 
 fn trace_point(ebpf: &mut Ebpf, name: &str, category: &str, point: &str) -> Result<()> {
-    let program: &mut TracePoint = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+    let program: &mut TracePoint =
+        ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
     if program.fd().is_err() {
         program.load()?;
     }

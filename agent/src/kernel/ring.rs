@@ -58,10 +58,6 @@ impl Counters {
     /// The counts by now; zero where they cannot be read.
     pub fn read(&self) -> Lost {
         let sum = |slot| self.0.get(&slot, 0).map_or(0, |values| values.iter().sum());
-        Lost {
-            ring_full: sum(lost::RING_FULL),
-            unreadable: sum(lost::UNREADABLE),
-            shed: sum(lost::SHED),
-        }
+        Lost { ring_full: sum(lost::RING_FULL), unreadable: sum(lost::UNREADABLE), shed: sum(lost::SHED) }
     }
 }

@@ -38,7 +38,9 @@ impl Listeners {
 
     /// Which end of an established connection is the server, going by who listens.
     pub fn role(&self, netns: u32, local: SocketAddr, remote: SocketAddr) -> Option<Role> {
-        let listens = |at: SocketAddr| self.sockets.get(&(netns, at.port())).is_some_and(|found| accepts(found, at.ip()).is_some());
+        let listens = |at: SocketAddr| {
+            self.sockets.get(&(netns, at.port())).is_some_and(|found| accepts(found, at.ip()).is_some())
+        };
         match (listens(local), remote.ip().is_loopback() && listens(remote)) {
             (true, false) => Some(Role::Server),
             (false, true) => Some(Role::Client),
@@ -71,7 +73,8 @@ impl Listeners {
         let mut owners = HashMap::new();
         let mut spaces: HashMap<u32, u32> = HashMap::new();
         let Ok(folder) = std::fs::read_dir(root.join("proc")) else { return };
-        let pids: Vec<u32> = folder.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok()).collect();
+        let pids: Vec<u32> =
+            folder.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok()).collect();
         for pid in pids {
             let folder = root.join(format!("proc/{pid}"));
             if let Some(netns) = number(&folder.join("ns/net"), "net:[") {
@@ -85,7 +88,8 @@ impl Listeners {
         }
         for (netns, pid) in spaces {
             for file in ["tcp", "tcp6"] {
-                let text = std::fs::read_to_string(root.join(format!("proc/{pid}/net/{file}"))).unwrap_or_default();
+                let text =
+                    std::fs::read_to_string(root.join(format!("proc/{pid}/net/{file}"))).unwrap_or_default();
                 for (local, inode) in text.lines().filter_map(listening) {
                     if let Some(owner) = owners.get(&inode) {
                         self.open(netns, local, *owner);

@@ -48,13 +48,19 @@ pub struct Processes {
     identities: Identities,
     table: HashMap<u32, Process>,
     lives: BTreeMap<Arc<Service>, Lives>,
-    /// Services that talk over the network or listen: of others only kills for want of memory are told.
-    fresh: Vec<(u32, PathBuf)>,
+    /// What processes were started as: all that is left of one that is gone before it was looked at.
+    executed: HashMap<u32, Executed>,
+}
+
+#[derive(Debug)]
+struct Executed {
+    path: PathBuf,
+    ended: Option<UnixNanos>,
 }
 
 impl Processes {
     pub(super) fn new(identities: Identities) -> Self {
-        Self { identities, table: HashMap::new(), lives: BTreeMap::new(), fresh: Vec::new() }
+        Self { identities, table: HashMap::new(), lives: BTreeMap::new(), executed: HashMap::new() }
     }
 
     /// The process `pid`, looked up at need; nothing when it is gone and was not known.
@@ -69,14 +75,20 @@ impl Processes {
     }
 
     /// `pid` runs a new program. It is looked at when there is a reason to: most programs are short and of no interest.
-    pub(super) fn started(&mut self, pid: u32) {
-        let instrumented = false;
-        if self.table.remove(&pid).is_some() || instrumented {
+    pub(super) fn started(&mut self, pid: u32, path: &[u8]) {
+        if self.executed.len() < 2 * MOST {
+            let path = PathBuf::from(String::from_utf8_lossy(path).into_owned());
+            self.executed.insert(pid, Executed { path, ended: None });
+        }
+        if self.table.remove(&pid).is_some() {
             self.look(pid);
         }
     }
 
     pub(super) fn ended(&mut self, pid: u32, status: u64, at: UnixNanos) {
+        if let Some(executed) = self.executed.get_mut(&pid) {
+            executed.ended = Some(at);
+        }
         let Some(process) = self.table.get_mut(&pid) else { return };
         process.ended = Some(at);
         let lives = self.lives.entry(Arc::clone(&process.service)).or_default();
@@ -106,18 +118,15 @@ impl Processes {
         &self.lives
     }
 
-    /// Processes found since the last call, for whoever has to look into them: TLS libraries.
-    pub fn take_fresh(&mut self) -> Vec<(u32, PathBuf)> {
-        std::mem::take(&mut self.fresh)
-    }
-
     /// The service of a process that is known already.
     pub fn service(&self, pid: u32) -> Option<&Arc<Service>> {
         self.table.get(&pid).map(|it| &it.service)
     }
 
     pub(super) fn tick(&mut self, now: UnixNanos) {
-        self.table.retain(|_, process| process.ended.is_none_or(|at| at.plus(AFTERLIFE) > now));
+        let remembered = |ended: Option<UnixNanos>| ended.is_none_or(|at| at.plus(AFTERLIFE) > now);
+        self.table.retain(|_, process| remembered(process.ended));
+        self.executed.retain(|_, executed| remembered(executed.ended));
         if self.table.len() > MOST {
             // Ends that were missed.
             self.table.retain(|pid, _| std::path::Path::new("/proc").join(pid.to_string()).exists());
@@ -125,13 +134,17 @@ impl Processes {
     }
 
     fn look(&mut self, pid: u32) {
-        if let Some((facts, service)) = self.identities.of(pid) {
-            if self.table.len() < 2 * MOST {
-                self.lives.entry(Arc::clone(&service)).or_default().started += 1;
-                self.fresh.push((pid, facts.program.clone()));
-                let process = Process { service, program: facts.program, instrumented: false, ended: None };
-                self.table.insert(pid, process);
-            }
+        let found = match self.identities.of(pid) {
+            Some((facts, service)) => Some((facts.program, service, None)),
+            None => self.executed.get(&pid).map(|gone| {
+                let service = self.identities.of_program(&gone.path);
+                (gone.path.clone(), service, gone.ended)
+            }),
+        };
+        let Some((program, service, ended)) = found else { return };
+        if self.table.len() < 2 * MOST {
+            self.lives.entry(Arc::clone(&service)).or_default().started += 1;
+            self.table.insert(pid, Process { service, program, instrumented: false, ended });
         }
     }
 }
