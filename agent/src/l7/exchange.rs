@@ -158,10 +158,22 @@ impl<K, V> Default for Table<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: AsRef<Asked> + Into<Asked>> Table<K, V> {
+/// What a [`Table`] holds.
+pub(super) trait Pending {
+    fn asked(&self) -> &Asked;
+
+    fn into_asked(self) -> Asked;
+
+    /// Whether an answer has begun, so that its end may take as long as it takes.
+    fn is_begun(&self) -> bool {
+        false
+    }
+}
+
+impl<K: Ord + Clone, V: Pending> Table<K, V> {
     pub fn ask(&mut self, key: K, asked: V, sink: &mut Sink<'_>) {
         if self.pending.len() >= limits::PENDING && !self.pending.contains_key(&key) {
-            let oldest = self.pending.iter().min_by_key(|(_, asked)| asked.as_ref().started);
+            let oldest = self.pending.iter().min_by_key(|(_, asked)| asked.asked().started);
             if let Some(key) = oldest.map(|(key, _)| key.clone()) {
                 self.pending.remove(&key);
                 sink.losses.evicted += 1;
@@ -174,30 +186,38 @@ impl<K: Ord + Clone, V: AsRef<Asked> + Into<Asked>> Table<K, V> {
         self.pending.get_mut(key)
     }
 
+    pub fn has(&self, key: &K) -> bool {
+        self.pending.contains_key(key)
+    }
+
     pub fn take(&mut self, key: &K) -> Option<V> {
         self.pending.remove(key)
     }
 
     pub fn tick(&mut self, now: UnixNanos, sink: &mut Sink<'_>) {
-        let late = |asked: &V| overdue(asked.as_ref(), now);
+        let late = |asked: &V| overdue(asked.asked(), now) && !asked.is_begun();
         let keys: Vec<K> =
             self.pending.iter().filter(|(_, asked)| late(asked)).map(|(key, _)| key.clone()).collect();
         for key in keys {
             if let Some(asked) = self.pending.remove(&key) {
-                sink.unanswered(asked.into(), now);
+                sink.unanswered(asked.into_asked(), now);
             }
         }
     }
 
     pub fn close(&mut self, now: UnixNanos, sink: &mut Sink<'_>) {
         for asked in std::mem::take(&mut self.pending).into_values() {
-            sink.unanswered(asked.into(), now);
+            sink.unanswered(asked.into_asked(), now);
         }
     }
 }
 
-impl AsRef<Self> for Asked {
-    fn as_ref(&self) -> &Self {
+impl Pending for Asked {
+    fn asked(&self) -> &Asked {
+        self
+    }
+
+    fn into_asked(self) -> Asked {
         self
     }
 }

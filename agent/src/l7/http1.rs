@@ -9,7 +9,7 @@ use super::exchange::{Answer, Asked, Line, Sink};
 use super::frames::{Frame, Frames, Measure};
 use super::{Chunk, Protocol, Role, Speaker, State, TraceParent, Transport, limits, route};
 
-const METHODS: [&str; 14] = [
+const METHODS: &[&str] = &[
     "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PROPFIND", "REPORT",
     "PURGE", "MKCOL", "SEARCH",
 ];
