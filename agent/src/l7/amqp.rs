@@ -50,7 +50,11 @@ impl Amqp {
         let frames = if speaker == Speaker::Client { &mut self.client } else { &mut self.server };
         frames.push(&chunk, measure);
         let read: Vec<Frame> = std::iter::from_fn(|| frames.next(measure)).collect();
-        sink.losses.desynchronised += frames.take_losses();
+        let lost = frames.take_losses();
+        sink.losses.desynchronised += lost;
+        if lost > 0 && speaker == Speaker::Server {
+            self.asked.doubt();
+        }
         for frame in read {
             self.frame(speaker, &frame, chunk.time, sink);
         }

@@ -7,7 +7,7 @@ use domain::UnixNanos;
 use super::exchange::{Answer, Asked, Pending, Sink, Table};
 use super::frames::{Frame, Frames, Measure};
 use super::hpack::{Field, Hpack};
-use super::{Chunk, Outcome, Protocol, Role, Speaker, State, TraceParent, Transport, limits, route};
+use super::{Chunk, Protocol, Role, Speaker, State, TraceParent, Transport, limits, route};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADER: usize = 9;
@@ -64,6 +64,10 @@ impl Pending for Stream {
         &self.asked
     }
 
+    fn asked_mut(&mut self) -> &mut Asked {
+        &mut self.asked
+    }
+
     fn into_asked(self) -> Asked {
         self.asked
     }
@@ -95,6 +99,10 @@ impl Http2 {
         sink.losses.desynchronised += lost;
         for event in blocks {
             self.event(speaker, event, chunk.time, sink);
+        }
+        if lost > 0 && speaker == Speaker::Server {
+            self.settle(chunk.time, sink);
+            self.streams.doubt();
         }
         None
     }
@@ -142,6 +150,15 @@ impl Http2 {
         }
     }
 
+    /// Answers that have begun will not be seen to end.
+    fn settle(&mut self, at: UnixNanos, sink: &mut Sink<'_>) {
+        for pending in self.streams.take_all(|stream| stream.begun) {
+            mark(&pending, sink);
+            let answer = answer_of(&pending, sink.role);
+            sink.answered(pending.asked, answer, at);
+        }
+    }
+
     fn finish(&mut self, stream: u32, at: UnixNanos, sink: &mut Sink<'_>) {
         if let Some(pending) = self.streams.take(&stream) {
             mark(&pending, sink);
@@ -155,9 +172,8 @@ impl Http2 {
     }
 
     pub fn close(&mut self, now: UnixNanos, sink: &mut Sink<'_>) {
-        let before = sink.out.len();
+        self.settle(now, sink);
         self.streams.close(now, sink);
-        debug_assert!(sink.out[before..].iter().all(|request| request.outcome == Outcome::Unanswered));
     }
 }
 
@@ -245,8 +261,8 @@ fn read_request(fields: &[Field], started: UnixNanos) -> Option<Stream> {
             .map(|path| rpc(path).filter(|_| grpc).unwrap_or_else(|| route::of_path(path)))?,
         host: value(":authority").map(route::host).unwrap_or_default(),
         started,
-        waits: false,
         trace: value("traceparent").and_then(TraceParent::parse),
+        ..Asked::default()
     };
     Some(Stream { asked, grpc, ..Stream::default() })
 }

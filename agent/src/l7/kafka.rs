@@ -32,6 +32,10 @@ impl Pending for Call {
         &self.asked
     }
 
+    fn asked_mut(&mut self) -> &mut Asked {
+        &mut self.asked
+    }
+
     fn into_asked(self) -> Asked {
         self.asked
     }
@@ -66,7 +70,11 @@ impl Kafka {
                 for frame in frames {
                     self.answers(&frame, chunk.time, sink);
                 }
-                sink.losses.desynchronised += self.server.take_losses();
+                let lost = self.server.take_losses();
+                sink.losses.desynchronised += lost;
+                if lost > 0 {
+                    self.asked.doubt();
+                }
             }
         }
         None

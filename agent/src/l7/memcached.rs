@@ -117,7 +117,10 @@ impl Memcached {
                 self.found = true;
                 return;
             }
-            b"STAT" | b"ITEM" => return,
+            b"STAT" | b"ITEM" => {
+                self.found = true;
+                return;
+            }
             b"VA" => Answer::ok("HIT"),
             b"ERROR" => Answer::failed("ERROR", ""),
             b"CLIENT_ERROR" => Answer::failed("CLIENT_ERROR", shape::of_error(rest, true)),

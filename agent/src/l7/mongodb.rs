@@ -44,7 +44,11 @@ impl Mongodb {
                 while let Some(frame) = self.server.next(measure) {
                     self.answers(&frame, chunk.time, sink);
                 }
-                sink.losses.desynchronised += self.server.take_losses();
+                let lost = self.server.take_losses();
+                sink.losses.desynchronised += lost;
+                if lost > 0 {
+                    self.asked.doubt();
+                }
             }
         }
         None

@@ -45,7 +45,11 @@ impl Nats {
                 while let Some(frame) = self.server.next(measure_server) {
                     self.tells(&frame, chunk.time, sink);
                 }
-                sink.losses.desynchronised += self.server.take_losses();
+                let lost = self.server.take_losses();
+                sink.losses.desynchronised += lost;
+                if lost > 0 {
+                    self.asked.doubt();
+                }
             }
         }
         None
@@ -81,6 +85,10 @@ impl Nats {
                     let failed = code >= 400 && code != 404 && code != 408;
                     let status = if code == 0 { String::new() } else { code.to_string() };
                     sink.answered(asked, Answer { status, failed, error: String::new() }, at);
+                    return;
+                }
+                if message.subject.starts_with(b"_INBOX.") {
+                    sink.losses.unmatched += 1;
                     return;
                 }
                 sink.told(Asked {

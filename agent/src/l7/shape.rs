@@ -84,6 +84,7 @@ pub const VERBS: &[&str] = &[
     "SELECT",
     "SET",
     "SHOW",
+    "SIGNAL",
     "START",
     "TABLE",
     "TRUNCATE",
@@ -113,6 +114,7 @@ pub fn of_sql(sql: &[u8], whole: bool, dialect: Dialect) -> Statement {
         }
         shape.push_str(&token.text);
     }
+    shape.truncate(shape.trim_end_matches([';', ' ']).len());
     Statement { operation: verb, shape: bounded(shape, limits::TARGET_BYTES), trace }
 }
 
@@ -432,8 +434,12 @@ pub fn of_error(text: &[u8], whole: bool) -> String {
     const QUOTES: [char; 11] = ['\'', '"', '`', '«', '»', '„', '“', '”', '‘', '’', '‹'];
     let text = String::from_utf8_lossy(text);
     let text = text.split(['\0', '\n', '\r']).next().unwrap_or_default();
-    let (before, after) = match (text.find(QUOTES), text.rfind(QUOTES)) {
-        (Some(first), Some(last)) if first < last && whole => (&text[..first], &text[last..]),
+    let mut quotes =
+        text.char_indices().filter(|(at, mark)| QUOTES.contains(mark) && !is_apostrophe(text, *at));
+    let first = quotes.next().map(|(at, _)| at);
+    let last = quotes.last().map(|(at, _)| at);
+    let (before, after) = match (first, last) {
+        (Some(first), Some(last)) if whole => (&text[..first], &text[last..]),
         (Some(first), _) => (&text[..first], ""),
         _ => (text, ""),
     };
@@ -444,13 +450,19 @@ pub fn of_error(text: &[u8], whole: bool) -> String {
     for word in all.filter(|word| !word.is_empty()) {
         let bare = word.trim_matches(|mark: char| ",.;:()!".contains(mark));
         let plain =
-            bare.len() <= 24 && bare.chars().all(|letter| letter.is_alphabetic() || "-_/".contains(letter));
+            bare.len() <= 24 && bare.chars().all(|letter| letter.is_alphabetic() || "-_/'".contains(letter));
+        let plain = plain && bare.matches('\'').count() == usize::from(bare.ends_with("n't"));
         let word = if plain { word } else { LITERAL };
         if word != LITERAL || words.last() != Some(&LITERAL) {
             words.push(word);
         }
     }
     bounded(words.join(" "), limits::ERROR_BYTES)
+}
+
+/// `doesn't` quotes nothing.
+fn is_apostrophe(text: &str, at: usize) -> bool {
+    text[..at].ends_with('n') && text[at..].starts_with("'t ")
 }
 
 #[cfg(test)]
@@ -522,6 +534,8 @@ mod tests {
         check("Duplicate entry 'a@b' for key 'users.email'", "Duplicate entry ?");
         check("You have an error near 'it's' at line 1", "You have an error near ? at line ?");
         check("canceling statement due to statement timeout", "canceling statement due to statement timeout");
+        check("Table 'shop.t' doesn't exist", "Table ? doesn't exist");
+        check("can't find 'secret' or 'it' there", "can't find ? there");
         check("bad value 12 of 7f3a", "bad value ? of ?");
         assert_eq!(of_error(b"no such 'thi", false), "no such ?");
     }
