@@ -134,7 +134,7 @@ fn read_name(bytes: &[u8]) -> Option<(String, &[u8])> {
             return None;
         }
         let (label, after) = after.split_at_checked(length)?;
-        if !label.iter().all(|byte| byte.is_ascii_graphic()) {
+        if !label.iter().all(u8::is_ascii_graphic) {
             return None;
         }
         if !name.is_empty() {

@@ -278,7 +278,7 @@ fn read_error(call: &Call, body: &[u8]) -> Option<u16> {
             short(reader.skip(2)?, 0)
         }
         // Throttle time, then the error.
-        11 | 12 | 13 | 14 | 10 if call.version >= 2 && call.version < 4 => short(body, 4),
+        10..=14 if call.version >= 2 && call.version < 4 => short(body, 4),
         17 | 18 => short(body, 0),
         _ => None,
     }

@@ -150,10 +150,8 @@ impl Postgres {
 
     fn answers(&mut self, frame: &Frame, at: UnixNanos, sink: &mut Sink<'_>) {
         match frame.bytes[0] {
-            b'C' | b'I' | b's' => {
-                if self.pending.front().is_some_and(|first| !first.until_ready) {
-                    self.finish(at, sink);
-                }
+            b'C' | b'I' | b's' if self.pending.front().is_some_and(|first| !first.until_ready) => {
+                self.finish(at, sink);
             }
             b'E' => {
                 let answer = read_error(&frame.bytes, frame.whole);
@@ -171,11 +169,7 @@ impl Postgres {
                     self.pending.retain(|other| other.group != group);
                 }
             }
-            b'Z' => {
-                if self.pending.front().is_some_and(|first| first.until_ready) {
-                    self.finish(at, sink);
-                }
-            }
+            b'Z' if self.pending.front().is_some_and(|first| first.until_ready) => self.finish(at, sink),
             _ => {}
         }
     }

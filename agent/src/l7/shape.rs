@@ -437,7 +437,7 @@ pub fn of_error(text: &[u8], whole: bool) -> String {
     let mut quotes =
         text.char_indices().filter(|(at, mark)| QUOTES.contains(mark) && !is_apostrophe(text, *at));
     let first = quotes.next().map(|(at, _)| at);
-    let last = quotes.last().map(|(at, _)| at);
+    let last = quotes.next_back().map(|(at, _)| at);
     let (before, after) = match (first, last) {
         (Some(first), Some(last)) if whole => (&text[..first], &text[last..]),
         (Some(first), _) => (&text[..first], ""),
