@@ -6,6 +6,7 @@
 use domain::UnixNanos;
 
 use super::{Data, Direction, Protocol, Role, Speaker, Transport, limits};
+use super::{amqp, dns, http1, http2, kafka, memcached, mongodb, mysql, nats, postgres, redis};
 
 /// Bytes of one turn that are looked at together.
 const TURN_BYTES: usize = 2048;
@@ -71,7 +72,20 @@ pub(super) fn is_tls_hello(bytes: &[u8]) -> bool {
 type Recognise = fn(&[u8], u64) -> Option<(Protocol, Speaker)>;
 
 /// The strictest first. Each is given bytes, and how many that were not captured follow.
-const TCP: [Recognise; 1] = [|bytes, _| super::http1::detect(bytes)];
+const TCP: &[Recognise] = &[
+    |bytes, _| http1::detect(bytes),
+    |bytes, _| http2::detect(bytes),
+    |bytes, _| redis::detect(bytes),
+    |bytes, _| nats::detect(bytes),
+    |bytes, _| amqp::detect(bytes),
+    |bytes, _| memcached::detect(bytes),
+    mongodb::detect,
+    postgres::detect,
+    mysql::detect,
+    dns::detect_stream,
+    kafka::detect,
+];
+const UDP: &[Recognise] = &[|bytes, _| dns::detect(bytes)];
 
 fn recognise(
     transport: Transport,
@@ -81,8 +95,8 @@ fn recognise(
     missing: u64,
 ) -> Option<(Protocol, Role)> {
     let all: &[Recognise] = match transport {
-        Transport::Tcp => &TCP,
-        Transport::Udp => &[],
+        Transport::Tcp => TCP,
+        Transport::Udp => UDP,
     };
     all.iter().find_map(|recognise| {
         let (protocol, speaker) = recognise(bytes, missing)?;

@@ -22,6 +22,8 @@ pub(super) struct Asked {
     pub host: String,
     pub started: UnixNanos,
     pub waits: bool,
+    /// Something of the answers was not captured since, and this may have been answered there.
+    pub doubtful: bool,
     pub trace: Option<TraceParent>,
 }
 
@@ -52,7 +54,9 @@ impl Sink<'_> {
 
     /// No answer came until `ended`. Who waits for nothing in particular has not been left without an answer.
     pub fn unanswered(&mut self, asked: Asked, ended: UnixNanos) {
-        if !asked.waits {
+        if asked.doubtful {
+            self.losses.unseen += 1;
+        } else if !asked.waits {
             self.push(asked, Answer::default(), Outcome::Unanswered, ended);
         }
     }
@@ -158,10 +162,24 @@ impl<K, V> Default for Table<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: AsRef<Asked> + Into<Asked>> Table<K, V> {
+/// What a [`Table`] holds.
+pub(super) trait Pending {
+    fn asked(&self) -> &Asked;
+
+    fn asked_mut(&mut self) -> &mut Asked;
+
+    fn into_asked(self) -> Asked;
+
+    /// Whether an answer has begun, so that its end may take as long as it takes.
+    fn is_begun(&self) -> bool {
+        false
+    }
+}
+
+impl<K: Ord + Clone, V: Pending> Table<K, V> {
     pub fn ask(&mut self, key: K, asked: V, sink: &mut Sink<'_>) {
         if self.pending.len() >= limits::PENDING && !self.pending.contains_key(&key) {
-            let oldest = self.pending.iter().min_by_key(|(_, asked)| asked.as_ref().started);
+            let oldest = self.pending.iter().min_by_key(|(_, asked)| asked.asked().started);
             if let Some(key) = oldest.map(|(key, _)| key.clone()) {
                 self.pending.remove(&key);
                 sink.losses.evicted += 1;
@@ -174,30 +192,51 @@ impl<K: Ord + Clone, V: AsRef<Asked> + Into<Asked>> Table<K, V> {
         self.pending.get_mut(key)
     }
 
+    pub fn has(&self, key: &K) -> bool {
+        self.pending.contains_key(key)
+    }
+
+    /// Some answers were not captured.
+    pub fn doubt(&mut self) {
+        for pending in self.pending.values_mut() {
+            pending.asked_mut().doubtful = true;
+        }
+    }
+
+    /// Takes all that `is_wanted`.
+    pub fn take_all(&mut self, is_wanted: impl Fn(&V) -> bool) -> Vec<V> {
+        let keys: Vec<K> =
+            self.pending.iter().filter(|(_, asked)| is_wanted(asked)).map(|(key, _)| key.clone()).collect();
+        keys.iter().filter_map(|key| self.pending.remove(key)).collect()
+    }
+
     pub fn take(&mut self, key: &K) -> Option<V> {
         self.pending.remove(key)
     }
 
     pub fn tick(&mut self, now: UnixNanos, sink: &mut Sink<'_>) {
-        let late = |asked: &V| overdue(asked.as_ref(), now);
-        let keys: Vec<K> =
-            self.pending.iter().filter(|(_, asked)| late(asked)).map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            if let Some(asked) = self.pending.remove(&key) {
-                sink.unanswered(asked.into(), now);
-            }
+        for asked in self.take_all(|asked| overdue(asked.asked(), now) && !asked.is_begun()) {
+            sink.unanswered(asked.into_asked(), now);
         }
     }
 
     pub fn close(&mut self, now: UnixNanos, sink: &mut Sink<'_>) {
         for asked in std::mem::take(&mut self.pending).into_values() {
-            sink.unanswered(asked.into(), now);
+            sink.unanswered(asked.into_asked(), now);
         }
     }
 }
 
-impl AsRef<Self> for Asked {
-    fn as_ref(&self) -> &Self {
+impl Pending for Asked {
+    fn asked(&self) -> &Asked {
+        self
+    }
+
+    fn asked_mut(&mut self) -> &mut Asked {
+        self
+    }
+
+    fn into_asked(self) -> Asked {
         self
     }
 }

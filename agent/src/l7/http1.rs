@@ -9,7 +9,7 @@ use super::exchange::{Answer, Asked, Line, Sink};
 use super::frames::{Frame, Frames, Measure};
 use super::{Chunk, Protocol, Role, Speaker, State, TraceParent, Transport, limits, route};
 
-const METHODS: [&str; 14] = [
+const METHODS: &[&str] = &[
     "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PROPFIND", "REPORT",
     "PURGE", "MKCOL", "SEARCH",
 ];
@@ -263,8 +263,9 @@ pub(super) fn starts_request(bytes: &[u8]) -> bool {
     let versioned = line.len() == bytes.len() || memmem::find(line, b" HTTP/1.").is_some();
     let target = bytes.get(space + 1).copied();
     let connect = &bytes[..space] == b"CONNECT";
-    let aimed =
-        target.is_some_and(|byte| matches!(byte, b'/' | b'*' | b'h') || (connect && byte.is_ascii_graphic()));
+    let aimed = target.is_some_and(|byte| {
+        matches!(byte, b'/' | b'*' | b'h') || (connect && (byte.is_ascii_alphanumeric() || byte == b'['))
+    });
     known && versioned && aimed
 }
 
@@ -296,7 +297,7 @@ fn read_request(frame: &Frame, head: &Head<'_>) -> Option<Asked> {
         host: head.host.clone(),
         started: frame.started,
         trace: head.trace,
-        waits: false,
+        ..Asked::default()
     })
 }
 

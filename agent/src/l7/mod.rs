@@ -9,11 +9,23 @@
 //!
 //! Pure: no I/O, no clock. Memory of a conversation is bounded by [`limits`]. Deliberately absent: who the two ends are.
 
+mod amqp;
 mod detect;
+mod dns;
 mod exchange;
 mod frames;
+mod hpack;
 mod http1;
+mod http2;
+mod kafka;
+mod memcached;
+mod mongodb;
+mod mysql;
+mod nats;
+mod postgres;
+mod redis;
 pub mod route;
+pub mod shape;
 mod trace;
 
 #[cfg(test)]
@@ -357,8 +369,8 @@ macro_rules! parsers {
         impl Parser {
             fn new(protocol: Protocol, transport: Transport) -> Self {
                 match protocol {
+                    Protocol::Grpc => Self::new(Protocol::Http2, transport),
                     $(Protocol::$protocol => Self::$protocol(Box::new(<$parser>::new(transport))),)*
-                    _ => unreachable!(),
                 }
             }
 
@@ -386,4 +398,14 @@ macro_rules! parsers {
 
 parsers! {
     Http1 => http1::Http1,
+    Http2 => http2::Http2,
+    Postgres => postgres::Postgres,
+    Mysql => mysql::Mysql,
+    Redis => redis::Redis,
+    Mongodb => mongodb::Mongodb,
+    Kafka => kafka::Kafka,
+    Memcached => memcached::Memcached,
+    Amqp => amqp::Amqp,
+    Nats => nats::Nats,
+    Dns => dns::Dns,
 }

@@ -84,7 +84,7 @@ fn is_random(stem: &[u8]) -> bool {
     let turns =
         stem.windows(2).filter(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase()).count();
     let long = stem.len() >= 8;
-    (long && vowels * 8 < stem.len()) || (long && turns * 3 >= stem.len())
+    long && (vowels * 8 < stem.len() || turns * 3 >= stem.len())
 }
 
 /// `/path` of `http://host/path`, which a request to a proxy names.

@@ -1,5 +1,6 @@
 //! Conversations in, exchanges out.
 
+mod fixtures;
 mod http1;
 
 use std::fmt::Write as _;
