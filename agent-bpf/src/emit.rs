@@ -6,13 +6,8 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid};
 
 use crate::maps::{EVENTS, LOST, SCRATCH, Scratch};
 
+/// `BPF_RB_NO_WAKEUP`: the agent looks by itself every few tens of milliseconds, because a wake-up costs more than an event.
 const NO_WAKEUP: u64 = 1;
-const FORCE_WAKEUP: u64 = 2;
-/// `BPF_RB_AVAIL_DATA` of `bpf_ringbuf_query`.
-const AVAILABLE_DATA: u64 = 0;
-/// The agent looks by itself every few tens of milliseconds; it is woken only when this much is waiting, because a wake-up costs
-/// more than an event.
-const WAKE_BYTES: u64 = 1 << 20;
 
 /// This processor's scratch space with an event of `kind` begun in it.
 #[inline(always)]
@@ -50,15 +45,13 @@ pub fn begin(kind: u8) -> Option<&'static mut Scratch> {
 pub fn send(scratch: &mut Scratch) {
     let captured = (scratch.event.captured as usize).min(PAYLOAD_BYTES);
     scratch.event.captured = captured as u32;
-    let waiting = EVENTS.query(AVAILABLE_DATA);
-    let flags = if waiting >= WAKE_BYTES { FORCE_WAKEUP } else { NO_WAKEUP };
     let size = EVENT_BYTES as u64 + (captured as u64 & (2 * PAYLOAD_BYTES as u64 - 1));
     let sent = unsafe {
         bpf_ringbuf_output(
             &raw const EVENTS as *mut _,
             (&raw mut scratch.event).cast(),
             size,
-            flags,
+            NO_WAKEUP,
         )
     };
     if sent != 0 {

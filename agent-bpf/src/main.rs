@@ -57,13 +57,19 @@ static OFFSETS: Offsets = Offsets {
     capture_bytes: 0,
 };
 
-/// One field of [`OFFSETS`]. Volatile, or the compiler would fold the zeroes above into the programs.
+/// One field of [`OFFSETS`].
 macro_rules! offset {
     ($field:ident) => {
-        unsafe { core::ptr::read_volatile(&raw const crate::OFFSETS.$field) as usize }
+        crate::loaded(&raw const crate::OFFSETS.$field)
     };
 }
 pub(crate) use offset;
+
+/// Volatile, or the compiler would fold the zeroes above into the programs.
+#[inline(always)]
+fn loaded(field: *const u32) -> usize {
+    unsafe { core::ptr::read_volatile(field) as usize }
+}
 
 /// The kernel lets only programs under the GPL use its tracing helpers; this project is under Apache-2.0, and grants the GPL for
 /// this object as well.

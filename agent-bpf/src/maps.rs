@@ -103,10 +103,10 @@ pub struct Sample {
     pub pad: u32,
 }
 
-/// Twice the payload: the verifier sees a length and an offset that are each below the bound.
+/// Three times the payload: all that the verifier sees is an offset below the bound and a length below twice the bound.
 #[repr(C)]
 pub struct Scratch {
     pub event: agent_events::Event,
-    pub payload: [u8; PAYLOAD_BYTES * 2],
+    pub payload: [u8; PAYLOAD_BYTES * 3],
     pub vectors: [[u64; 2]; VECTORS],
 }

@@ -4,6 +4,7 @@ use aya_ebpf::bindings::BPF_F_USER_STACK;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
+use aya_ebpf::programs::tracing::StackIdContext as _;
 
 use crate::maps::{SAMPLES, STACK_TRACES, Sample};
 
@@ -14,8 +15,8 @@ pub fn profile(context: PerfEventContext) -> u32 {
     if pid == 0 {
         return 0;
     }
-    let user = unsafe { STACK_TRACES.get_stackid(&context, u64::from(BPF_F_USER_STACK)) };
-    let kernel = unsafe { STACK_TRACES.get_stackid(&context, 0) };
+    let user = context.get_stackid(&STACK_TRACES, u64::from(BPF_F_USER_STACK));
+    let kernel = context.get_stackid(&STACK_TRACES, 0);
     let sample = Sample {
         pid,
         user: user.map_or(-1, |id| id as i32),

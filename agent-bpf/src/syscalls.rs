@@ -1,5 +1,7 @@
 //! Bytes that processes read from and write to sockets, by the system calls that move them.
 
+use core::hint::black_box;
+
 use agent_events::{PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role, verdict};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
@@ -68,7 +70,7 @@ fn enter(context: &TracePointContext, shape: Shape, direction: u8) -> Option<()>
         let session = TlsSession { session: tls.session, pid: id >> 32 };
         let _ = TLS_SOCKETS.insert(session, sk, 0);
     }
-    if unsafe { VERDICTS.get(sk) }.copied() == Some(verdict::IGNORE) {
+    if settled(sk, verdict::IGNORE) {
         return None;
     }
     let argument: u64 = unsafe { context.read_at(ARGUMENT[1]).ok()? };
@@ -147,7 +149,7 @@ pub fn bytes(call: &Call, total: u32, flags: u8) -> Option<()> {
         known.comm = event.comm;
     }
     event.role = known.role;
-    let every = unsafe { VERDICTS.get(call.socket) }.copied() == Some(verdict::EVERY_CALL);
+    let every = settled(call.socket, verdict::EVERY_CALL);
     let (last, turn) = if tls {
         (&mut known.tls_last_direction, &mut known.tls_turn_bytes)
     } else {
@@ -168,6 +170,11 @@ pub fn bytes(call: &Call, total: u32, flags: u8) -> Option<()> {
     capture(call, total, scratch);
     emit::send(scratch);
     Some(())
+}
+
+#[inline(always)]
+fn settled(sk: u64, bit: u8) -> bool {
+    unsafe { VERDICTS.get(sk) }.is_some_and(|verdict| *verdict & bit != 0)
 }
 
 /// Under load, only every 2^n-th slice of time is captured: both ends of a connection agree on it, and every connection is seen.
@@ -213,12 +220,14 @@ fn capture(call: &Call, total: u32, scratch: &mut Scratch) {
 #[inline(always)]
 fn copy(scratch: &mut Scratch, place: u32, from: u64, length: u32) -> u32 {
     let length = length.min(PAYLOAD_BYTES as u32);
-    let place = (place as usize) & (PAYLOAD_BYTES - 1);
+    // Opaque to the compiler, which knows both bounds and would leave out the masks, which the verifier needs to see.
+    let size = black_box(u64::from(length)) & (2 * PAYLOAD_BYTES as u64 - 1);
+    let place = black_box(place as usize) & (PAYLOAD_BYTES - 1);
     if length == 0 {
         return 0;
     }
     let to = unsafe { scratch.payload.as_mut_ptr().add(place) };
-    if unsafe { bpf_probe_read_user(to.cast(), length, from as *const _) } == 0 {
+    if unsafe { bpf_probe_read_user(to.cast(), size as u32, from as *const _) } == 0 {
         return length;
     }
     emit::count(lost::UNREADABLE);

@@ -203,9 +203,9 @@ pub mod control {
     pub const SLOTS: u32 = 1;
 }
 
-/// How the agent has settled on a connection: values of `VERDICTS`.
+/// How the agent has settled on a connection: bits of the values of `VERDICTS`.
 pub mod verdict {
-    /// Nothing to read there: count its bytes, do not capture.
+    /// Nothing to read in what the system calls move: only what a TLS library sees, if anything.
     pub const IGNORE: u8 = 1;
     /// Many conversations in one connection: capture the head of every call, not of every turn.
     pub const EVERY_CALL: u8 = 2;
