@@ -15,6 +15,7 @@ pub mod l7;
 pub mod logs;
 pub mod observe;
 pub mod privileges;
+pub mod profile;
 pub mod report;
 pub mod run;
 pub mod settings;

@@ -18,6 +18,7 @@ use crate::health::{Governor, Health};
 use crate::identity::{Identities, Service};
 use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
 use crate::observe::{Observer, Settled};
+use crate::profile::Profiles;
 use crate::report::{self, Point};
 use crate::settings::Settings;
 use crate::spans;
@@ -29,6 +30,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const MEASURE: Duration = Duration::from_secs(10);
 /// How often what is no longer used is let go.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How often stacks are taken from the kernel: a process that ends takes the names of its functions with it.
+const SAMPLE: Duration = Duration::from_secs(10);
+/// How often profiles are shipped.
+const PROFILE: Duration = Duration::from_secs(60);
 /// Spans in one request to the server, at most.
 const SPANS: usize = 2_000;
 /// The longest that the end may take.
@@ -88,6 +93,7 @@ struct Agent {
     verdicts: aya::maps::HashMap<aya::maps::MapData, u64, u8>,
     observer: Observer,
     tls: Option<TlsLibraries>,
+    profiles: Option<Profiles>,
     governor: Governor,
     shed_bits: u32,
     host: Host,
@@ -115,6 +121,13 @@ impl Agent {
             libraries.watch_system(&mut programs);
             libraries
         });
+        let profiles = match programs.states().get(&Feature::Profiles) {
+            Some(State::Active) => {
+                let (samples, stacks) = programs.samples()?;
+                Some(Profiles::new(samples, stacks, settings.root.clone()))
+            }
+            _ => None,
+        };
         let host = settings
             .host
             .clone()
@@ -126,6 +139,7 @@ impl Agent {
             programs,
             observer,
             tls,
+            profiles,
             governor: Governor::new(settings.cores),
             shed_bits: 0,
             host: Host { name: host },
@@ -138,7 +152,7 @@ impl Agent {
 
     async fn watch(&mut self, stop: &CancellationToken) {
         let start = Instant::now();
-        let (mut ticked, mut measured, mut swept) = (start, start, start);
+        let (mut ticked, mut measured, mut swept, mut sampled, mut profiled) = (start, start, start, start, start);
         let mut used = clock::processor_time();
         while !stop.is_cancelled() {
             tokio::select! {
@@ -158,6 +172,14 @@ impl Agent {
             if now - measured >= MEASURE {
                 measured = now;
                 self.measure();
+            }
+            if now - sampled >= SAMPLE {
+                sampled = now;
+                self.sample();
+            }
+            if now - profiled >= PROFILE {
+                profiled = now;
+                self.ship_profiles();
             }
             if now - swept >= SWEEP {
                 swept = now;
@@ -232,6 +254,17 @@ impl Agent {
         self.shipper.post(Parcel { signal: Signal::Metrics, body: Bytes::from(request.encode_to_vec()) });
     }
 
+    fn sample(&mut self) {
+        if let Some(profiles) = &mut self.profiles {
+            profiles.collect(&mut self.observer.processes);
+        }
+    }
+
+    fn ship_profiles(&mut self) {
+        let Some(body) = self.profiles.as_mut().and_then(|it| it.message(&self.host, clock::now())) else { return };
+        self.shipper.post(Parcel { signal: Signal::Profiles, body: Bytes::from(body) });
+    }
+
     fn points(&self) -> Vec<Point> {
         let health = Health {
             lost: self.counters.read(),
@@ -252,6 +285,8 @@ impl Agent {
         self.observer.tick(clock::now().plus(crate::traces::HOLD), &mut placed);
         self.ship(&mut placed);
         self.measure();
+        self.sample();
+        self.ship_profiles();
     }
 }
 

@@ -256,7 +256,7 @@ impl Traces {
     }
 
     fn forget(&mut self, gone: &Held) {
-        let mut remove = |list: Option<&mut Vec<u64>>| {
+        let remove = |list: Option<&mut Vec<u64>>| {
             list.is_some_and(|list| {
                 list.retain(|id| *id != gone.span_id);
                 list.is_empty()

@@ -19,11 +19,13 @@ pub enum Signal {
     Logs,
     /// Measurements.
     Metrics,
+    /// Stacks.
+    Profiles,
 }
 
 impl Signal {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Traces, Self::Logs, Self::Metrics];
+    pub const ALL: [Self; 4] = [Self::Traces, Self::Logs, Self::Metrics, Self::Profiles];
 
     /// Its name in files.
     pub const fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Signal {
             Self::Traces => "traces",
             Self::Logs => "logs",
             Self::Metrics => "metrics",
+            Self::Profiles => "profiles",
         }
     }
 
@@ -39,6 +42,7 @@ impl Signal {
             Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
             Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Profiles => "/inquest.profiles.v1.ProfilesService/Export",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! These need root and a kernel that takes programs; elsewhere each says that it is skipped. The agent sees the whole machine: every
 //! test looks for its own services only.
 
+mod databases;
 mod network;
 mod requests;
 
