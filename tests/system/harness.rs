@@ -108,6 +108,11 @@ impl TestServer {
         format!("{}{path}", self.running().addresses().pages_url())
     }
 
+    /// Address of OTLP over gRPC.
+    pub fn grpc(&self) -> String {
+        self.running().addresses().grpc_url()
+    }
+
     /// Address of OTLP over HTTP.
     pub fn otlp(&self, path: &str) -> String {
         format!("{}{path}", self.running().addresses().http_url())

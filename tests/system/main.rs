@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: the browser (`../browser`), speed (`inquest-bench`), and what one crate can test alone.
 
+mod agent;
 mod arrival;
 mod documents;
 mod harness;
