@@ -238,9 +238,7 @@ fn source(report: &Report) -> Vec<String> {
     let diagnosis = &report.diagnosis;
     let window = diagnosis.window;
     let mut parts = vec![
-        match report.narrated {
-            domain::NarratedBy::Template => "Written from template, no model configured".to_owned(),
-        },
+        report.narrated.words(),
         format!("{} of {} citations checked", report.citations_checked, report.citations),
         plural(diagnosis.checks.len(), "check", "checks"),
     ];

@@ -13,9 +13,9 @@ use domain::{
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use serde::Deserialize;
 
-const GOING_ON: &str = include_str!("../../prompts/answer/going_on.txt");
-const CAUSE: &str = include_str!("../../prompts/answer/cause.txt");
-const NEXT_STEPS: &str = include_str!("../../knowledge/next_steps.toml");
+const GOING_ON: &str = include_str!("../../../prompts/answer/going_on.txt");
+const CAUSE: &str = include_str!("../../../prompts/answer/cause.txt");
+const NEXT_STEPS: &str = include_str!("../../../knowledge/next_steps.toml");
 /// Steps given.
 const MAX_STEPS: usize = 3;
 /// Citations shown after one sentence.
@@ -50,18 +50,24 @@ pub fn narrate(diagnosis: Diagnosis) -> Result<Report, minijinja::Error> {
         cause: cause(&diagnosis)?,
         next_steps: next_steps(&diagnosis)?,
     };
-    let known: BTreeSet<EvidenceId> = diagnosis.evidence.iter().map(|evidence| evidence.id).collect();
-    let cited: Vec<EvidenceId> =
-        sentences(&answer).flat_map(|sentence| sentence.cites.iter().copied()).collect();
+    let (citations, citations_checked) = count_citations(&answer, &diagnosis);
     Ok(Report {
         format: Report::FORMAT,
-        citations: cited.len() as u32,
-        citations_checked: cited.iter().filter(|id| known.contains(id)).count() as u32,
+        citations,
+        citations_checked,
         answer,
         narrated: NarratedBy::Template,
         engine: env!("CARGO_PKG_VERSION").to_owned(),
         diagnosis,
     })
+}
+
+/// Citations in an answer, and how many of them point at evidence which exists.
+pub fn count_citations(answer: &Answer, diagnosis: &Diagnosis) -> (u32, u32) {
+    let known: BTreeSet<EvidenceId> = diagnosis.evidence.iter().map(|evidence| evidence.id).collect();
+    let cited: Vec<EvidenceId> =
+        sentences(answer).flat_map(|sentence| sentence.cites.iter().copied()).collect();
+    (cited.len() as u32, cited.iter().filter(|id| known.contains(id)).count() as u32)
 }
 
 fn sentences(answer: &Answer) -> impl Iterator<Item = &Sentence> {
