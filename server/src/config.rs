@@ -13,10 +13,12 @@
 //! | `INQUEST_GRPC` | `--grpc` | address of OTLP over gRPC |
 //! | `INQUEST_HTTP` | `--http` | address of OTLP over HTTP |
 //! | `INQUEST_SERVER` | `--server` | address that `why` and `recording` ask |
+//! | `INQUEST_MODEL_KEY` | | key of the language model, unless `narrator.key_env` names another variable |
 //! | `INQUEST_LOG` | | what to log, as `info,ingest=debug` |
 //! | `INQUEST_ENGINE` | | path of the engine's library, instead of fetching it |
 
 mod duration;
+mod narrator;
 mod problem;
 mod slo;
 
@@ -28,6 +30,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 pub use duration::{Keep, Span};
+pub use narrator::{Narrator, Provider};
 pub use problem::Problem;
 pub use slo::{Millis, Ratio, ServiceGlob, SloRule, table};
 
@@ -49,6 +52,8 @@ pub struct Config {
     pub detection: Detection,
     /// How an incident is looked into.
     pub investigation: Investigation,
+    /// Who phrases the answers.
+    pub narrator: Narrator,
     /// Objectives by service; the last match wins.
     pub slo: Vec<SloRule>,
 }

@@ -21,6 +21,7 @@ use crate::incidents::Incidents;
 use crate::lifecycle::Stage;
 use crate::metrics::IncidentMetrics;
 use crate::pages::input::{CheckProgress, ProgressState};
+use crate::telling::Telling;
 
 /// When an open incident is looked into, counted from its detection.
 pub const RUNS_AFTER: [Duration; 4] =
@@ -52,6 +53,7 @@ pub struct Investigations {
 struct Shared {
     store: Store,
     incidents: Incidents,
+    telling: Telling,
     objectives: Arc<ObjectiveTable>,
     settings: Investigation,
     clock: Arc<dyn Clock>,
@@ -62,9 +64,11 @@ struct Shared {
 
 impl Investigations {
     /// Investigations of the incidents of `store`, as tasks of `stage`.
+    #[expect(clippy::too_many_arguments, reason = "the parts that it puts together, each of its own type")]
     pub fn new(
         store: Store,
         incidents: Incidents,
+        telling: Telling,
         objectives: Arc<ObjectiveTable>,
         settings: Investigation,
         clock: Arc<dyn Clock>,
@@ -72,7 +76,8 @@ impl Investigations {
         stage: Stage,
     ) -> Self {
         let permits = Semaphore::new(settings.concurrency.get());
-        let shared = Shared { store, incidents, objectives, settings, clock, metrics, permits, stage };
+        let shared =
+            Shared { store, incidents, telling, objectives, settings, clock, metrics, permits, stage };
         Self { shared: Arc::new(shared) }
     }
 
@@ -143,7 +148,19 @@ impl Investigations {
             root_service: report.diagnosis.cause().map(|cause| cause.service.clone()).unwrap_or_default(),
             elapsed_ms,
         };
-        incidents.append(incident.id, event).await
+        incidents.append(incident.id, event).await?;
+        incidents.clear_progress(incident.id);
+        self.retell(incident.id, run, report).await
+    }
+
+    /// Has the model phrase a report that is already shown from templates; it takes its place when it comes.
+    async fn retell(&self, id: IncidentId, run: u32, report: Report) -> anyhow::Result<()> {
+        let Shared { store, incidents, telling, clock, .. } = &*self.shared;
+        let Some(report) = telling.retell(report.diagnosis, &id.to_string()).await? else { return Ok(()) };
+        let json = serde_json::to_string(&report).context("the report does not serialise")?;
+        store.report_put(id.0, run, clock.now(), &json).await.context("cannot store the report")?;
+        incidents.announce(id);
+        Ok(())
     }
 
     /// Answers a question, as soon as one of the places is free and within the time allowed.

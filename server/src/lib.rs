@@ -19,6 +19,7 @@ pub mod output;
 pub mod pages;
 pub mod recording;
 pub mod serve;
+mod telling;
 pub mod web;
 pub mod why;
 pub mod writer;

@@ -18,6 +18,7 @@ use crate::incidents::Incidents;
 use crate::investigate::Investigations;
 use crate::lifecycle::Stage;
 use crate::metrics::Metrics;
+use crate::telling::Telling;
 use crate::web::{self, App};
 use crate::writer::{self, AppendFailed, Versions};
 
@@ -141,9 +142,11 @@ async fn assemble(
 
     let incidents = Incidents::load(store.clone(), clock.clone(), metrics.incidents.clone()).await?;
     let objectives = Arc::new(config::table(&config.slo));
+    let telling = Telling::load(&config.narrator, store.clone(), clock.clone()).await?;
     let investigations = Investigations::new(
         store.clone(),
         incidents.clone(),
+        telling,
         objectives.clone(),
         config.investigation.clone(),
         clock.clone(),
