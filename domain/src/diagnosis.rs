@@ -41,6 +41,10 @@ pub enum Mechanism {
     TrafficSurge,
     /// CPU, memory, disk, threads or connections run out.
     Saturation,
+    /// Something else on the same machine takes what it needs.
+    NoisyNeighbour,
+    /// A record, message or request that cannot be processed comes again and again.
+    BadInput,
     /// The network between two components is slow or lossy.
     Network,
     /// It stopped answering, or stopped altogether.
@@ -63,6 +67,8 @@ impl Mechanism {
             Self::ChangedBehaviour => "changed_behaviour",
             Self::TrafficSurge => "traffic_surge",
             Self::Saturation => "saturation",
+            Self::NoisyNeighbour => "noisy_neighbour",
+            Self::BadInput => "bad_input",
             Self::Network => "network",
             Self::Down => "down",
             Self::Unknown => "unknown",

@@ -1,4 +1,4 @@
-//! `cargo run --release -p eval --example score -- DIR...`: scores recorded incidents.
+//! `cargo run --release -p eval --example score -- DIR...`: scores recorded incidents, as `inquest eval run` does.
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -11,15 +11,14 @@ use std::time::Instant;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let began = Instant::now();
-    let mut results = Vec::new();
+    let mut dirs = Vec::new();
     for root in std::env::args().skip(1).map(PathBuf::from) {
-        for dir in eval::cases_below(&root)? {
-            match eval::run_case(&dir, || began.elapsed()).await {
-                Ok(result) => results.push(result),
-                Err(error) => println!("{}: {error:#}", dir.display()),
-            }
-        }
+        dirs.extend(eval::cases_below(&root)?);
     }
-    println!("{}", eval::table::table(&results));
+    let run = eval::run(&dirs, 2, || began.elapsed(), |_| {}).await;
+    print!("{}", eval::table::cases(&run.outcomes));
+    println!("{}", run.failures.join("\n"));
+    print!("{}", eval::table::summary(&eval::Summary::new(&run.outcomes)));
+    println!("{:.1} s", began.elapsed().as_secs_f64());
     Ok(())
 }

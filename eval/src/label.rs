@@ -20,6 +20,12 @@ pub struct Label {
     /// Kind of fault, in the set's own words.
     #[serde(default)]
     pub fault_type: Option<String>,
+    /// The metric that shows it.
+    #[serde(default)]
+    pub root_metric: Option<String>,
+    /// The log statements between which behaviour diverges, joined by `_`.
+    #[serde(default)]
+    pub root_log_region: Option<String>,
 }
 
 impl Label {
@@ -36,5 +42,16 @@ impl Label {
     /// Whether a service is a right answer.
     pub fn accepts(&self, service: &str) -> bool {
         self.root_service.as_deref() == Some(service) || self.acceptable.iter().any(|other| other == service)
+    }
+
+    /// Whether it says that no change is to blame.
+    pub fn no_change(&self) -> bool {
+        self.culprit_change.as_deref() == Some("none")
+    }
+
+    /// The metric and the log statements that evidence should show; empty when the set knows none.
+    pub fn signs(&self) -> Vec<&str> {
+        let region = self.root_log_region.iter().flat_map(|region| region.split('_'));
+        self.root_metric.as_deref().into_iter().chain(region).filter(|sign| !sign.is_empty()).collect()
     }
 }

@@ -11,7 +11,7 @@ fn recordings() -> PathBuf {
 
 async fn check(name: &str, service: &str, mechanisms: &[Mechanism], change: Option<&str>) {
     let folder = recordings().join(name);
-    let (report, ..) = eval::case::investigate(&folder, || Duration::ZERO).await.expect("an investigation");
+    let report = eval::case::investigate(&folder, || Duration::ZERO).await.expect("an investigation").report;
     let first = report.diagnosis.cause().unwrap_or_else(|| panic!("{name}: no cause is named"));
     assert_eq!(first.service, service, "{name}: {}", first.statement.text);
     assert!(mechanisms.contains(&first.mechanism), "{name}: {}", first.statement.text);
@@ -22,7 +22,7 @@ async fn check(name: &str, service: &str, mechanisms: &[Mechanism], change: Opti
         "{name}"
     );
 
-    let (again, ..) = eval::case::investigate(&folder, || Duration::ZERO).await.expect("an investigation");
+    let again = eval::case::investigate(&folder, || Duration::ZERO).await.expect("an investigation").report;
     let text = |report| serde_json::to_string(report).expect("JSON");
     assert_eq!(text(&report), text(&again), "{name}: same recording in, same bytes out");
 }

@@ -10,6 +10,7 @@ use storage::questions::attributes::AttributeValues;
 use storage::questions::call_tree::CallTree;
 use storage::questions::coverage::Coverage;
 use storage::questions::error_causes::ErrorCauses;
+use storage::questions::log_flow::LogFlow;
 use storage::questions::log_groups::LogGroups;
 use storage::questions::metrics::MetricLevels;
 use storage::questions::operations::OperationSlice;
@@ -40,6 +41,8 @@ pub struct Observations {
     pub errors_now: ErrorCauses,
     /// Log messages of both.
     pub logs: LogGroups,
+    /// Steps from one log statement to the next, in both.
+    pub flow: LogFlow,
     /// Metric levels of both.
     pub metrics: MetricLevels,
     /// Points of the series that moved most.
@@ -97,7 +100,7 @@ pub async fn observe(
     question: &Question,
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Observations, Error> {
-    let window = question.window;
+    let window = question.harm_window();
     let baseline = question.quiet_time();
     let lookback = Window::new(window.start.minus(CHANGE_LOOKBACK), window.end);
     let told = |check: EvidenceKind, note: String| progress(Progress { check, note });
@@ -108,6 +111,7 @@ pub async fn observe(
         errors_now,
         errors_before,
         logs,
+        flow,
         metrics,
         changes,
         coverage,
@@ -126,7 +130,8 @@ pub async fn observe(
         heard(store.log_groups(Some(baseline), window), |logs| {
             told(EvidenceKind::LogPatterns, format!("{} message groups", logs.groups.len()));
         }),
-        heard(metric_levels(store, question), |levels| {
+        store.log_flow(baseline, window),
+        heard(store.metric_levels(baseline, question.window, question.split()), |levels| {
             told(EvidenceKind::MetricShift, format!("{} series", levels.series.len()));
         }),
         heard(store.changes(lookback), |changes| told(
@@ -140,13 +145,17 @@ pub async fn observe(
         store.service_graph(window),
     );
 
-    let mut seen = Observations { question: Some(question.clone()), ..Observations::default() };
+    let mut seen = Observations {
+        question: Some(Question { window, baseline: Some(baseline), ..question.clone() }),
+        ..Observations::default()
+    };
     let failures = &mut seen.failures;
     seen.calls_now = kept(calls_now, EvidenceKind::LatencyDiff, failures);
     seen.calls_before = kept(calls_before, EvidenceKind::LatencyDiff, failures);
     seen.errors_now = kept(errors_now, EvidenceKind::ErrorCauses, failures);
     seen.errors_before = kept(errors_before, EvidenceKind::ErrorCauses, failures);
     seen.logs = kept(logs, EvidenceKind::LogPatterns, failures);
+    seen.flow = kept(flow, EvidenceKind::LogPatterns, failures);
     seen.metrics = kept(metrics, EvidenceKind::MetricShift, failures);
     seen.changes = kept(changes, EvidenceKind::Change, failures);
     seen.coverage = kept(coverage, EvidenceKind::Silence, failures);
@@ -162,15 +171,6 @@ pub async fn observe(
     look_closer(store, &mut seen, &looked, baseline, window).await;
     told(EvidenceKind::ServiceLevel, format!("{} endpoints", looked.services.len()));
     Ok(seen)
-}
-
-/// Metrics against the baseline, or against the start of the window where the baseline has none.
-async fn metric_levels(store: &Store, question: &Question) -> Result<MetricLevels, storage::Error> {
-    let levels = store.metric_levels(question.quiet_time(), question.window).await?;
-    match question.quiet_start() {
-        Some((quiet, rest)) if levels.series.is_empty() => store.metric_levels(quiet, rest).await,
-        _ => Ok(levels),
-    }
 }
 
 /// The second round: details of what the first one pointed at.

@@ -88,12 +88,18 @@ impl Question {
 }
 
 impl Question {
-    /// Where metrics find their quiet time when the baseline holds none: the window up to a minute before the harm was
-    /// noticed, against the rest of it.
-    pub fn quiet_start(&self) -> Option<(Window, Window)> {
+    /// Up to when a metric is sure to be quiet: a minute before the harm was noticed, if that lies inside the window.
+    pub fn split(&self) -> Option<UnixNanos> {
         let split = self.started?.minus(Duration::from_secs(60));
-        let inside = self.window.contains(split) && split > self.window.start;
-        inside.then(|| (Window::new(self.window.start, split), Window::new(split, self.window.end)))
+        (self.window.contains(split) && split > self.window.start).then_some(split)
+    }
+
+    /// The window without the baseline: a window that begins before its own quiet time begins after it.
+    pub fn harm_window(&self) -> Window {
+        let quiet = self.quiet_time();
+        let latest = self.split().unwrap_or(self.window.start);
+        let inside = self.window.contains(quiet.start) && quiet.start < latest;
+        if inside { Window::new(quiet.end.min(latest), self.window.end) } else { self.window }
     }
 }
 
@@ -115,5 +121,21 @@ mod tests {
         check(Some(window(9_000, 9_900)), window(9_000, 9_900));
         check(Some(window(9_900, 9_960)), window(9_750, 10_000));
         check(Some(window(10_700, 10_760)), window(10_600, 10_910));
+    }
+
+    #[test]
+    fn a_window_that_holds_its_baseline_begins_after_it() {
+        let check = |baseline: Window, started: i64, expected: Window| {
+            let question = Question {
+                baseline: Some(baseline),
+                started: Some(UnixNanos::from_seconds(started)),
+                ..Question::new(None, window(10_000, 12_000))
+            };
+            assert_eq!(question.harm_window(), expected);
+        };
+        check(window(9_000, 9_900), 11_800, window(10_000, 12_000));
+        check(window(10_300, 10_360), 11_800, window(10_510, 12_000));
+        check(window(11_500, 11_560), 11_600, window(11_540, 12_000));
+        check(window(12_100, 12_160), 11_600, window(10_000, 12_000));
     }
 }

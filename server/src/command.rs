@@ -4,10 +4,10 @@ use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 
-use crate::cli::{Cli, Command, ConfigCommand, EvalArgs, EvalCommand, ServeArgs, StoreArgs};
+use crate::cli::{Cli, Command, ConfigCommand, DetectCommand, EvalCommand, ServeArgs, StoreArgs};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::{demo, lifecycle, logging, output, recording, serve, why};
+use crate::{anomalies, demo, evaluate, lifecycle, logging, logs, output, recording, serve, why};
 
 /// Runs what was asked. `false` when it ended well but the answer is no.
 pub async fn run(cli: Cli) -> anyhow::Result<bool> {
@@ -20,7 +20,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Serve(arguments) => serve(serve_config(&arguments)?).await.map(|()| true),
         Command::Why(arguments) => why::run(&arguments).await.map(|()| true),
         Command::Recording(command) => recording::run(&command).await.map(|()| true),
-        Command::Eval(EvalCommand::Run(arguments)) => eval(&arguments).await.map(|()| true),
+        Command::Logs(command) => logs::run(&command).map(|()| true),
+        Command::Eval(EvalCommand::Run(arguments)) => evaluate::run(&arguments).await,
+        Command::Detect(DetectCommand::Anomalies(arguments)) => anomalies::run(&arguments).map(|()| true),
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Config(command) => config(&command).map(|()| true),
     }
@@ -83,25 +85,6 @@ pub async fn fetch_engine(config: &Config) -> anyhow::Result<()> {
     if config.storage.clickhouse.is_none() {
         let fetched = tokio::task::spawn_blocking(|| storage::engine::fetch::ensure(true)).await?;
         fetched.context("cannot get the ClickHouse engine")?;
-    }
-    Ok(())
-}
-
-/// A recording that cannot be investigated is told of and does not stop the others.
-async fn eval(arguments: &EvalArgs) -> anyhow::Result<()> {
-    let cases = eval::cases_below(&arguments.dir)?;
-    anyhow::ensure!(!cases.is_empty(), "no recording below {}", arguments.dir.display());
-    let began = tokio::time::Instant::now();
-    let mut results = Vec::new();
-    for case in cases {
-        match eval::run_case(&case, || began.elapsed()).await {
-            Ok(result) if arguments.json => output::line(&serde_json::to_string(&result)?),
-            Ok(result) => results.push(result),
-            Err(error) => output::failure(&error),
-        }
-    }
-    if !arguments.json {
-        output::text(&eval::table::table(&results));
     }
     Ok(())
 }

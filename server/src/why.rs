@@ -11,6 +11,7 @@ use storage::recording::{self, Recording};
 
 use crate::cli::{Format, WhyArgs};
 use crate::investigate::DEFAULT_SINCE;
+use crate::known_service;
 use crate::output;
 use crate::web::wire::InvestigateRequest;
 
@@ -90,6 +91,9 @@ async fn of_recording(dir: &Path, arguments: &WhyArgs) -> anyhow::Result<Report>
 async fn investigate(store: &Store, dir: &Path, arguments: &WhyArgs) -> anyhow::Result<Report> {
     let recording = recording::load(store, dir).await.context("cannot read the recording")?;
     let question = question(&recording, arguments)?;
+    if let Some(service) = &arguments.service {
+        known_service::check(store, service, question.window).await??;
+    }
     investigator::investigate(store, &question, |_| ()).await.context("the investigation failed")
 }
 

@@ -16,7 +16,7 @@ async fn check(set: &str) {
     let Some(folder) = shared_data(&format!("recordings/{set}")) else { return };
     let _turn = Turn::take().await;
     for case in eval::cases_below(&folder).expect("readable folders").into_iter().take(CASES) {
-        let (report, _, _, _) = eval::case::investigate(&case, || Duration::ZERO).await.expect("a report");
+        let report = eval::case::investigate(&case, || Duration::ZERO).await.expect("a report").report;
         check_citations(&report);
         assert!(!report.diagnosis.checks.is_empty(), "{}: no check was run", case.display());
         assert!(!investigator::markdown::to_markdown(&report).is_empty());

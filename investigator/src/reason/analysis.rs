@@ -3,14 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use detectors::statistics::median;
-use domain::{UnixNanos, Window};
+use domain::{Mechanism, UnixNanos, Window};
 
+use domain::evidence::PatternMove;
+
+use super::blame::{Changes, Scene};
 use super::comparison::Comparison;
+use super::flow::{self, Divergence};
+use super::implicate::implicate;
 use super::logs::{self, PatternShift};
 use super::metrics::{self, MetricMove};
+use super::spread;
 use super::suspects::{self, Suspect};
+use super::words::Words;
 use crate::{Observations, Question};
 
+/// What words of another service's failure count beside the place's own.
+const BESIDE: f64 = 0.4;
+/// Messages, patterns and metrics read for their words, each.
+const MAX_TEXTS: usize = 30;
 /// Robust score from which a metric counts as moved.
 pub const METRIC_THRESHOLD: f64 = 4.0;
 /// Spans from which a service's own work is a better scale than the whole system's.
@@ -34,10 +45,14 @@ pub struct Analysis<'a> {
     pub comparison: Comparison,
     /// Log patterns that moved.
     pub patterns: Vec<PatternShift>,
+    /// Steps between log statements that diverge.
+    pub divergences: Vec<Divergence>,
     /// Metrics that moved.
     pub metrics: Vec<MetricMove>,
     /// Who calls whom.
     pub edges: BTreeSet<(String, String)>,
+    /// Changes, told apart.
+    pub changes: Changes,
     /// Places that deviate, strongest first.
     pub suspects: Vec<Suspect>,
 }
@@ -50,11 +65,37 @@ impl<'a> Analysis<'a> {
         let baseline = question.quiet_time();
         let patterns =
             logs::shifts(&seen.logs, |service| work_ratio(seen, &comparison, service, &question, &baseline));
-        let metrics = metrics::moves(&seen.metrics, METRIC_THRESHOLD);
+        let divergences = flow::divergences(&seen.flow);
+        let compared = metrics::compared(&seen.metrics);
+        let metrics = metrics::moves(&compared, METRIC_THRESHOLD);
         let edges = edges(seen, &question, &comparison);
-        let suspects = suspects::suspects(&comparison, &patterns, &metrics, &edges);
+        let added = spread::added(&compared, &edges, question.service.as_deref());
+        let suspects = suspects::suspects(
+            &comparison,
+            &patterns,
+            &divergences,
+            &metrics,
+            &added,
+            &edges,
+            question.service.as_deref(),
+        );
         let impacted = impacted(&question, &comparison, &suspects);
-        Self { seen, question, baseline, impacted, comparison, patterns, metrics, edges, suspects }
+        let changes = Changes::new(&seen.changes);
+        let analysis = Self {
+            seen,
+            question,
+            baseline,
+            impacted,
+            comparison,
+            patterns,
+            divergences,
+            metrics,
+            edges,
+            changes,
+            suspects,
+        };
+        let suspects = implicate(&analysis, analysis.suspects.clone());
+        Self { suspects, ..analysis }
     }
 
     /// Requests per second of a service in the baseline and the window: medians over slices with any, so that a young
@@ -110,6 +151,67 @@ impl<'a> Analysis<'a> {
     /// When users began to be hurt: seen in the impacted service's requests, or as the detector said.
     pub fn started(&self) -> Option<UnixNanos> {
         self.onset(&self.impacted).or(self.question.started)
+    }
+
+    /// When a place first deviated: by its requests, else by the metric and the log pattern that show it best, whichever
+    /// of the two came first.
+    pub fn onset_of(&self, place: &str) -> Option<UnixNanos> {
+        let metric = self
+            .metrics
+            .iter()
+            .filter(|metric| metric.service == place && metric.worse_by > 0.0 && metric.began.is_some())
+            .filter(|metric| metric.topic.is_symptom() || metric.filled > 0.0)
+            .max_by(|left, right| {
+                left.score.abs().total_cmp(&right.score.abs()).then(right.began.cmp(&left.began))
+            })
+            .and_then(|metric| metric.began);
+        let log = self
+            .patterns
+            .iter()
+            .find(|pattern| {
+                pattern.service == place && pattern.movement == PatternMove::New && pattern.severity >= 13
+            })
+            .map(|pattern| UnixNanos(pattern.first_seen));
+        self.onset(place).or_else(|| metric.into_iter().chain(log).min()).or_else(|| self.started())
+    }
+
+    /// What a change of or beside `place` would have to explain.
+    pub fn scene<'b>(&'b self, place: &'b str, mechanism: Option<Mechanism>) -> Scene<'b> {
+        let next_door = self
+            .edges
+            .iter()
+            .filter_map(|(caller, callee)| match (caller.as_str(), callee.as_str()) {
+                (caller, callee) if callee == place => Some(caller),
+                (caller, callee) if caller == place => Some(callee),
+                _ => None,
+            })
+            .collect();
+        Scene { place, mechanism, onset: self.onset_of(place), next_door, words: self.words_of(place) }
+    }
+
+    /// The words of what fails at a place and, less, next to it.
+    fn words_of(&self, place: &str) -> Words {
+        let mut words = Words::default();
+        let mut services: BTreeSet<&str> = BTreeSet::new();
+        let say = |words: &mut Words, service: &str, text: &str, weight: f64| {
+            words.add_failure(text, if service == place { weight } else { weight * BESIDE });
+        };
+        for group in self.seen.errors_now.groups.iter().take(MAX_TEXTS) {
+            say(&mut words, &group.service, &format!("{} {}", group.message, group.exception), 1.0);
+        }
+        for pattern in self.patterns.iter().filter(|pattern| pattern.severity >= 13).take(MAX_TEXTS) {
+            say(
+                &mut words,
+                &pattern.service,
+                &pattern.sample,
+                if pattern.severity >= 17 { 1.0 } else { 0.7 },
+            );
+        }
+        for metric in self.metrics.iter().filter(|metric| metric.weight >= 0.5).take(MAX_TEXTS) {
+            say(&mut words, &metric.service, &metric.name, 0.5);
+        }
+        services.extend(self.edges.iter().flat_map(|(caller, callee)| [caller.as_str(), callee.as_str()]));
+        services.into_iter().chain([place]).fold(words, Words::without)
     }
 
     /// Services on the way from `caller` down to `callee`, both included; empty when there is none.

@@ -1,22 +1,33 @@
 //! Which change, if any, brought a cause about.
 //!
-//! A change is a suspect when it touched the place that is to blame and came before the harm, as far as the clocks and
-//! slices can tell. Among those the latest before the harm is blamed: later ones had less time to be innocent. Surges and
-//! trouble outside the system are not brought by changes inside it.
+//! A change explains harm in a place by *when* it came (before the harm, the closer the likelier), *where* it stands (at
+//! the place itself, less at what calls it or what it calls) and *what* it touched (its words beside the words of what
+//! fails). The best explanation is blamed. Surges, trouble outside the system, a record that cannot be read and a
+//! neighbour that takes the machine are not brought by changes inside it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::{Change, ChangeKind, Mechanism, UnixNanos};
 
+use super::words::{Rarity, Words};
+
 /// A change may follow the first sign of harm by this much and still precede it: slices, clocks, reporting.
 const CLOCK_SLACK: Duration = Duration::from_secs(30);
-/// A change loses half its suspicion over this much time before the harm.
-const HALF_LIFE_SECONDS: f64 = 1800.0;
+/// A change this long before the harm is half as likely as one right before it: `1 / (1 + age / HALF_AGE)`. Most harm shows
+/// at once, but some waits for load or data, so the tail is heavy.
+const HALF_AGE_SECONDS: f64 = 600.0;
+/// Where nothing but time tells concurrent changes apart, its edge is sharper.
+pub const SHARP_HALF_AGE_SECONDS: f64 = 200.0;
+/// A change of a caller or a callee counts this much of one of the place itself.
+const NEXT_DOOR: f64 = 0.4;
+/// What a change counts whose words have nothing to do with the failure, where words are known at all.
+const UNRELATED: f64 = 0.2;
 
 /// How a change stands towards a cause.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
-    /// It touched the place and came before: with a score in 0..1.
+    /// It may have brought it about: with a score in 0..1.
     Explains(f64),
     /// It touched another place.
     Elsewhere,
@@ -26,21 +37,94 @@ pub enum Standing {
     Unneeded,
 }
 
-/// The standing of a change towards harm of some kind in `place` that began at `onset`.
-pub fn standing(change: &Change, place: &str, mechanism: Mechanism, onset: Option<UnixNanos>) -> Standing {
-    if change.service != place {
-        return Standing::Elsewhere;
+/// What is to be explained by a change.
+#[derive(Clone, Debug, Default)]
+pub struct Scene<'a> {
+    /// Where harm begins.
+    pub place: &'a str,
+    /// How it is done; `None` when it speaks against no change.
+    pub mechanism: Option<Mechanism>,
+    /// When it began.
+    pub onset: Option<UnixNanos>,
+    /// Who calls the place or is called by it.
+    pub next_door: BTreeSet<&'a str>,
+    /// The words of what fails.
+    pub words: Words,
+}
+
+/// Changes at hand, told apart, with their words.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Each change once, oldest first.
+    pub all: Vec<Change>,
+    words: Vec<Words>,
+    rarity: Rarity,
+    /// Whether any change says what it touched.
+    told: bool,
+}
+
+impl Changes {
+    /// Reads the changes.
+    pub fn new(changes: &[Change]) -> Self {
+        let all = distinct(changes);
+        let words: Vec<Words> = all.iter().map(|change| Words::of(change).without(&change.service)).collect();
+        let told = all.iter().any(|change| change.detail.contains("diff"));
+        Self { rarity: Rarity::new(words.iter()), told, all, words }
     }
-    if matches!(mechanism, Mechanism::TrafficSurge | Mechanism::SlowDependency | Mechanism::FailingDependency)
-    {
-        return Standing::Unneeded;
+
+    /// The standing of a change.
+    pub fn standing(&self, change: &Change, scene: &Scene<'_>) -> Standing {
+        let near = match change.service.as_str() {
+            "" => return Standing::Elsewhere,
+            service if service == scene.place => 1.0,
+            service if scene.next_door.contains(service) => NEXT_DOOR,
+            _ => return Standing::Elsewhere,
+        };
+        if scene.mechanism.is_some_and(needs_no_change) {
+            return Standing::Unneeded;
+        }
+        let related = match self.all.iter().position(|known| known == change) {
+            Some(place) if self.told => {
+                let words = &self.words[place];
+                words.risk() * (UNRELATED + (1.0 - UNRELATED) * scene.words.relevance(words, &self.rarity))
+            }
+            _ => 1.0,
+        };
+        let Some(when) = closeness(change, scene.onset, HALF_AGE_SECONDS) else { return Standing::Later };
+        Standing::Explains(weight(change) * near * related * when)
     }
-    let Some(onset) = onset else { return Standing::Explains(weight(change) * 0.5) };
+
+    /// The change to blame: the best score, then the latest. One next door is blamed only for what it touched.
+    pub fn culprit(&self, scene: &Scene<'_>) -> Option<(&Change, f64)> {
+        let scored = self.all.iter().filter_map(|change| match self.standing(change, scene) {
+            Standing::Explains(_) if change.service != scene.place && !self.told => None,
+            Standing::Explains(score) => Some((change, score)),
+            _ => None,
+        });
+        scored.max_by(|left, right| left.1.total_cmp(&right.1).then(left.0.at.cmp(&right.0.at)))
+    }
+}
+
+/// Whether harm of this kind comes from outside.
+fn needs_no_change(mechanism: Mechanism) -> bool {
+    matches!(
+        mechanism,
+        Mechanism::TrafficSurge
+            | Mechanism::SlowDependency
+            | Mechanism::FailingDependency
+            | Mechanism::BadInput
+            | Mechanism::NoisyNeighbour
+    )
+}
+
+/// How close before the harm a change came, 0 to 1; half of it when nobody knows when the harm began; `None` when it came
+/// after.
+pub fn closeness(change: &Change, onset: Option<UnixNanos>, half_age: f64) -> Option<f64> {
+    let Some(onset) = onset else { return Some(0.5) };
     if change.at > onset.plus(CLOCK_SLACK) {
-        return Standing::Later;
+        return None;
     }
-    let age = onset.seconds_since(change.at).max(0.0);
-    Standing::Explains(weight(change) * (-age / HALF_LIFE_SECONDS * std::f64::consts::LN_2).exp())
+    Some(1.0 / (1.0 + onset.seconds_since(change.at).max(0.0) / half_age))
 }
 
 /// A commit may run nowhere; what runs weighs more.
@@ -52,23 +136,8 @@ fn weight(change: &Change) -> f64 {
     }
 }
 
-/// The change to blame: the best score, then the latest.
-pub fn culprit<'a>(
-    changes: &'a [Change],
-    place: &str,
-    mechanism: Mechanism,
-    onset: Option<UnixNanos>,
-) -> Option<&'a Change> {
-    let scored = changes.iter().filter_map(|change| match standing(change, place, mechanism, onset) {
-        Standing::Explains(score) => Some((score, change)),
-        _ => None,
-    });
-    scored
-        .max_by(|left, right| left.0.total_cmp(&right.0).then(left.1.at.cmp(&right.1.at)))
-        .map(|(_, change)| change)
-}
-
-/// Changes told twice (by a pipeline and by telemetry) become one: the pipeline's word, since it knows more.
+/// Changes told twice become one. A deploy that is also seen in telemetry keeps the pipeline's word, which knows more. A
+/// commit joins the deploy that names it; and where deploys name commits, a commit that none names runs nowhere.
 pub fn distinct(changes: &[Change]) -> Vec<Change> {
     let mut kept: Vec<Change> = Vec::new();
     let told_first = |change: &Change| change.source == "telemetry";
@@ -84,6 +153,23 @@ pub fn distinct(changes: &[Change]) -> Vec<Change> {
         if !kept.iter().any(twin) {
             kept.push(change.clone());
         }
+    }
+    let commits: BTreeMap<&str, &Change> = changes
+        .iter()
+        .filter(|change| change.kind == ChangeKind::Commit && !change.reference.is_empty())
+        .map(|change| (change.reference.as_str(), change))
+        .collect();
+    let mut joined: BTreeSet<String> = BTreeSet::new();
+    for change in kept.iter_mut().filter(|change| change.kind != ChangeKind::Commit) {
+        if let Some(commit) = commits.get(change.reference.as_str()) {
+            joined.insert(change.reference.clone());
+            if change.detail.is_empty() {
+                change.detail.clone_from(&commit.detail);
+            }
+        }
+    }
+    if !joined.is_empty() {
+        kept.retain(|change| change.kind != ChangeKind::Commit);
     }
     kept.sort_by(|left, right| {
         (left.at, &left.service, &left.reference).cmp(&(right.at, &right.service, &right.reference))
@@ -107,11 +193,20 @@ mod tests {
 
     #[test]
     fn the_latest_change_of_the_place_before_the_harm_is_blamed() {
-        let changes =
-            [change("cart", 990), change("catalog", 100), change("catalog", 980), change("catalog", 1100)];
+        let changes = Changes::new(&[
+            change("cart", 990),
+            change("catalog", 100),
+            change("catalog", 980),
+            change("catalog", 1100),
+        ]);
         let check = |place: &str, mechanism: Mechanism, expected: Option<i64>| {
-            let culprit = culprit(&changes, place, mechanism, Some(UnixNanos::from_seconds(1000)));
-            assert_eq!(culprit.map(|change| change.at.seconds()), expected);
+            let scene = Scene {
+                place,
+                mechanism: Some(mechanism),
+                onset: Some(UnixNanos::from_seconds(1000)),
+                ..Scene::default()
+            };
+            assert_eq!(changes.culprit(&scene).map(|(change, _)| change.at.seconds()), expected);
         };
         check("catalog", Mechanism::RepeatedCalls, Some(980));
         check("cart", Mechanism::NewErrors, Some(990));
@@ -124,5 +219,19 @@ mod tests {
         let told = change("catalog", 10);
         let seen = Change { at: UnixNanos::from_seconds(12), source: "telemetry".into(), ..told.clone() };
         assert_eq!(distinct(&[seen, told.clone()]), [told]);
+    }
+
+    #[test]
+    fn a_commit_joins_its_deploy_and_one_without_runs_nowhere() {
+        let commit = |reference: &str| Change {
+            kind: ChangeKind::Commit,
+            reference: reference.into(),
+            detail: format!("about {reference}"),
+            ..Change::default()
+        };
+        let deploy = Change { reference: "a1".into(), ..change("catalog", 10) };
+        let joined = Change { detail: "about a1".into(), ..deploy.clone() };
+        assert_eq!(distinct(&[commit("a1"), commit("b2"), deploy]), [joined]);
+        assert_eq!(distinct(&[commit("b2")]), [commit("b2")]);
     }
 }

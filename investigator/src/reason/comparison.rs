@@ -15,6 +15,8 @@ pub struct Side {
     pub total: Moments,
     /// Exclusive times, milliseconds.
     pub own: Moments,
+    /// Logarithms of exclusive times.
+    pub own_logs: Moments,
     /// Failed calls.
     pub errors: f64,
     /// Failed calls with no failed child.
@@ -28,6 +30,7 @@ impl Side {
             calls,
             total: Moments { count: calls, sum: stats.total_ms, squares: stats.total_squares },
             own: Moments { count: calls, sum: stats.self_ms, squares: stats.self_squares },
+            own_logs: Moments { count: calls, sum: stats.self_logs, squares: stats.self_log_squares },
             errors: stats.errors as f64,
             origins: stats.origins as f64,
         }

@@ -7,7 +7,7 @@ use domain::{
 };
 
 use super::analysis::Analysis;
-use super::blame::{self, Standing};
+use super::blame::Standing;
 use super::collect::changes::title;
 use super::collect::{Gathered, short};
 use super::comparison::Comparison;
@@ -50,9 +50,9 @@ fn of_suspect(
     best: f64,
 ) -> Hypothesis {
     let harm = mechanism::harm(analysis, suspect);
-    let onset = analysis.onset(&suspect.place).or_else(|| analysis.started());
-    let changes = blame::distinct(&analysis.seen.changes);
-    let culprit = blame::culprit(&changes, &suspect.place, harm.mechanism, onset);
+    let scene = analysis.scene(&suspect.place, Some(harm.mechanism));
+    let onset = scene.onset;
+    let culprit = analysis.changes.culprit(&scene).map(|(change, _)| change);
     let mut supports = gathered.about(&suspect.place);
     for kind in [EvidenceKind::ServiceLevel, EvidenceKind::Traffic] {
         let relevant = kind == EvidenceKind::ServiceLevel || harm.mechanism == Mechanism::TrafficSurge;
@@ -189,6 +189,21 @@ fn statement(analysis: &Analysis<'_>, suspect: &Suspect, harm: &Harm, culprit: O
                 None => format!("{who} runs out of a resource."),
             }
         }
+        Mechanism::NoisyNeighbour => match mechanism::neighbour(analysis, &suspect.place) {
+            Some(other) => format!(
+                "{who} is starved of its machine: {} takes it. No change of ours is to blame.",
+                short(other)
+            ),
+            None => format!("{who} is starved of its machine by something else on it."),
+        },
+        Mechanism::BadInput => {
+            let record = mechanism::stuck_record(analysis, &suspect.place);
+            let text = record.map(|pattern| pattern.sample.clone()).unwrap_or_default();
+            format!(
+                "{who} fails on one and the same record again and again: “{}”. No change is to blame.",
+                short(&text)
+            )
+        }
         Mechanism::Network => {
             format!("The network to or from {who} is slow: time passes between the two ends of its calls.")
         }
@@ -291,7 +306,7 @@ fn predictions(
 /// Changes that somebody will suspect, with why they are not the cause.
 fn decoys(analysis: &Analysis<'_>, gathered: &Gathered, first: Option<&Hypothesis>) -> Vec<Hypothesis> {
     let Some(first) = first else { return Vec::new() };
-    let mut changes = blame::distinct(&analysis.seen.changes);
+    let mut changes = analysis.changes.all.clone();
     changes.retain(|change| !change.service.is_empty() && change.service != first.service);
     changes.sort_by_key(|change| std::cmp::Reverse(change.at));
     changes.iter().take(MAX_DECOYS).map(|change| decoy(analysis, gathered, first, change)).collect()
@@ -394,7 +409,7 @@ fn surge_ruled_out(
 pub fn reason_for(analysis: &Analysis<'_>, change: &Change, first: Option<&Hypothesis>) -> (f64, String) {
     let Some(first) = first else { return (0.0, "No cause was found that it could explain.".to_owned()) };
     let place = short(&change.service);
-    match blame::standing(change, &first.service, first.mechanism, first.began) {
+    match analysis.changes.standing(change, &analysis.scene(&first.service, Some(first.mechanism))) {
         Standing::Explains(score) => {
             let before = first.began.map(|onset| onset.seconds_since(change.at).max(0.0));
             let when = before.map_or_else(String::new, |before| {

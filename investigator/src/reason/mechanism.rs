@@ -1,10 +1,13 @@
 //! How a suspect does harm: the first rule that its deviations satisfy.
 
+use std::collections::BTreeSet;
+
 use domain::Mechanism;
 
 use super::analysis::Analysis;
 use super::comparison::{Comparison, Step};
-use super::metrics::Topic;
+use super::logs::PatternShift;
+use super::metrics::{MetricMove, Topic, words};
 use super::suspects::{MATERIAL, Remote, SIGNIFICANT, Suspect, remote_place};
 
 /// Calls per request must multiply by this to count as repeated.
@@ -13,6 +16,14 @@ const REPEATED: f64 = 3.0;
 const SURGE: f64 = 1.6;
 /// A stem in an error or a log line that says a lock was waited for.
 const LOCK_WORDS: [&str; 4] = ["lock", "deadlock", "busy", "contention"];
+
+/// Share of a place's new errors that must agree on what is outside.
+const MOST: f64 = 0.6;
+/// Times that one message must come to be about a record that is stuck.
+const REPEATED_RECORD: f64 = 10.0;
+/// How messages name a record.
+const RECORD_KEYS: [&str; 8] =
+    ["offset", "record_id", "message_id", "messageid", "event_id", "row", "sequence", "document_id"];
 
 /// A mechanism, and the step that shows it best.
 #[derive(Clone, Debug)]
@@ -25,6 +36,9 @@ pub struct Harm {
 
 /// The mechanism of a suspect.
 pub fn harm(analysis: &Analysis<'_>, suspect: &Suspect) -> Harm {
+    if let Some(mechanism) = from_outside(analysis, &suspect.place) {
+        return Harm { mechanism, step: None };
+    }
     let comparison = &analysis.comparison;
     let slow = strongest(analysis, suspect, |step| {
         let slower = Comparison::own_z(step).max(comparison.calls_z(step)) >= SIGNIFICANT;
@@ -55,6 +69,93 @@ pub fn harm(analysis: &Analysis<'_>, suspect: &Suspect) -> Harm {
         (None, Some(place)) => Harm { mechanism: failure(analysis, suspect, place), step: Some(place) },
         (None, None) => Harm { mechanism: without_time_or_errors(analysis, suspect), step: slow },
     }
+}
+
+/// Harm that no change of ours brings, where logs and metrics say so.
+fn from_outside(analysis: &Analysis<'_>, place: &str) -> Option<Mechanism> {
+    if outside_address(analysis, place).is_some() {
+        Some(Mechanism::FailingDependency)
+    } else if stuck_record(analysis, place).is_some() {
+        Some(Mechanism::BadInput)
+    } else if neighbour(analysis, place).is_some() {
+        Some(Mechanism::NoisyNeighbour)
+    } else {
+        None
+    }
+}
+
+/// The errors that a place now logs and did not, heaviest first.
+fn new_errors<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> impl Iterator<Item = &'a PatternShift> {
+    let moved = move |pattern: &&PatternShift| {
+        pattern.service == place && pattern.severity >= 17 && pattern.now > pattern.expected
+    };
+    analysis.patterns.iter().filter(moved)
+}
+
+/// An address outside the system that most of a place's new errors complain of.
+pub fn outside_address<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> Option<&'a str> {
+    let all: f64 = new_errors(analysis, place).map(|pattern| pattern.now).sum();
+    let named = |pattern: &'a PatternShift| {
+        let host = pattern.sample.split("://").nth(1)?.split(['/', ' ', ':', '"', '\'']).next()?;
+        // A name with a dot that is none of ours.
+        let ours =
+            analysis.seen.coverage.iter().any(|known| host.split('.').any(|part| part == known.service));
+        (host.contains('.')
+            && !host.ends_with(".local")
+            && !ours
+            && host.parse::<std::net::IpAddr>().is_err())
+        .then_some(host)
+    };
+    let outside: f64 = new_errors(analysis, place)
+        .filter(|pattern| named(pattern).is_some())
+        .map(|pattern| pattern.now)
+        .sum();
+    (all > 0.0 && outside >= MOST * all).then(|| new_errors(analysis, place).find_map(named)).flatten()
+}
+
+/// A pattern that repeats one and the same message about one record: a poison pill.
+pub fn stuck_record<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> Option<&'a PatternShift> {
+    let all: f64 = new_errors(analysis, place).map(|pattern| pattern.now).sum();
+    new_errors(analysis, place).find(|pattern| {
+        pattern.variants == 1
+            && pattern.now >= REPEATED_RECORD
+            && pattern.now >= MOST * all
+            && names_a_record(&pattern.sample)
+    })
+}
+
+/// Whether a text tells which record, by `offset=12` or the like.
+fn names_a_record(text: &str) -> bool {
+    text.split([' ', ',', ';', '(', ')']).any(|part| {
+        let Some((key, value)) = part.split_once(['=', ':']) else { return false };
+        RECORD_KEYS.iter().any(|known| key.to_lowercase().ends_with(known))
+            && value.chars().any(|c| c.is_ascii_digit())
+    })
+}
+
+/// Something that is no part of the place's calls and took a resource that the place then lacked.
+pub fn neighbour<'a>(analysis: &'a Analysis<'_>, place: &str) -> Option<&'a str> {
+    let resource = |metric: &&MetricMove| {
+        matches!(metric.topic, Topic::Cpu | Topic::Memory | Topic::Disk) && metric.score > 0.0
+    };
+    let throttled = analysis.metrics.iter().any(|metric| {
+        metric.service == place
+            && words(&metric.name).iter().any(|word| word.starts_with("throttl") || word == "steal")
+            && metric.score > 0.0
+    });
+    let ours: BTreeSet<&str> =
+        analysis.edges.iter().flat_map(|(caller, callee)| [caller.as_str(), callee.as_str()]).collect();
+    let own = analysis.onset_of(place)?;
+    analysis
+        .metrics
+        .iter()
+        .filter(resource)
+        .filter(|metric| metric.service != place && !ours.contains(metric.service.as_str()))
+        .find(|metric| {
+            throttled
+                && metric.began.is_none_or(|began| began <= own.plus(std::time::Duration::from_secs(120)))
+        })
+        .map(|metric| metric.service.as_str())
 }
 
 /// The step of a suspect with the largest amount, if any has one.
@@ -138,7 +239,7 @@ fn without_time_or_errors(analysis: &Analysis<'_>, suspect: &Suspect) -> Mechani
     let by_metric = strongest.map(|metric| match metric.topic {
         Topic::Cpu | Topic::Memory | Topic::Saturation | Topic::Disk => Mechanism::Saturation,
         Topic::Network => Mechanism::Network,
-        Topic::Errors => Mechanism::NewErrors,
+        Topic::Errors | Topic::Success => Mechanism::NewErrors,
         Topic::Latency => Mechanism::SlowCode,
         Topic::Traffic | Topic::Other => Mechanism::Unknown,
     });

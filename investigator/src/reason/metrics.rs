@@ -1,7 +1,10 @@
 //! Metric series that left their baseline, and what they speak of.
 
-use detectors::shift::{Level, score};
-use domain::SeriesId;
+use std::collections::BTreeMap;
+
+use detectors::shift::Level;
+use detectors::statistics::median;
+use domain::{SeriesId, UnixNanos};
 use storage::questions::metrics::{MetricLevels, SeriesLevels};
 
 /// What a metric measures, by the words in its name and its unit. One table, general words only.
@@ -9,6 +12,8 @@ use storage::questions::metrics::{MetricLevels, SeriesLevels};
 pub enum Topic {
     /// Failures.
     Errors,
+    /// Successes: the fewer the worse.
+    Success,
     /// How long things take.
     Latency,
     /// How much is asked.
@@ -27,8 +32,16 @@ pub enum Topic {
     Other,
 }
 
+impl Topic {
+    /// Whether callers feel it.
+    pub fn is_symptom(self) -> bool {
+        matches!(self, Self::Errors | Self::Success | Self::Latency)
+    }
+}
+
 /// Words, most specific topics first; the first topic with a word in the name wins.
-const WORDS: [(Topic, &[&str]); 8] = [
+const WORDS: [(Topic, &[&str]); 9] = [
+    (Topic::Success, &["success", "successes", "availability", "hit", "hits"]),
     (
         Topic::Errors,
         &[
@@ -38,8 +51,6 @@ const WORDS: [(Topic, &[&str]); 8] = [
             "failed",
             "failure",
             "failures",
-            "success",
-            "availability",
             "fault",
             "exception",
             "5xx",
@@ -66,7 +77,10 @@ const WORDS: [(Topic, &[&str]); 8] = [
             "lag",
         ],
     ),
-    (Topic::Latency, &["latency", "duration", "time", "rt", "p50", "p90", "p95", "p99", "response"]),
+    (
+        Topic::Latency,
+        &["latency", "duration", "time", "rt", "delay", "wait", "p50", "p90", "p95", "p99", "response"],
+    ),
     (Topic::Cpu, &["cpu", "load"]),
     (Topic::Memory, &["memory", "mem", "heap", "rss", "gc"]),
     (Topic::Disk, &["disk", "filesystem", "iops", "fs"]),
@@ -92,8 +106,19 @@ const WORDS: [(Topic, &[&str]); 8] = [
     ),
 ];
 
-/// A baseline of this many values is trusted half.
-const FEW_VALUES: f64 = 5.0;
+/// A level is known to this share of itself at best: meters round, and a change of a hair is no finding.
+const FLOOR_SHARE: f64 = 0.05;
+/// And to this share divided by the number of values: few values know little of their own spread.
+const FEW_SHARE: f64 = 0.5;
+/// Ratio of the standard deviation to the median absolute deviation of a normal distribution.
+const MAD_TO_SIGMA: f64 = 1.4826;
+/// Requests behind one value of a ratio, where no metric of the service tells.
+const ASSUMED_REQUESTS: f64 = 100.0;
+/// A ratio is known to this at best.
+const RATIO_FLOOR: f64 = 0.003;
+
+/// How far out of the range of the past, beyond its own width, a value must lie to be news by that alone.
+const RANGE_MARGIN: f64 = 0.5;
 
 /// A series that moved.
 #[derive(Clone, Debug)]
@@ -102,30 +127,63 @@ pub struct MetricMove {
     pub id: SeriesId,
     /// Metric name.
     pub name: String,
-    /// Service it belongs to; the callee on a call edge.
+    /// Service it speaks of: the callee on a call edge, for what callers see.
     pub service: String,
+    /// The caller, on a call edge.
+    pub source: String,
     /// Instance, or empty.
     pub instance: String,
+    /// Whether the instance has no past of its own and was compared with its peers.
+    pub is_new: bool,
     /// What it speaks of.
     pub topic: Topic,
     /// Unit as sent.
     pub unit: String,
     /// Whether its values are rates of a counter.
     pub is_rate: bool,
-    /// Signed robust score.
+    /// Signed robust score; positive when the value rose.
     pub score: f64,
+    /// By how much it became worse in its own unit; a failed share for ratios. Negative when it became better.
+    pub worse_by: f64,
+    /// By how much a bounded resource filled up, as a share of the whole; 0 for anything else.
+    pub filled: f64,
     /// What it counts as a signal.
     pub weight: f64,
-    /// Baseline.
+    /// When it left its usual range.
+    pub began: Option<UnixNanos>,
+    /// What it is compared with: the baseline, the start of the window, or its peers.
     pub before: Level,
     /// Window.
     pub now: Level,
 }
 
-/// Series whose score reaches `threshold`, strongest first.
-pub fn moves(levels: &MetricLevels, threshold: f64) -> Vec<MetricMove> {
+/// Every series, compared. Instances without a past are compared with their peers: series of the same name and place.
+pub fn compared(levels: &MetricLevels) -> Vec<MetricMove> {
+    let series: Vec<Described<'_>> = levels.series.iter().filter_map(describe).collect();
+    let mut peers: BTreeMap<(&str, &str, &str), Vec<Level>> = BTreeMap::new();
+    let mut requests: BTreeMap<&str, f64> = BTreeMap::new();
+    for one in &series {
+        if let Some(past) = one.past {
+            peers.entry(one.peers()).or_default().push(past);
+        }
+        if one.topic == Topic::Traffic && one.series.late[0] > 0.0 {
+            let known = requests.entry(one.place).or_default();
+            *known = known.max(one.series.late[2]);
+        }
+    }
+    series
+        .iter()
+        .filter_map(|one| {
+            let past = one.past.or_else(|| pooled(peers.get(&one.peers())?))?;
+            Some(judge(one, past, requests.get(one.place).copied()))
+        })
+        .collect()
+}
+
+/// Those whose score reaches `threshold`, strongest first.
+pub fn moves(compared: &[MetricMove], threshold: f64) -> Vec<MetricMove> {
     let mut moved: Vec<MetricMove> =
-        levels.series.iter().filter_map(judged).filter(|metric| metric.score.abs() >= threshold).collect();
+        compared.iter().filter(|metric| metric.score.abs() >= threshold).cloned().collect();
     moved.sort_by(|left, right| {
         (right.weight * right.score.abs().min(50.0))
             .total_cmp(&(left.weight * left.score.abs().min(50.0)))
@@ -134,30 +192,141 @@ pub fn moves(levels: &MetricLevels, threshold: f64) -> Vec<MetricMove> {
     moved
 }
 
-fn judged(series: &SeriesLevels) -> Option<MetricMove> {
-    let label = |name: &str| series.labels.get(name).cloned().unwrap_or_default();
-    let service = [label("service"), label("destination"), label("source")]
-        .into_iter()
-        .find(|name| !name.is_empty())?;
-    let [before, now] = [series.before, series.now].map(level);
-    let topic = topic(&series.name);
+/// A series, read.
+struct Described<'a> {
+    series: &'a SeriesLevels,
+    topic: Topic,
+    place: &'a str,
+    source: &'a str,
+    past: Option<Level>,
+    is_ratio: bool,
+    is_share: bool,
+}
+
+impl<'a> Described<'a> {
+    fn peers(&self) -> (&'a str, &'a str, &'a str) {
+        (&self.series.name, self.place, self.source)
+    }
+}
+
+fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     // Histogram buckets move together with their count; the rest of a histogram says the same.
     if series.labels.contains_key("le") || series.name.ends_with("_bucket") {
         return None;
     }
-    Some(MetricMove {
+    let label = |name: &str| series.labels.get(name).map(String::as_str).filter(|text| !text.is_empty());
+    let topic = topic(&series.name);
+    let owner = label("service");
+    // An instance is measured for itself; what is measured on a call edge speaks of the callee.
+    let (source, destination) = (label("source"), label("destination"));
+    let on_edge = label("instance").is_none() || owner.is_none();
+    let place = if on_edge { destination.or(owner) } else { owner }.or(source)?;
+    let source = source.filter(|_| on_edge);
+    let past = [series.before, series.early].map(level).into_iter().find(|past| past.count >= 2.0);
+    let largest = [series.before, series.now].into_iter().map(|part| part[4]).fold(0.0, f64::max);
+    let words = words(&series.name);
+    let says = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str())) || series.unit == "%";
+    let is_ratio = topic == Topic::Success
+        || topic == Topic::Errors
+            && (says(&["ratio", "pct", "percent"]) || says(&["rate"]) && largest <= 1.0);
+    let bounded = matches!(topic, Topic::Cpu | Topic::Memory | Topic::Disk | Topic::Saturation);
+    let is_share = bounded
+        && (says(&["ratio", "pct", "percent", "utilization", "utilisation"]) || series.name.contains('%'));
+    Some(Described { series, topic, place, source: source.unwrap_or_default(), past, is_ratio, is_share })
+}
+
+/// Peers as one level: medians of theirs, the range of all.
+fn pooled(peers: &[Level]) -> Option<Level> {
+    let middle = |value: fn(&Level) -> f64| median(&mut peers.iter().map(value).collect::<Vec<_>>());
+    Some(Level {
+        count: middle(|peer| peer.count)?,
+        median: middle(|peer| peer.median)?,
+        mad: middle(|peer| peer.mad)?,
+        min: peers.iter().map(|peer| peer.min).fold(f64::INFINITY, f64::min),
+        max: peers.iter().map(|peer| peer.max).fold(f64::NEG_INFINITY, f64::max),
+    })
+}
+
+/// The score of a series: `(now - past) / (1.4826 MAD + what cannot be known)`, where `now` is the 80th percentile of the
+/// values since harm was noticed (the 20th of a success rate), so that harm shorter than the window counts too. Median
+/// and MAD resist outliers (Rousseeuw and Croux 1993). A value that the past has reached as well counts half. Where the
+/// past is another day's, the values just before the harm must agree: the smaller of the two scores counts.
+fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove {
+    let Described { series, topic, is_ratio, .. } = one;
+    let now = level(series.now);
+    let [late_count, low, middle, high, _] = series.late;
+    let reached = |past: Level| match topic {
+        _ if late_count < 1.0 => now.median,
+        // An instance that starts is slow and busy at first.
+        _ if one.past.is_none() => middle,
+        Topic::Success => low,
+        topic if topic.is_symptom() => high,
+        _ if middle >= past.median => high,
+        _ => low,
+    };
+    // Ratios come in percent or in shares.
+    let scale = if *is_ratio && past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
+    let score_of = |past: Level, with_spread_of: Level| {
+        let value = reached(past);
+        let spread = MAD_TO_SIGMA * with_spread_of.mad
+            + if *is_ratio {
+                let share = ((past.median + value) / 2.0 / scale).clamp(0.0, 1.0);
+                let behind = requests.unwrap_or(ASSUMED_REQUESTS).max(1.0);
+                scale * (RATIO_FLOOR + (share * (1.0 - share) / behind).sqrt())
+            } else {
+                (FLOOR_SHARE + FEW_SHARE / past.count.max(1.0)) * past.median.abs().max(value.abs())
+            };
+        let inside = value >= past.min && value <= past.max;
+        let score = (value - past.median) / spread.max(f64::MIN_POSITIVE) * if inside { 0.5 } else { 1.0 };
+        // Of n values of chance the largest lies about sqrt(2 ln n) out; one beyond all of them at least as far.
+        let outside = (value - past.max).max(past.min - value);
+        let beyond = outside
+            > if *is_ratio {
+                2.0 * RATIO_FLOOR * scale
+            } else {
+                RANGE_MARGIN * (past.max - past.min).max(FLOOR_SHARE * past.median.abs())
+            };
+        let rank = if beyond { (2.0 * past.count.max(1.0).ln()).sqrt() } else { 0.0 };
+        let score = score.signum() * score.abs().max(rank);
+        if score.is_finite() { score.clamp(-1000.0, 1000.0) } else { 0.0 }
+    };
+    let mut score = score_of(past, past);
+    let early = level(series.early);
+    if series.before[0] >= 2.0 && early.count >= 1.0 {
+        // The value of this morning that is most like the past: harm may have begun a little before it was noticed.
+        let usual = past.median.clamp(early.min, early.max);
+        let fresh = score_of(Level { median: usual, min: usual, max: usual, ..past }, past);
+        score = if fresh.signum() == score.signum() {
+            score.signum() * score.abs().min(fresh.abs())
+        } else {
+            0.0
+        };
+    }
+    let rise = (reached(past) - past.median) / scale;
+    let worse_by = if *topic == Topic::Success { -rise } else { rise };
+    let whole = if past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
+    // An instance that starts needs more than one that runs.
+    let filled = if one.is_share && one.past.is_some() { (reached(past) - past.median) / whole } else { 0.0 };
+    // A symptom that eased is no harm.
+    let weight = if topic.is_symptom() && worse_by < 0.0 { 0.05 } else { weight(*topic) };
+    MetricMove {
         id: series.id,
         name: series.name.clone(),
-        service,
-        instance: label("instance"),
-        topic,
+        service: one.place.to_owned(),
+        source: one.source.to_owned(),
+        instance: series.labels.get("instance").cloned().unwrap_or_default(),
+        is_new: one.past.is_none(),
+        topic: *topic,
         unit: series.unit.clone(),
         is_rate: series.kind != domain::MetricKind::Gauge,
-        score: score(before, now),
-        weight: weight(topic) * before.count / (before.count + FEW_VALUES),
-        before,
+        score,
+        worse_by,
+        filled: filled.clamp(0.0, 1.0),
+        weight,
+        began: (series.left_at > 0).then_some(UnixNanos(series.left_at)),
+        before: past,
         now,
-    })
+    }
 }
 
 fn level([count, median, mad, min, max]: [f64; 5]) -> Level {
@@ -167,7 +336,7 @@ fn level([count, median, mad, min, max]: [f64; 5]) -> Level {
 /// Symptoms count most, resources next; traffic alone hurts nobody.
 fn weight(topic: Topic) -> f64 {
     match topic {
-        Topic::Errors | Topic::Latency => 1.0,
+        Topic::Errors | Topic::Success | Topic::Latency => 1.0,
         Topic::Saturation | Topic::Cpu => 0.8,
         Topic::Memory | Topic::Disk | Topic::Network => 0.5,
         Topic::Traffic | Topic::Other => 0.2,
@@ -181,7 +350,8 @@ pub fn topic(name: &str) -> Topic {
     found.map_or(Topic::Other, |(topic, _)| *topic)
 }
 
-fn words(name: &str) -> Vec<String> {
+/// The words of a name in lower case: split at anything that is no letter or digit, and where case rises.
+pub fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut previous_lower = false;
     for character in name.chars().take(200) {
@@ -210,7 +380,7 @@ mod tests {
         check("http.server.request.duration_sum", Topic::Latency);
         check("node_network_receive_bytes_total", Topic::Network);
         check("db.client.connections.pending_requests", Topic::Saturation);
-        check("PodSuccessRate(%)", Topic::Errors);
+        check("PodSuccessRate(%)", Topic::Success);
         check("jvm_memory_used_bytes", Topic::Memory);
         check("process_runtime_uptime", Topic::Other);
         check("", Topic::Other);

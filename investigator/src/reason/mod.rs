@@ -9,13 +9,18 @@ pub mod blame;
 pub mod collect;
 pub mod comparison;
 pub mod conclude;
+pub mod flow;
 pub mod focus;
 pub mod hypotheses;
+pub mod implicate;
 pub mod logs;
 pub mod mechanism;
 pub mod metrics;
+pub mod spread;
 pub mod story;
 pub mod suspects;
+pub mod waits;
+pub mod words;
 
 use domain::{Diagnosis, HypothesisStatus};
 

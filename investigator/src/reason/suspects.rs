@@ -8,9 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use detectors::statistics::{Moments, welch_z};
+
 use super::comparison::{Comparison, Step};
+use super::flow::Divergence;
+use super::hypotheses::has_traces;
 use super::logs::PatternShift;
 use super::metrics::MetricMove;
+use super::spread::{self, Added};
+use super::waits::{self, Gap};
 
 /// Standard errors from which a deviation counts.
 pub const SIGNIFICANT: f64 = 3.0;
@@ -18,14 +24,26 @@ pub const SIGNIFICANT: f64 = 3.0;
 /// Added time below this share of a usual request's is of no consequence, however certain.
 pub const MATERIAL: f64 = 0.01;
 
+/// What metrics of latency and failures still add where traces tell the same more exactly.
+const TRACED: f64 = 0.2;
+
+/// What is left of the suspicion of a place that the service asked about does not call, however far down: its callers are
+/// its victims.
+const UNREACHED: f64 = 0.4;
+/// What an alert on a service alone says about it, where it is known to call nothing.
+const ASKED_ABOUT: f64 = 0.25;
+
 /// How far each signal is to be trusted as the origin of a failure.
 const WEIGHT_ERRORS: f64 = 0.9;
 const WEIGHT_LATENCY: f64 = 0.8;
 const WEIGHT_CALLS: f64 = 0.4;
 const WEIGHT_LOGS: f64 = 0.6;
-const WEIGHT_METRICS: f64 = 0.5;
+const WEIGHT_PATHS: f64 = 0.7;
+const WEIGHT_SYMPTOMS: f64 = 0.7;
+const WEIGHT_FILLED: f64 = 0.75;
+const WEIGHT_RESOURCES: f64 = 0.15;
 /// What a significant share counts at the least beside another signal's whole: a saturating function of its z.
-const HALF_Z: f64 = 6.0;
+const HALF_Z: f64 = 3.0;
 
 /// One place and its signals; each share is 0 to 1.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +60,16 @@ pub struct Suspect {
     pub calls: f64,
     /// Share of new or spiking log patterns.
     pub logs: f64,
-    /// Share of shifted metrics.
-    pub metrics: f64,
+    /// Share of log statements that are followed by others than before.
+    pub paths: f64,
+    /// Share of the harm that symptom metrics place here.
+    pub symptoms: f64,
+    /// Share of shifted resource metrics.
+    pub resources: f64,
+    /// How much of a bounded resource filled up, as far as it is certain.
+    pub filled: f64,
+    /// What a change of it implies.
+    pub changed: f64,
     /// Everything combined, 0 to 1.
     pub score: f64,
 }
@@ -79,23 +105,38 @@ impl Signal {
 pub fn suspects(
     comparison: &Comparison,
     patterns: &[PatternShift],
+    divergences: &[Divergence],
     metrics: &[MetricMove],
+    added: &BTreeMap<String, Added>,
     edges: &BTreeSet<(String, String)>,
+    impacted: Option<&str>,
 ) -> Vec<Suspect> {
     let (errors, latency, calls) = tree_signals(comparison);
     let mut logs = Signal::default();
     for pattern in patterns {
         logs.add_weighted(&pattern.service, pattern.weight, pattern.z, pattern.weight);
     }
+    let mut paths = Signal::default();
+    for step in divergences {
+        paths.add_weighted(&step.service, step.weight, step.z, step.weight.sqrt());
+    }
     let mut moved = Signal::default();
-    for metric in metrics {
+    for metric in metrics.iter().filter(|metric| !metric.topic.is_symptom()) {
         moved.add_weighted(&metric.service, metric.weight, metric.score.abs(), metric.weight);
+    }
+    let mut filled: BTreeMap<&str, f64> = BTreeMap::new();
+    for metric in metrics.iter().filter(|metric| metric.filled > 0.0) {
+        let most = filled.entry(&metric.service).or_default();
+        *most = most.max(metric.filled * (1.0 - (-(metric.score - SIGNIFICANT + 1.0) / HALF_Z).exp()));
     }
     let services: BTreeSet<&str> =
         comparison.steps.iter().map(|step| step.operation.service.as_str()).collect();
-    let places: BTreeSet<&String> = [&errors, &latency, &calls, &logs, &moved]
+    let traces = has_traces(comparison);
+    let called: BTreeSet<&String> = edges.iter().map(|(_, callee)| callee).collect();
+    let places: BTreeSet<&String> = [&errors, &latency, &calls, &logs, &paths, &moved]
         .into_iter()
         .flat_map(|signal| signal.amounts.keys())
+        .chain(added.keys())
         .collect();
     let mut found: Vec<Suspect> = places
         .into_iter()
@@ -103,16 +144,45 @@ pub fn suspects(
             place: place.clone(),
             is_service: services.contains(place.as_str())
                 || logs.amounts.contains_key(place)
-                || moved.amounts.contains_key(place),
+                || paths.amounts.contains_key(place)
+                || moved.amounts.contains_key(place)
+                || added.contains_key(place),
             errors: errors.share(place),
             latency: latency.share(place),
             calls: calls.share(place),
             logs: logs.share(place),
-            metrics: moved.share(place),
+            paths: paths.share(place),
+            symptoms: added.get(place).map_or(0.0, |added| added.share * added.certainty)
+                * if traces && (services.contains(place.as_str()) || !called.contains(place)) {
+                    TRACED
+                } else {
+                    1.0
+                },
+            resources: moved.share(place),
+            filled: filled.get(place.as_str()).copied().unwrap_or_default(),
+            changed: 0.0,
             score: 0.0,
         })
         .collect();
     settle(&mut found, edges);
+    if let Some(impacted) = impacted {
+        let reached = spread::below(impacted, edges);
+        for suspect in found.iter_mut().filter(|suspect| !reached.contains(&suspect.place)) {
+            suspect.score *= UNREACHED;
+        }
+        // Nothing below it is known: it is the cause, or hides it.
+        if reached.len() == 1 {
+            match found.iter_mut().find(|suspect| suspect.place == impacted) {
+                Some(suspect) => suspect.score = 1.0 - (1.0 - suspect.score) * (1.0 - ASKED_ABOUT),
+                None => found.push(Suspect {
+                    place: impacted.to_owned(),
+                    is_service: true,
+                    score: ASKED_ABOUT,
+                    ..Suspect::default()
+                }),
+            }
+        }
+    }
     found
         .sort_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.place.cmp(&right.place)));
     found
@@ -140,7 +210,10 @@ fn combine(suspect: &Suspect, unexplained: f64) -> f64 {
         WEIGHT_LATENCY * suspect.latency,
         WEIGHT_CALLS * suspect.calls * unexplained,
         WEIGHT_LOGS * suspect.logs * unexplained,
-        WEIGHT_METRICS * suspect.metrics,
+        WEIGHT_PATHS * suspect.paths * unexplained,
+        WEIGHT_SYMPTOMS * suspect.symptoms,
+        WEIGHT_RESOURCES * suspect.resources * unexplained,
+        WEIGHT_FILLED * suspect.filled,
     ];
     1.0 - parts.into_iter().map(|part| 1.0 - part).product::<f64>()
 }
@@ -170,26 +243,79 @@ fn tree_signals(comparison: &Comparison) -> (Signal, Signal, Signal) {
         };
         errors.add(failing, failures, Comparison::origins_z(step));
 
-        let added = comparison.added_ms(step);
-        if added < MATERIAL * comparison.usual_ms() {
-            changed_calls(comparison, step, &mut calls);
-            continue;
-        }
-        let z = Comparison::own_z(step).max(comparison.calls_z(step));
-        match remote {
-            // Waiting between two services belongs to both ends: whichever end it repeats at will stand out.
-            Some(Remote::Callee(callee)) => {
-                latency.add(here, added / 2.0, z);
-                latency.add(callee, added / 2.0, z);
-            }
-            // Waiting more often is the caller's doing, waiting longer the peer's.
-            Some(Remote::Peer(peer)) if comparison.calls_z(step) < SIGNIFICANT => latency.add(peer, added, z),
-            Some(Remote::Peer(_)) | None => latency.add(here, added, z),
-        }
-
         changed_calls(comparison, step, &mut calls);
     }
+    added_time(comparison, &mut latency);
     (errors, latency, calls)
+}
+
+/// Exclusive time that an operation adds, all paths to it taken together.
+#[derive(Default)]
+struct Work {
+    before: Moments,
+    now: Moments,
+    added: f64,
+    calls: f64,
+    more_calls: f64,
+}
+
+/// What spends time: a service, its operation (none between services), and whom it reaches.
+type Spender<'a> = (&'a str, &'a str, Option<&'a str>);
+
+/// Added exclusive time by place. Whether it is beyond chance is judged on logarithms, which long tails do not rule.
+fn added_time<'a>(comparison: &'a Comparison, latency: &mut Signal) {
+    let steps = &comparison.steps;
+    let mut work: BTreeMap<Spender<'_>, (Option<Remote<'a>>, Work)> = BTreeMap::new();
+    for (_, step) in comparison.scoped() {
+        let remote = remote_place(step, steps);
+        let to = match &remote {
+            Some(Remote::Callee(callee) | Remote::Peer(callee)) => Some(*callee),
+            None => None,
+        };
+        // Between services it is the edge that counts, whichever operation calls.
+        let name = if matches!(remote, Some(Remote::Callee(_))) { "" } else { step.operation.name.as_str() };
+        let (_, work) = work
+            .entry((step.operation.service.as_str(), name, to))
+            .or_insert_with(|| (remote, Work::default()));
+        work.before = joined(work.before, step.before.own_logs);
+        work.now = joined(work.now, step.now.own_logs);
+        work.added += comparison.added_ms(step);
+        work.calls += step.now.calls;
+        work.more_calls = work.more_calls.max(comparison.calls_z(step));
+    }
+    let material = MATERIAL * comparison.usual_ms();
+    let slower = |work: &Work| if work.added >= material { welch_z(work.before, work.now) } else { 0.0 };
+    let gaps: BTreeMap<(&str, &str), Gap> = work
+        .iter()
+        .filter_map(|((here, _, _), (remote, work))| match remote {
+            Some(Remote::Callee(callee)) if work.before.count > 0.0 && work.now.count > 0.0 => {
+                Some(((*here, *callee), Gap { calls: work.calls, added: work.added, z: slower(work) }))
+            }
+            _ => None,
+        })
+        .collect();
+    let parts = waits::blamed(&gaps, SIGNIFICANT);
+    for ((here, _, _), (remote, work)) in work.iter().filter(|(_, (_, work))| work.added >= material) {
+        let z = slower(work).max(work.more_calls);
+        match remote {
+            Some(Remote::Callee(callee)) => {
+                let (caller_part, callee_part) = parts.get(&(*here, *callee)).copied().unwrap_or((0.5, 0.5));
+                latency.add(here, work.added * caller_part, z);
+                latency.add(callee, work.added * callee_part, z);
+            }
+            // Waiting more often is the caller's doing, waiting longer the peer's.
+            Some(Remote::Peer(peer)) if work.more_calls < SIGNIFICANT => latency.add(peer, work.added, z),
+            Some(Remote::Peer(_)) | None => latency.add(here, work.added, z),
+        }
+    }
+}
+
+fn joined(left: Moments, right: Moments) -> Moments {
+    Moments {
+        count: left.count + right.count,
+        sum: left.sum + right.sum,
+        squares: left.squares + right.squares,
+    }
 }
 
 /// A step whose calls changed in number counts against the service that makes them.

@@ -1,3 +1,5 @@
+//! What is hidden, what is spared, and that hiding is stable.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -42,6 +42,10 @@ pub struct PathStats {
     pub self_ms: f64,
     /// Sum of squared exclusive times.
     pub self_squares: f64,
+    /// Sum of the logarithms of exclusive times, `ln(1 + microseconds / 100)`: long tails do not drown in them.
+    pub self_logs: f64,
+    /// Sum of their squares.
+    pub self_log_squares: f64,
     /// Failed calls.
     pub errors: u64,
     /// Failed calls with no failed child: where a failure begins.
@@ -153,7 +157,8 @@ fn paths_query(window: &Window) -> String {
     let mut query = format!(
         "SELECT arraySort(x -> (x.2, x.4, x.1), groupArray({MAX_SPANS_PER_TRACE})((cityHash64(SpanId), \
            if(ParentSpanId = '', 0, cityHash64(ParentSpanId)), cityHash64(ServiceName, SpanName, SpanKind), \
-           toUnixTimestamp64Nano(Timestamp), toInt64(Duration), StatusCode = 'Error', SpanKind IN ('Client', 'Producer')))) AS raw, \
+           toUnixTimestamp64Nano(Timestamp), toInt64(Duration), StatusCode = 'Error', SpanKind IN ('Client', 'Producer'), \
+           cityHash64(ServiceName)))) AS raw, \
            arrayFilter((x, nth) -> nth = 1, raw, arrayEnumerateUniq(raw.1)) AS spans \
          FROM otel_traces WHERE {} GROUP BY TraceId",
         sql::within("Timestamp", window)
@@ -161,7 +166,7 @@ fn paths_query(window: &Window) -> String {
     // Columns, and each span's parent as a place in them (0: none). Ids come first, so a parent's dense rank is its place.
     query = format!(
         "SELECT spans.1 AS ids, spans.2 AS parents, spans.3 AS operations, spans.4 AS starts, spans.5 AS lengths, \
-           spans.6 AS failed, spans.7 AS calls_out, arrayMap((a, d) -> a + d, starts, lengths) AS ends, arrayEnumerate(ids) AS place, \
+           spans.6 AS failed, spans.7 AS calls_out, spans.8 AS services, arrayMap((a, d) -> a + d, starts, lengths) AS ends, arrayEnumerate(ids) AS place, \
            arrayEnumerateUniq(parents) AS nth, \
            arrayMap(rank -> if(rank > length(ids), 0, rank), \
              arraySlice(arrayEnumerateDense(arrayConcat(ids, parents)), length(ids) + 1)) AS up FROM ({query})"
@@ -185,8 +190,10 @@ fn paths_query(window: &Window) -> String {
            arrayMap((a, e, r) -> greatest(0, least(e, r) - a), starts, ends, reached) AS shared, \
            arrayMap((k, d, w, f) -> if(k > 1 AND w >= 0.9 * d AND children[f].2 = 0 AND NOT calls_out[f], f, 0), nth, lengths, shared, furthest) AS host FROM ({query})"
     );
+    // A call is told apart by whom it reaches: clients are often all named alike.
     query = format!(
-        "SELECT operations, lengths, failed, up AS up_one, up, operations AS hash, \
+        "SELECT operations, lengths, failed, up AS up_one, up, \
+           arrayMap((x, s, c) -> if(c.2 = 0 OR services[c.1] = s, x, cityHash64(x, services[c.1])), operations, services, children) AS hash, \
            arrayMap((i, d, c, n) -> greatest(0, d - c - if(n = 0, arraySum((h, w) -> if(h = i, w, 0), host, shared), 0)), \
              place, lengths, arrayReduceInRanges('sum', children, cover), children.2) AS own, \
            arrayMap((f, c) -> f AND c = 0, failed, arrayReduceInRanges('sum', children, failed)) AS origin FROM ({query})"
@@ -202,6 +209,7 @@ fn paths_query(window: &Window) -> String {
         "SELECT path, any(above) AS parent, any(step) AS operation, count() AS calls, \
            sum(ns) / 1e6 AS total_ms, sum(pow(ns / 1e6, 2)) AS total_squares, \
            sum(own_ns) / 1e6 AS self_ms, sum(pow(own_ns / 1e6, 2)) AS self_squares, \
+           sum(log(1 + own_ns / 1e5)) AS self_logs, sum(pow(log(1 + own_ns / 1e5), 2)) AS self_log_squares, \
            countIf(is_failed) AS errors, countIf(is_origin) AS origins \
          FROM ({query}) ARRAY JOIN hash AS path, arrayMap(u -> if(u = 0, 0, hash[u]), up_one) AS above, up AS left_over, \
            operations AS step, lengths AS ns, own AS own_ns, failed AS is_failed, origin AS is_origin \

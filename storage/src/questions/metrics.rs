@@ -13,6 +13,10 @@ use crate::{Error, Store};
 const MAX_SERIES: usize = 20_000;
 /// Points returned per series.
 const MAX_POINTS: usize = 240;
+/// It has left for good when at least this share of the values from there on lies out.
+const STAYS: f64 = 0.3;
+/// A value leaves the usual range when it passes it by this share of the usual level.
+const MARGIN: f64 = 0.05;
 
 /// One series, before and now. Counters and deltas are rates per second.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,6 +35,13 @@ pub struct SeriesLevels {
     pub before: [f64; 5],
     /// Window: the same.
     pub now: [f64; 5],
+    /// The window before harm was noticed: the same.
+    pub early: [f64; 5],
+    /// The window from then on: values, their 20th, 50th and 80th percentile, and their mean.
+    pub late: [f64; 5],
+    /// When the window first leaves the range of the baseline (or of `early` where there is none) on the side where
+    /// `late` lies, Unix nanoseconds; 0 when it never does.
+    pub left_at: i64,
 }
 
 /// The compared series.
@@ -51,6 +62,9 @@ struct LevelsRow {
     unit: String,
     before: Vec<f64>,
     now: Vec<f64>,
+    early: Vec<f64>,
+    late: Vec<f64>,
+    left_at: i64,
 }
 
 #[derive(Row, Deserialize)]
@@ -60,9 +74,15 @@ struct PointsRow {
 }
 
 impl Store {
-    /// Compares every series that has values in both windows.
-    pub async fn metric_levels(&self, baseline: Window, window: Window) -> Result<MetricLevels, Error> {
-        let query = levels_query(&baseline, &window);
+    /// Compares every series that has values in the window. `noticed` cuts the window in two; without it all of it is late.
+    pub async fn metric_levels(
+        &self,
+        baseline: Window,
+        window: Window,
+        noticed: Option<UnixNanos>,
+    ) -> Result<MetricLevels, Error> {
+        let cut = noticed.map_or(window.start, |at| at.max(window.start).min(window.end));
+        let query = levels_query(&baseline, &window, cut);
         let rows = self.client().query(&query).fetch_all::<LevelsRow>().await?;
         let series = rows.into_iter().filter_map(levels).collect();
         Ok(MetricLevels { series, query })
@@ -94,12 +114,15 @@ fn levels(row: LevelsRow) -> Option<SeriesLevels> {
         unit: row.unit,
         before: row.before.try_into().ok()?,
         now: row.now.try_into().ok()?,
+        early: row.early.try_into().ok()?,
+        late: row.late.try_into().ok()?,
+        left_at: row.left_at * 1_000_000,
     })
 }
 
 /// Values per series in order of time: levels as they are, counters and deltas as rates. A counter that falls was reset,
 /// so its new value is what it grew by.
-fn values(which: &str) -> String {
+pub(super) fn values(which: &str) -> String {
     format!(
         "SELECT SeriesId, any(Kind) AS series_kind, any(Name) AS series_name, any(Labels) AS series_labels, any(Unit) AS series_unit, \
            arraySort(groupArray((toInt64(toUnixTimestamp64Milli(Timestamp)), Value))) AS raw, raw.1 AS times, raw.2 AS levels, \
@@ -114,26 +137,45 @@ fn values(which: &str) -> String {
     )
 }
 
-fn levels_query(baseline: &Window, window: &Window) -> String {
+fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
     let (before, now) = (sql::within("Timestamp", baseline), sql::within("Timestamp", window));
     let inside =
         |window: &Window| format!("p -> p.1 >= {} AND p.1 < {}", window.start.millis(), window.end.millis());
-    let five = |values: &str| {
+    let part = |window: &Window| format!("arrayFilter({}, points).2", inside(window));
+    // Order statistics of one part; the median is computed once, beside it.
+    let five = |values: &str, median: &str| {
         format!(
-            "[toFloat64(length({values})), arrayReduce('median', {values}), \
-              arrayReduce('median', arrayMap(v -> abs(v - arrayReduce('median', {values})), {values})), \
+            "[toFloat64(length({values})), if(isNaN({median}), 0, {median}), \
+              ifNotFinite(arrayReduce('median', arrayMap(v -> abs(v - {median}), {values})), 0), \
               arrayMin({values}), arrayMax({values})]"
         )
     };
+    let quantile = |level: f64| format!("ifNotFinite(arrayReduce('quantile({level})', late_values), 0)");
     format!(
-        "SELECT SeriesId AS id, series_name AS name, series_labels AS labels, series_kind AS kind, series_unit AS unit, \
-           {} AS before, {} AS now FROM \
-         (SELECT *, arrayFilter({}, points).2 AS old_values, arrayFilter({}, points).2 AS new_values FROM ({})) \
-         WHERE length(old_values) >= 2 AND length(new_values) >= 1 ORDER BY name, id LIMIT {MAX_SERIES}",
-        five("old_values"),
-        five("new_values"),
-        inside(baseline),
+        "WITH if(length(old_values) >= 2, before, early) AS usual, sign(late_median - usual[2]) AS side, \
+           arrayFilter({}, points) AS inside, \
+           arrayMap(p -> usual[1] >= 2 AND side != 0 AND side * p.2 > (if(side > 0, usual[5], -usual[4]) + {MARGIN} * abs(usual[2])), inside) AS outs, \
+           arrayMap((out, place) -> out / place, arrayReverse(arrayCumSum(arrayReverse(outs))), \
+             arrayReverse(arrayEnumerate(outs))) AS rests \
+         SELECT SeriesId AS id, series_name AS name, series_labels AS labels, series_kind AS kind, series_unit AS unit, \
+           {} AS before, {} AS now, {} AS early, \
+           [toFloat64(length(late_values)), {}, late_median, {}, ifNotFinite(arrayAvg(late_values), 0)] AS late, \
+           toInt64(arrayFirst((p, is_out, rest) -> is_out AND rest >= {STAYS}, inside, outs, rests).1) AS left_at FROM \
+         (SELECT *, {} AS old_values, {} AS new_values, {} AS early_values, {} AS late_values, \
+            arrayReduce('median', old_values) AS old_median, arrayReduce('median', new_values) AS new_median, \
+            arrayReduce('median', early_values) AS early_median, ifNotFinite(arrayReduce('median', late_values), 0) AS late_median \
+          FROM ({})) \
+         WHERE length(new_values) >= 1 ORDER BY name, id LIMIT {MAX_SERIES}",
         inside(window),
+        five("old_values", "old_median"),
+        five("new_values", "new_median"),
+        five("early_values", "early_median"),
+        quantile(0.2),
+        quantile(0.8),
+        part(baseline),
+        part(window),
+        part(&Window::new(window.start, cut)),
+        part(&Window::new(cut, window.end)),
         values(&format!("(({before}) OR ({now}))")),
     )
 }

@@ -3,14 +3,13 @@
 use domain::{Change, ChangeKind, Exhibit, Strength};
 
 use super::{Analysis, Draft, Outcome, short};
-use crate::reason::blame;
 
 /// Changes that become evidence: the ones that touch a suspect.
 const MAX_CHANGES: usize = 3;
 
 /// Changes of the services under suspicion.
 pub fn collect(analysis: &Analysis<'_>) -> Outcome {
-    let changes = blame::distinct(&analysis.seen.changes);
+    let changes = &analysis.changes.all;
     if changes.is_empty() {
         return Outcome::Nothing("no change was recorded in the two hours before".to_owned());
     }

@@ -6,7 +6,6 @@ use domain::{Exhibit, Strength, UnixNanos};
 use storage::questions::operations::OperationSlice;
 
 use super::{Analysis, Draft, Outcome, figure};
-use crate::reason::blame;
 
 /// Service levels of the impacted service.
 pub fn collect(analysis: &Analysis<'_>) -> Outcome {
@@ -71,10 +70,12 @@ fn panels(analysis: &Analysis<'_>, slices: &[&OperationSlice]) -> Exhibit {
         points: slices.iter().map(|slice| (UnixNanos(slice.at), value(slice))).collect(),
     };
     let objectives = analysis.question.objectives;
-    let marks = blame::distinct(&analysis.seen.changes)
-        .into_iter()
+    let marks = analysis
+        .changes
+        .all
+        .iter()
         .filter(|change| analysis.suspects.first().is_some_and(|suspect| suspect.place == change.service))
-        .map(|change| Mark { at: change.at, name: super::changes::title(&change) })
+        .map(|change| Mark { at: change.at, name: super::changes::title(change) })
         .collect();
     Exhibit::Panels {
         panels: vec![

@@ -1,0 +1,86 @@
+//! Suspicion that a change casts on the service it touched, where that service itself shows little.
+//!
+//! Most harm is brought by changes (about 70% of outages, Beyer et al., Site Reliability Engineering, 2016), and a bad
+//! release need not fail itself: it may answer wrongly, and its callers fail. So a changed service that a failing one
+//! depends on inherits part of the suspicion, the more the closer its change came before the harm; and the failing one,
+//! if nothing of its own changed, loses part. A change shortly before the harm is a weak suspect even without a trace.
+
+use std::collections::BTreeMap;
+
+use super::analysis::Analysis;
+use super::blame::{SHARP_HALF_AGE_SECONDS, closeness};
+use super::spread::below;
+use super::suspects::Suspect;
+
+/// What a silent change right before the harm inherits of a failing caller's suspicion.
+const INHERITED: f64 = 0.85;
+/// What an unchanged service keeps of its own where a change below it may explain it whole.
+const UNCHANGED: f64 = 0.3;
+/// What a change right before the harm is worth by itself.
+const BY_TIME_ALONE: f64 = 0.12;
+/// A suspect weaker than this passes nothing on.
+const STRONG: f64 = 0.25;
+
+/// Adds what changes imply to the suspects, and sorts them anew.
+pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Suspect> {
+    let mut implied: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut kept: BTreeMap<String, f64> = BTreeMap::new();
+    let noticed = analysis.question.started;
+    let touched = || analysis.changes.all.iter().filter(|change| !change.service.is_empty());
+    for suspect in &suspects {
+        let onset = analysis.onset_of(&suspect.place);
+        let own = touched()
+            .filter(|change| change.service == suspect.place)
+            .filter_map(|change| closeness(change, onset, SHARP_HALF_AGE_SECONDS))
+            .fold(0.0, f64::max);
+        if suspect.score < STRONG {
+            continue;
+        }
+        let mut best = 0.0_f64;
+        let depends_on = below(&suspect.place, &analysis.edges);
+        for change in
+            touched().filter(|change| change.service != suspect.place && depends_on.contains(&change.service))
+        {
+            let Some(close) = closeness(change, onset, SHARP_HALF_AGE_SECONDS) else { continue };
+            best = best.max(close);
+            let passed = implied.entry(&change.service).or_default();
+            *passed = passed.max(INHERITED * close * suspect.score * rather(close, own));
+        }
+        let lost = (1.0 - UNCHANGED) * best * rather(best, own);
+        kept.insert(suspect.place.clone(), 1.0 - lost);
+    }
+    for change in touched() {
+        if let Some(close) =
+            noticed.and_then(|noticed| closeness(change, Some(noticed), SHARP_HALF_AGE_SECONDS))
+        {
+            let passed = implied.entry(&change.service).or_default();
+            *passed = passed.max(BY_TIME_ALONE * close);
+        }
+    }
+    for suspect in &mut suspects {
+        suspect.score *= kept.get(&suspect.place).copied().unwrap_or(1.0);
+    }
+    for (place, passed) in implied {
+        match suspects.iter_mut().find(|suspect| suspect.place == place) {
+            Some(suspect) => {
+                suspect.changed = passed;
+                suspect.score = 1.0 - (1.0 - suspect.score) * (1.0 - passed);
+            }
+            None => suspects.push(Suspect {
+                place: place.to_owned(),
+                is_service: true,
+                changed: passed,
+                score: passed,
+                ..Suspect::default()
+            }),
+        }
+    }
+    suspects
+        .sort_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.place.cmp(&right.place)));
+    suspects
+}
+
+/// How far a change below is to be blamed rather than one of the failing service itself: by which came closer.
+fn rather(below: f64, own: f64) -> f64 {
+    if below > 0.0 { below / (below + own) } else { 0.0 }
+}

@@ -1,0 +1,71 @@
+//! `inquest eval run`: recorded incidents whose cause is known, investigated and scored.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use eval::{Run, Summary, baseline, cases_below, table};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::EvalArgs;
+use crate::output;
+
+/// Runs the command. `false` when a case could not be investigated, or is worse than in the baseline.
+pub async fn run(arguments: &EvalArgs) -> anyhow::Result<bool> {
+    let earlier = arguments.baseline.as_deref().map(baseline::read).transpose()?;
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for root in &arguments.dirs {
+        let found = cases_below(root)?;
+        anyhow::ensure!(!found.is_empty(), "no recording below {}", root.display());
+        dirs.extend(found);
+    }
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let jobs = arguments.jobs.map_or(processors, |jobs| usize::from(jobs.get()));
+    let began = tokio::time::Instant::now();
+    let style = ProgressStyle::with_template("{pos}/{len} {wide_bar} {elapsed} {msg}")?;
+    let bar = ProgressBar::new(dirs.len() as u64).with_style(style);
+    let name =
+        |dir: &Path| dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let run = eval::run(
+        &dirs,
+        jobs,
+        || began.elapsed(),
+        |dir| {
+            bar.set_message(name(dir));
+            bar.inc(1);
+        },
+    )
+    .await;
+    bar.finish_and_clear();
+    write(arguments, &run)?;
+    output::text(&table::cases(&run.outcomes));
+    output::text(&table::summary(&Summary::new(&run.outcomes)));
+    for failure in &run.failures {
+        output::note(&format!("inquest: {failure}"));
+    }
+    Ok(run.failures.is_empty()
+        && earlier.is_none_or(|earlier| told(&baseline::compare(&earlier, &run.results()))))
+}
+
+fn write(arguments: &EvalArgs, run: &Run) -> anyhow::Result<()> {
+    let put = |path: &Path, text: String| {
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    if let Some(path) = &arguments.json {
+        put(path, run.json()?)?;
+    }
+    if let Some(path) = &arguments.html {
+        put(path, eval::html::report(run)?)?;
+    }
+    Ok(())
+}
+
+/// Tells of a comparison; whether nothing became worse.
+fn told(comparison: &baseline::Comparison) -> bool {
+    let lines = |mark: &str, lines: &[String]| {
+        lines.iter().map(|line| format!("{mark} {line}\n")).collect::<String>()
+    };
+    output::text(&lines("better ", &comparison.better));
+    output::text(&lines("worse  ", &comparison.worse));
+    output::text(&lines("missing", &comparison.missing));
+    comparison.worse.is_empty()
+}
