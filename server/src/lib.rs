@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod logging;
 pub mod logs;
 pub mod metrics;
+pub mod narrative;
 pub mod output;
 pub mod pages;
 pub mod recording;

@@ -63,21 +63,23 @@ impl Telling {
 pub fn narrator(settings: &config::Narrator) -> anyhow::Result<Narrator> {
     Ok(match model(settings)? {
         None => Narrator::template(),
-        Some(model) => Narrator::new(
-            model,
-            Settings {
-                timeout: settings.timeout.0,
-                max_output_tokens: settings.max_output_tokens,
-                caps: Caps {
-                    incident_tokens: settings.incident_tokens,
-                    month_tokens: settings.month_tokens,
-                    incident_cost: settings.incident_cost,
-                    month_cost: settings.month_cost,
-                },
-                prices: Prices { input: settings.input_price, output: settings.output_price },
-            },
-        ),
+        Some(model) => Narrator::new(model, bounds(settings)),
     })
+}
+
+/// How the model of the settings may be used.
+pub fn bounds(settings: &config::Narrator) -> Settings {
+    Settings {
+        timeout: settings.timeout.0,
+        max_output_tokens: settings.max_output_tokens,
+        caps: Caps {
+            incident_tokens: settings.incident_tokens,
+            month_tokens: settings.month_tokens,
+            incident_cost: settings.incident_cost,
+            month_cost: settings.month_cost,
+        },
+        prices: Prices { input: settings.input_price, output: settings.output_price },
+    }
 }
 
 /// The model of the settings; `None` when they name none.

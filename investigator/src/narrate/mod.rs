@@ -25,7 +25,7 @@ mod tests;
 
 pub use anthropic::Anthropic;
 pub use budget::{Caps, Prices, Spent};
-pub use draft::{Draft, DraftStep, Segment, schema};
+pub use draft::{Draft, DraftStep, INCONCLUSIVE, Segment, schema};
 pub use model::{Completion, Failure, Model, Prompt, Speaker, Turn, Usage};
 pub use narrator::{Narration, Narrator, Settings};
 pub use openai::OpenAi;

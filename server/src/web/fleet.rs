@@ -253,7 +253,8 @@ mod tests {
     fn a_service_is_the_sum_of_its_endpoints() {
         let of = |endpoint: &str, step: SliMinute| SliMinute { endpoint: endpoint.into(), ..step };
         let steps = [of("a", minute(1, 10, 1)), of("b", minute(1, 90, 2)), of("b", minute(0, 5, 0))];
-        let whole: Vec<_> = whole(&steps).iter().map(|step| (step.requests, step.errors, step.latency.count())).collect();
+        let whole: Vec<_> =
+            whole(&steps).iter().map(|step| (step.requests, step.errors, step.latency.count())).collect();
         assert_eq!(whole, [(100, 3, 100), (5, 0, 5)]);
     }
 
