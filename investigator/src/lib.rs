@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: clocks, SQL, any name of a service or metric.
 
+pub mod knowledge;
 pub mod markdown;
 pub mod narrate;
 pub mod observe;
@@ -15,6 +16,7 @@ pub mod reason;
 pub mod redact;
 pub mod terminal;
 
+pub use knowledge::Knowledge;
 pub use observe::{Observations, Progress};
 pub use question::Question;
 

@@ -166,7 +166,8 @@ impl Model for Listening {
     }
 
     fn complete<'a>(&'a self, prompt: &'a Prompt) -> BoxFuture<'a, Result<Completion, Failure>> {
-        let ours = prompt.turns.iter().filter(|turn| turn.speaker == investigator::narrate::Speaker::Us);
+        // What the model itself wrote comes back to it when it is asked to repair its answer: that is no leak.
+        let ours = prompt.turns.iter().take_while(|turn| turn.speaker == investigator::narrate::Speaker::Us);
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.push(prompt.system.clone());
         sent.extend(ours.map(|turn| turn.text.clone()));

@@ -11,7 +11,7 @@ mod budget;
 pub mod check;
 mod draft;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod http;
 mod model;
 mod narrator;
@@ -31,4 +31,4 @@ pub use narrator::{Narration, Narrator, Settings};
 pub use openai::OpenAi;
 pub use pack::Pack;
 pub use replay::Replay;
-pub use template::narrate;
+pub use template::{narrate, narrate_with};

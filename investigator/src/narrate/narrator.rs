@@ -12,6 +12,7 @@ use super::budget::{Breaker, Cache, Kept, Ledger, month};
 use super::check::{Place, Violation, check};
 use super::draft::INCONCLUSIVE;
 use super::{Caps, Completion, Draft, Failure, Model, Pack, Prices, Prompt, Spent, Usage, prompt, template};
+use crate::Knowledge;
 
 /// Times a call is made again when the trouble may pass.
 const MAX_RETRIES: u32 = 2;
@@ -48,6 +49,7 @@ impl Default for Settings {
 pub struct Narrator {
     model: Option<Arc<dyn Model>>,
     settings: Settings,
+    knowledge: Arc<Knowledge>,
     state: Mutex<State>,
 }
 
@@ -72,12 +74,22 @@ pub struct Narration {
 impl Narrator {
     /// A narrator that knows only templates.
     pub fn template() -> Self {
-        Self { model: None, settings: Settings::default(), state: Mutex::default() }
+        Self {
+            model: None,
+            settings: Settings::default(),
+            knowledge: Arc::new(Knowledge::built_in().clone()),
+            state: Mutex::default(),
+        }
     }
 
     /// A narrator that asks a model.
     pub fn new(model: Arc<dyn Model>, settings: Settings) -> Self {
-        Self { model: Some(model), settings, state: Mutex::default() }
+        Self { model: Some(model), settings, ..Self::template() }
+    }
+
+    /// With other knowledge than the project's own.
+    pub fn knowing(self, knowledge: Arc<Knowledge>) -> Self {
+        Self { knowledge, ..self }
     }
 
     /// Whether there is a model to ask.
@@ -98,7 +110,7 @@ impl Narrator {
         incident: &str,
         now: UnixNanos,
     ) -> Result<Narration, minijinja::Error> {
-        let report = template::narrate(diagnosis)?;
+        let report = template::narrate_with(diagnosis, &self.knowledge)?;
         let Some(model) = &self.model else {
             return Ok(Narration { report, spent: Vec::new(), repaired: false });
         };
