@@ -14,6 +14,7 @@ pub mod observe;
 pub mod question;
 pub mod reason;
 pub mod redact;
+pub mod similar;
 pub mod terminal;
 
 pub use knowledge::Knowledge;

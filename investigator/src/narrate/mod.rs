@@ -10,6 +10,7 @@ mod anthropic;
 mod budget;
 pub mod check;
 mod draft;
+mod embeddings;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod http;
@@ -26,6 +27,7 @@ mod tests;
 pub use anthropic::Anthropic;
 pub use budget::{Caps, Prices, Spent};
 pub use draft::{Draft, DraftStep, INCONCLUSIVE, Segment, schema};
+pub use embeddings::Embeddings;
 pub use model::{Completion, Failure, Model, Prompt, Speaker, Turn, Usage};
 pub use narrator::{Narration, Narrator, Settings};
 pub use openai::OpenAi;
