@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: clocks, SQL, any name of a service or metric.
 
+pub mod ask;
 pub mod knowledge;
 pub mod markdown;
 pub mod narrate;

@@ -29,7 +29,7 @@ pub use budget::{Caps, Prices, Spent};
 pub use draft::{Draft, DraftStep, INCONCLUSIVE, Segment, schema};
 pub use embeddings::Embeddings;
 pub use model::{Completion, Failure, Model, Prompt, Speaker, Turn, Usage};
-pub use narrator::{Narration, Narrator, Settings};
+pub use narrator::{Asked, Narration, Narrator, Settings};
 pub use openai::OpenAi;
 pub use pack::Pack;
 pub use replay::Replay;

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use super::budget::{Breaker, Cache, Kept, Ledger, month};
 use super::check::{Place, Violation, check};
 use super::draft::INCONCLUSIVE;
-use super::{Caps, Completion, Draft, Failure, Model, Pack, Prices, Prompt, Spent, Usage, prompt, template};
+use super::{
+    Caps, Completion, Draft, Failure, Model, Pack, Prices, Prompt, Segment, Spent, Usage, prompt, template,
+};
 use crate::Knowledge;
 
 /// Times a call is made again when the trouble may pass.
@@ -71,6 +73,19 @@ pub struct Narration {
     pub repaired: bool,
 }
 
+/// An answer to a question about a report, and what it used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// The question, cut to a bounded length.
+    pub question: String,
+    /// The answer; empty when the evidence does not speak of it.
+    pub sentences: Vec<Sentence>,
+    /// Who phrased it.
+    pub narrated: NarratedBy,
+    /// Entries for the ledger.
+    pub spent: Vec<Spent>,
+}
+
 impl Narrator {
     /// A narrator that knows only templates.
     pub fn template() -> Self {
@@ -114,15 +129,7 @@ impl Narrator {
         let Some(model) = &self.model else {
             return Ok(Narration { report, spent: Vec::new(), repaired: false });
         };
-        let mut call = Call {
-            narrator: self,
-            model: &**model,
-            pack: Pack::new(&report),
-            incident,
-            month: month(now),
-            spent: Vec::new(),
-            pending: None,
-        };
+        let mut call = self.call(&**model, Pack::new(&report), incident, now);
         let outcome = match tokio::time::timeout(self.settings.timeout, call.answer()).await {
             Ok(outcome) => outcome,
             Err(_) => {
@@ -143,6 +150,47 @@ impl Narrator {
             }
         };
         Ok(Narration { report, spent, repaired })
+    }
+
+    /// Answers a question about a report, from its evidence: in the model's sentences that passed every check, or else with
+    /// sentences of the report that speak of it.
+    pub async fn ask(&self, report: &Report, question: &str, incident: &str, now: UnixNanos) -> Asked {
+        let question = plain(question, crate::ask::MAX_QUESTION);
+        let template = crate::ask::answer(report, &question);
+        let Some(model) = &self.model else {
+            return Asked {
+                question,
+                sentences: template,
+                narrated: NarratedBy::Template,
+                spent: Vec::new(),
+            };
+        };
+        let mut call = self.call(&**model, Pack::new(report), incident, now);
+        let outcome = match tokio::time::timeout(self.settings.timeout, call.reply(&question)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                call.note_timeout();
+                Err("did not answer in time".to_owned())
+            }
+        };
+        let Call { pack, spent, .. } = call;
+        let model = plain(model.name(), 80);
+        let (sentences, narrated) = match outcome {
+            Ok((segments, dropped)) => {
+                let sentence = |segment: &Segment| {
+                    Sentence::new(with_texts(&segment.text, &pack), evidence_ids(&segment.cites))
+                };
+                let prompt = prompt::VERSION.to_owned();
+                let narrated = NarratedBy::Model { model, prompt, dropped, masked: pack.masked };
+                (segments.iter().map(sentence).collect(), narrated)
+            }
+            Err(reason) => (template, NarratedBy::TemplateInstead { model, reason }),
+        };
+        Asked { question, sentences, narrated, spent }
+    }
+
+    fn call<'a>(&'a self, model: &'a dyn Model, pack: Pack, incident: &'a str, now: UnixNanos) -> Call<'a> {
+        Call { narrator: self, model, pack, incident, month: month(now), spent: Vec::new(), pending: None }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -192,6 +240,30 @@ impl Call<'_> {
         let kept = Kept { draft, dropped, repaired };
         self.narrator.state().cache.put(key, kept.clone());
         Ok(kept)
+    }
+
+    /// The sentences of an answer to a question that pass, after one repair, and how many did not.
+    async fn reply(&mut self, question: &str) -> Result<(Vec<Segment>, u32), String> {
+        let first =
+            prompt::ask(&self.pack, question, self.narrator.settings.max_output_tokens).map_err(broken)?;
+        let completion = self.ask(&first).await?;
+        let (mut draft, mut violations) = self.read(&completion);
+        if draft.is_none() || !violations.is_empty() {
+            let again = prompt::repair(&first, &completion.text, &violations).map_err(broken)?;
+            if let Ok(completion) = self.ask(&again).await
+                && let (Some(better), left) = self.read(&completion)
+            {
+                (draft, violations) = (Some(better), left);
+            }
+        }
+        let draft = draft.ok_or("gave an answer that is not of the form asked for")?;
+        let count = draft.going_on.len();
+        let (draft, _) = without(draft, &violations, &self.pack);
+        if draft.going_on.is_empty() {
+            return Err("wrote nothing that passed the checks".to_owned());
+        }
+        let dropped = count - draft.going_on.len();
+        Ok((draft.going_on, dropped as u32))
     }
 
     /// Everything that the answer depends on.

@@ -20,6 +20,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     for (name, source) in [
         ("system", include_str!("../../../prompts/narrate/system.txt")),
         ("findings", include_str!("../../../prompts/narrate/findings.txt")),
+        ("ask", include_str!("../../../prompts/narrate/ask.txt")),
         ("repair", include_str!("../../../prompts/narrate/repair.txt")),
     ] {
         environment.add_template(name, source).expect("a test renders every prompt");
@@ -43,6 +44,17 @@ pub fn first(pack: &Pack, max_output_tokens: u32) -> Result<Prompt, minijinja::E
         schema: schema(pack),
         max_output_tokens,
     })
+}
+
+/// A question about the findings, without its secrets.
+pub fn ask(pack: &Pack, question: &str, max_output_tokens: u32) -> Result<Prompt, minijinja::Error> {
+    let mut prompt = first(pack, max_output_tokens)?;
+    let question = crate::redact::Redactor::new().text(question).into_owned();
+    let question = serde_json::to_string(&question).expect("text serialises");
+    let marker = &blake3::hash(question.as_bytes()).to_hex()[..16];
+    let text = render("ask", context! { marker, question })?;
+    prompt.turns.push(Turn { speaker: Speaker::Us, text });
+    Ok(prompt)
 }
 
 /// What is asked after an answer that breaks rules.

@@ -116,6 +116,26 @@ async fn passing_trouble_is_tried_again_and_no_more_than_twice() {
     assert_eq!(model.asked().len(), 4);
 }
 
+#[tokio::test]
+async fn a_question_is_answered_by_the_same_rules() {
+    let report = template::narrate(fixture::diagnosis(ConfidenceLevel::High)).unwrap();
+    let ask = async |answers: &[Result<&str, Failure>]| {
+        let model = replay(answers);
+        let narrator = Narrator::new(model.clone(), settings());
+        let question = "was it payments? mail jane@example.com";
+        (narrator.ask(&report, question, "", fixture::at(30, 0)).await, model.asked())
+    };
+    let (asked, prompts) = ask(&[Ok(GOOD)]).await;
+    assert_eq!(asked.sentences[0].text, "Since 14:02, 7.9% of checkout requests fail.");
+    insta::assert_snapshot!("ask", prompts[0].turns[1].text);
+    let (asked, prompts) = ask(&[Ok(HALF_GOOD), Ok(HALF_GOOD)]).await;
+    assert_eq!((asked.sentences.len(), prompts.len(), asked.spent.len()), (1, 2, 2));
+    let (asked, _) = ask(&[Err(Failure::Refused(401))]).await;
+    assert!(matches!(asked.narrated, NarratedBy::TemplateInstead { .. }), "{asked:?}");
+    let template = Narrator::template().ask(&report, "was there a deploy?", "", fixture::at(30, 0)).await;
+    assert_eq!(template.sentences[0].cites, [domain::EvidenceId(5)]);
+}
+
 /// Answers only after a day.
 struct Slow;
 
