@@ -20,6 +20,7 @@
 mod burn;
 mod duration;
 mod inspections;
+mod knowledge;
 mod narrator;
 mod problem;
 mod slo;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 pub use burn::Burn;
 pub use duration::{Keep, Span};
 pub use inspections::InspectionLimits;
+pub use knowledge::{Knowledge, Memory};
 pub use narrator::{Narrator, Provider};
 pub use problem::Problem;
 pub use slo::{Counter, Millis, NameGlob, Ratio, SliRule, SloRule, table};
@@ -60,6 +62,10 @@ pub struct Config {
     pub investigation: Investigation,
     /// Who phrases the answers.
     pub narrator: Narrator,
+    /// What is known of failures.
+    pub knowledge: Knowledge,
+    /// How past incidents are compared.
+    pub memory: Memory,
     /// Objectives by service and endpoint; the last match wins.
     pub slo: Vec<SloRule>,
     /// Indicators made of metrics.

@@ -11,7 +11,7 @@ use domain::{
     CheckOutcome, Clock, EvidenceKind, Incident, IncidentEvent, IncidentId, Report, UnixNanos, Verdict,
     Window,
 };
-use investigator::{Progress, Question};
+use investigator::{Knowledge, Progress, Question};
 use storage::Store;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::config::Investigation;
 use crate::incidents::Incidents;
 use crate::lifecycle::Stage;
+use crate::memory::Memory;
 use crate::metrics::IncidentMetrics;
 use crate::pages::input::{CheckProgress, ProgressState};
 use crate::telling::Telling;
@@ -54,6 +55,8 @@ struct Shared {
     store: Store,
     incidents: Incidents,
     telling: Telling,
+    memory: Memory,
+    knowledge: Arc<Knowledge>,
     objectives: Arc<ObjectiveTable>,
     settings: Investigation,
     clock: Arc<dyn Clock>,
@@ -69,6 +72,8 @@ impl Investigations {
         store: Store,
         incidents: Incidents,
         telling: Telling,
+        memory: Memory,
+        knowledge: Arc<Knowledge>,
         objectives: Arc<ObjectiveTable>,
         settings: Investigation,
         clock: Arc<dyn Clock>,
@@ -76,8 +81,19 @@ impl Investigations {
         stage: Stage,
     ) -> Self {
         let permits = Semaphore::new(settings.concurrency.get());
-        let shared =
-            Shared { store, incidents, telling, objectives, settings, clock, metrics, permits, stage };
+        let shared = Shared {
+            store,
+            incidents,
+            telling,
+            memory,
+            knowledge,
+            objectives,
+            settings,
+            clock,
+            metrics,
+            permits,
+            stage,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -150,6 +166,11 @@ impl Investigations {
         };
         incidents.append(incident.id, event).await?;
         incidents.clear_progress(incident.id);
+        self.shared
+            .memory
+            .remember(incident.id, &report.diagnosis)
+            .await
+            .context("cannot remember the incident")?;
         self.retell(incident.id, run, report).await
     }
 
@@ -169,13 +190,14 @@ impl Investigations {
         question: &Question,
         progress: impl Fn(Progress) + Send + Sync,
     ) -> anyhow::Result<Report> {
-        let Shared { store, settings, permits, metrics, .. } = &*self.shared;
+        let Shared { store, settings, permits, metrics, knowledge, .. } = &*self.shared;
         let _place = permits.acquire().await.context("the program is stopping")?;
         let began = Instant::now();
-        let answer = investigator::investigate(store, question, progress);
-        let report = tokio::time::timeout(settings.timeout.0, answer)
+        let answer = investigator::diagnose(store, question, progress);
+        let diagnosis = tokio::time::timeout(settings.timeout.0, answer)
             .await
             .with_context(|| format!("the investigation took longer than {}", settings.timeout))??;
+        let report = investigator::narrate::narrate_with(diagnosis, knowledge)?;
         metrics.investigation_seconds.observe(began.elapsed().as_secs_f64());
         Ok(report)
     }

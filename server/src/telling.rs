@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use domain::{Clock, Diagnosis, Report};
-use investigator::narrate::{Anthropic, Caps, Model, Narrator, OpenAi, Prices, Settings, Spent};
+use investigator::Knowledge;
+use investigator::narrate::{Anthropic, Asked, Caps, Model, Narrator, OpenAi, Prices, Settings, Spent};
 use storage::Store;
 
 use crate::config::{self, Provider};
@@ -20,16 +21,19 @@ pub struct Telling {
     narrator: Arc<Narrator>,
     store: Store,
     clock: Arc<dyn Clock>,
+    described: Arc<[(String, String)]>,
 }
 
 impl Telling {
     /// The narrator of the settings, with the ledger of the journal.
     pub async fn load(
         settings: &config::Narrator,
+        knowledge: Arc<Knowledge>,
         store: Store,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let narrator = narrator(settings).context("the section `narrator` of the config file")?;
+        let narrator = narrator.knowing(knowledge);
         if narrator.has_model() {
             for entry in store.journal_read(STREAM).await.context("cannot read the ledger of the model")? {
                 match serde_json::from_value::<Spent>(entry.body) {
@@ -40,7 +44,7 @@ impl Telling {
                 }
             }
         }
-        Ok(Self { narrator: Arc::new(narrator), store, clock })
+        Ok(Self { narrator: Arc::new(narrator), store, clock, described: described(settings).into() })
     }
 
     /// The report in a model's words, or from templates with the reason why not; `None` when no model is configured.
@@ -50,12 +54,45 @@ impl Telling {
             return Ok(None);
         }
         let narration = self.narrator.narrate(diagnosis, incident, self.clock.now()).await?;
-        for spent in &narration.spent {
+        self.note(&narration.spent, incident).await?;
+        Ok(Some(narration.report))
+    }
+
+    /// Answers a question about a report, in time, with a model or without.
+    pub async fn ask(&self, report: &Report, question: &str, incident: &str) -> anyhow::Result<Asked> {
+        let asked = self.narrator.ask(report, question, incident, self.clock.now()).await;
+        self.note(&asked.spent, incident).await?;
+        Ok(asked)
+    }
+
+    /// Who phrases answers, for people.
+    pub fn describe(&self) -> Vec<(String, String)> {
+        self.described.to_vec()
+    }
+
+    async fn note(&self, spent: &[Spent], incident: &str) -> anyhow::Result<()> {
+        for spent in spent {
             let body = serde_json::to_value(spent).context("an entry of the ledger does not serialise")?;
             let noted = self.store.journal_append(self.clock.now(), STREAM, incident, &body).await;
             noted.context("cannot note what the model used")?;
         }
-        Ok(Some(narration.report))
+        Ok(())
+    }
+}
+
+/// What is set, for people: names and values, no key.
+fn described(settings: &config::Narrator) -> Vec<(String, String)> {
+    let limit =
+        |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), |limit| format!("{limit} tokens"));
+    let row = |name: &str, value: String| (name.to_owned(), value);
+    match settings.provider {
+        Provider::Template => vec![row("Narrator", "templates; nothing is sent anywhere".into())],
+        Provider::OpenAi | Provider::Anthropic => vec![
+            row("Narrator", settings.model.clone()),
+            row("Limit for an incident", limit(settings.incident_tokens)),
+            row("Limit for a month", limit(settings.month_tokens)),
+            row("Timeout", settings.timeout.to_string()),
+        ],
     }
 }
 

@@ -52,6 +52,16 @@ impl Store {
         write::<MemoryRow<'_>>(&self.writer(), "incident_memory", std::iter::once(row)).await
     }
 
+    /// The vector that a model gave an incident.
+    pub async fn memory_get(&self, model: &str, incident: u32) -> Result<Option<Vec<f32>>, Error> {
+        let query = self
+            .client()
+            .query("SELECT Vector FROM incident_memory FINAL WHERE Model = ? AND Incident = ?")
+            .bind(model)
+            .bind(incident);
+        Ok(query.fetch_optional().await?)
+    }
+
     /// The incidents nearest to a vector of the same model, nearest first, `incident` itself left out.
     pub async fn memory_near(
         &self,

@@ -18,6 +18,7 @@ mod incidents;
 pub mod input;
 mod journal;
 mod open;
+mod redaction;
 mod sections;
 mod service;
 mod services;
@@ -27,16 +28,16 @@ mod trace;
 mod words;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
 use serde::Serialize;
 
 pub use input::{
-    CheckProgress, EndpointRow, HealthPage, IncidentFilter, IncidentPage, IncidentsPage, ObjectiveBurn,
-    ProgressState, Range, ServiceFinding, ServicePage, ServicePoint, ServiceRow, ServiceStatus, ServicesPage,
-    SignalFreshness, TracePage,
+    Beside, CheckProgress, EndpointRow, HealthPage, IncidentFilter, IncidentPage, IncidentsPage,
+    ObjectiveBurn, ProgressState, Range, RedactionPage, ServiceFinding, ServicePage, ServicePoint,
+    ServiceRow, ServiceStatus, ServicesPage, SignalFreshness, Similar, TracePage, Tried,
 };
 
 /// The page of one incident.
@@ -70,6 +71,11 @@ pub fn render_service(page: &ServicePage) -> String {
 /// The list of incidents.
 pub fn render_incidents(page: &IncidentsPage) -> String {
     incidents::page(page)
+}
+
+/// Who phrases answers, and a box to try what would be masked.
+pub fn render_redaction(page: &RedactionPage) -> String {
+    redaction::page(page)
 }
 
 /// One trace as a waterfall.

@@ -22,6 +22,8 @@ async fn the_nearest_incidents_of_the_same_model_are_found() {
             near.iter().map(|near| (near.incident, (near.distance * 100.0).round())).collect();
         assert_eq!(found, [(3, 20.0), (2, 100.0)]);
         assert_eq!(near[0].features, features("3"));
+        assert_eq!(store.memory_get("a", 4).await.unwrap(), Some(vec![0.0, -1.0]));
+        assert_eq!(store.memory_get("b", 4).await.unwrap(), None);
         store.close().await.unwrap();
     }
 }
