@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use domain::{Batch, Clock};
 use ingest::Ingest;
+use investigator::Knowledge;
 use prometheus_client::registry::Registry;
 use storage::{Location, Options, Store};
 use tokio::net::TcpListener;
@@ -17,7 +18,9 @@ use crate::detect::{Detector, Look};
 use crate::incidents::Incidents;
 use crate::investigate::Investigations;
 use crate::lifecycle::Stage;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::telling::Telling;
 use crate::web::{self, App};
 use crate::writer::{self, AppendFailed, Versions};
 
@@ -141,9 +144,18 @@ async fn assemble(
 
     let incidents = Incidents::load(store.clone(), clock.clone(), metrics.incidents.clone()).await?;
     let objectives = Arc::new(config::table(&config.slo));
+    let knowledge = Arc::new(match &config.knowledge.folder {
+        None => Knowledge::built_in().clone(),
+        Some(folder) => Knowledge::built_in().with_folder(folder).context("cannot use `knowledge.folder`")?,
+    });
+    let telling = Telling::load(&config.narrator, knowledge.clone(), store.clone(), clock.clone()).await?;
+    let memory = Memory::new(&config.memory, store.clone(), incidents.clone(), clock.clone())?;
     let investigations = Investigations::new(
         store.clone(),
         incidents.clone(),
+        telling.clone(),
+        memory.clone(),
+        knowledge.clone(),
         objectives.clone(),
         config.investigation.clone(),
         clock.clone(),
@@ -171,6 +183,9 @@ async fn assemble(
         store: store.clone(),
         incidents: incidents.clone(),
         investigations: investigations.clone(),
+        telling,
+        memory,
+        knowledge,
         look,
         outlooks,
         clock,

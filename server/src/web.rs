@@ -12,6 +12,7 @@ mod incidents;
 mod observed;
 mod probes;
 mod progress;
+mod redaction;
 mod services;
 mod traces;
 pub mod wire;
@@ -24,6 +25,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use domain::{Clock, IncidentId, Report};
+use investigator::Knowledge;
 use prometheus_client::registry::Registry;
 use storage::Store;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +35,9 @@ use tower_http::csrf::CsrfLayer;
 use crate::detect::{Look, Outlooks};
 use crate::incidents::Incidents;
 use crate::investigate::Investigations;
+use crate::memory::Memory;
 use crate::pages;
+use crate::telling::Telling;
 
 /// Largest form or API request; changes and telemetry have limits of their own.
 const MAX_BODY_BYTES: usize = 64 << 10;
@@ -47,6 +51,12 @@ pub struct App {
     pub incidents: Incidents,
     /// Investigations.
     pub investigations: Investigations,
+    /// Who phrases answers.
+    pub telling: Telling,
+    /// Past incidents.
+    pub memory: Memory,
+    /// What is known of failures.
+    pub knowledge: Arc<Knowledge>,
     /// What detection looks at, for other times than the present.
     pub look: Look,
     /// What detection last saw.
@@ -92,6 +102,8 @@ pub fn router(app: App, changes: Router, public_url: Option<&str>) -> anyhow::Re
         .route("/incidents/{id}/acknowledge", post(incidents::acknowledge))
         .route("/incidents/{id}/resolve", post(incidents::resolve))
         .route("/incidents/{id}/feedback", post(incidents::feedback))
+        .route("/incidents/{id}/ask", post(incidents::ask))
+        .route("/settings/redaction", get(redaction::show).post(redaction::redact))
         .route("/services", get(services::list))
         .route("/services/{name}", get(services::show))
         .route("/traces/{id}", get(traces::show))

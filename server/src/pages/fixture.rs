@@ -674,7 +674,7 @@ pub(super) fn finding(service: &str, sli: Sli) -> Finding {
 }
 
 /// The incident of the fixture: opened, investigated, acknowledged, judged.
-pub(super) fn incident() -> Incident {
+pub(crate) fn incident() -> Incident {
     let events = vec![
         (at(4, 30), IncidentEvent::Opened { finding: finding("checkout", Sli::Availability) }),
         (
@@ -712,6 +712,23 @@ pub(super) fn incident_page() -> IncidentPage {
         open_incidents: 1,
         frame: None,
         base_path: String::new(),
+        beside: Beside {
+            pattern: Some((
+                "One call per item instead of one call".into(),
+                "A loop issues one call for each item.".into(),
+                "Comes with a changed mapping.".into(),
+            )),
+            similar: vec![Similar {
+                id: IncidentId(97),
+                title: "checkout latency 91.3%, objective 99%".into(),
+                started: at(0, 0),
+                distance: 0.21,
+                shared: vec!["mechanism repeated calls".into(), "in catalog".into()],
+                confirmed: "Confirmed: catalog 1.2.0 reads prices one by one".into(),
+                fixed: "rolled catalog back <b>".into(),
+            }],
+            asked: None,
+        },
     }
 }
 

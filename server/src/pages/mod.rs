@@ -18,6 +18,7 @@ mod incidents;
 pub mod input;
 mod journal;
 mod open;
+mod redaction;
 mod sections;
 mod service;
 mod services;
@@ -27,7 +28,7 @@ mod trace;
 mod words;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
@@ -35,9 +36,9 @@ use serde::Serialize;
 
 pub use findings::MOST_FINDINGS;
 pub use input::{
-    CheckProgress, EndpointRow, HealthPage, IncidentFilter, IncidentPage, IncidentsPage, ObjectiveBurn,
-    ProgressState, Range, ServiceFinding, ServicePage, ServicePoint, ServiceRow, ServiceStatus, ServicesPage,
-    SignalFreshness, TracePage,
+    Beside, CheckProgress, EndpointRow, HealthPage, IncidentFilter, IncidentPage, IncidentsPage,
+    ObjectiveBurn, ProgressState, Range, RedactionPage, ServiceFinding, ServicePage, ServicePoint,
+    ServiceRow, ServiceStatus, ServicesPage, SignalFreshness, Similar, TracePage, Tried,
 };
 
 /// The page of one incident.
@@ -71,6 +72,11 @@ pub fn render_service(page: &ServicePage) -> String {
 /// The list of incidents.
 pub fn render_incidents(page: &IncidentsPage) -> String {
     incidents::page(page)
+}
+
+/// Who phrases answers, and a box to try what would be masked.
+pub fn render_redaction(page: &RedactionPage) -> String {
+    redaction::page(page)
 }
 
 /// One trace as a waterfall.

@@ -2,6 +2,7 @@
 
 mod engine;
 mod folder;
+mod memory;
 mod recording;
 mod schema;
 mod signals;
