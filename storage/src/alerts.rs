@@ -96,8 +96,12 @@ impl Store {
     /// Stores alerts. When this returns, they are stored.
     pub async fn alerts_append(&self, seen: &[SeenAlert]) -> Result<(), Error> {
         let fingerprints: Vec<String> = seen.iter().map(|seen| seen.alert.fingerprint()).collect();
-        let rows = seen.iter().zip(&fingerprints).map(|(seen, fingerprint)| AlertRow::new(seen, fingerprint));
-        write::<AlertRow<'_>>(&self.writer(), "alerts", rows).await
+        let rows: Vec<AlertRow<'_>> = seen
+            .iter()
+            .zip(&fingerprints)
+            .map(|(seen, fingerprint)| AlertRow::new(seen, fingerprint))
+            .collect();
+        write::<AlertRow<'_>>(&self.writer(), "alerts", rows.into_iter()).await
     }
 
     /// The latest alert of each fingerprint since `since`, those that came last first.

@@ -18,9 +18,11 @@ mod incidents;
 pub mod input;
 mod journal;
 mod open;
+mod review;
 mod sections;
 mod service;
 mod services;
+mod settings;
 mod svg;
 mod templates;
 mod trace;
@@ -38,6 +40,7 @@ pub use input::{
     ProgressState, Range, ServiceFinding, ServicePage, ServicePoint, ServiceRow, ServiceStatus, ServicesPage,
     SignalFreshness, TracePage,
 };
+pub use review::ReviewPage;
 
 /// The page of one incident.
 ///
@@ -55,6 +58,35 @@ pub fn render_progress(checks: &[CheckProgress]) -> String {
 /// The overview of all services.
 pub fn render_health(page: &HealthPage) -> String {
     health::page(page)
+}
+
+/// The review queue.
+pub fn render_review(page: &ReviewPage) -> String {
+    review::queue(page)
+}
+
+/// The file of policies, with what came of reading one back.
+pub fn render_policies(yaml: &str, said: &str, failed: bool, open_incidents: usize, base: &str) -> String {
+    review::policies(yaml, said, failed, open_incidents, base)
+}
+
+/// Every decision on alerts, latest first.
+pub fn render_audit(
+    entries: &[(domain::UnixNanos, String, detectors::suppression::Entry)],
+    open_incidents: usize,
+    base: &str,
+) -> String {
+    review::audit(entries, open_incidents, base)
+}
+
+/// Channels of notifications, and what could not be sent.
+pub fn render_settings(
+    notifier: &crate::notify::Notifier,
+    said: &str,
+    open_incidents: usize,
+    base: &str,
+) -> String {
+    settings::page(notifier, said, open_incidents, base)
 }
 
 /// The list of services.
