@@ -13,6 +13,7 @@ pub mod nab;
 pub mod run;
 pub mod score;
 pub mod summary;
+pub mod suppression;
 pub mod table;
 
 pub use case::cases_below;

@@ -234,6 +234,19 @@ pub struct TemplatesArgs {
 pub enum EvalCommand {
     /// Investigates recordings and compares the answers with their labels.
     Run(EvalArgs),
+    /// Replays logs whose failures are known through the suppression of alerts, split in time.
+    Suppression(SuppressionArgs),
+}
+
+/// Arguments of `eval suppression`.
+#[derive(Clone, Debug, Args)]
+pub struct SuppressionArgs {
+    /// Folders with logs in the format of LogHub that have a column `Label`
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<PathBuf>,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// Arguments of `eval run`.
@@ -356,6 +369,8 @@ mod tests {
         check("inquest logs templates", false);
         check("inquest eval run a b --json out.json --html out.html --jobs 2 --baseline old.json", true);
         check("inquest eval run", false);
+        check("inquest eval suppression logs --json out.json", true);
+        check("inquest eval suppression", false);
         check("inquest eval run a --jobs 0", false);
         check("inquest demo --fault traffic-surge --after 20s --exit-after-answer --json", true);
         check("inquest detect anomalies cpu.csv --csv", true);
