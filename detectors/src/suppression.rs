@@ -30,6 +30,12 @@ pub const MAX_EXPIRY_DAYS: u32 = 90;
 /// The share of suppressed alerts that go back to the queue, so that false suppression is measured.
 pub const SAMPLED_BACK: f64 = 0.05;
 
+/// Whether an alert is known for long enough to be proposed, or suppressed without asking: a day. What is new is news, however
+/// much it looks like what is known; a person may still decide on it.
+pub fn is_ripe(history: &History, now: domain::UnixNanos) -> bool {
+    history.first.is_some_and(|first| now.seconds_since(first) >= never::NEW_FOR.as_secs_f64())
+}
+
 /// Whether this suppressed alert is one of the sampled: decided by a hash of its fingerprint and hour, so that the same
 /// alerts are sampled whenever they are replayed.
 pub fn is_sampled(fingerprint: &str, hour: i64) -> bool {
@@ -40,6 +46,15 @@ pub fn is_sampled(fingerprint: &str, hour: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_new_is_news() {
+        let at = |hours: i64| domain::UnixNanos::from_seconds(hours * 3600);
+        let mut history = History::default();
+        assert!(!is_ripe(&history, at(100)));
+        history.note(at(10), 1, "", "", false);
+        assert!(!is_ripe(&history, at(33)) && is_ripe(&history, at(34)));
+    }
 
     #[test]
     fn one_in_twenty_is_sampled() {

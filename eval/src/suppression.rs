@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use detectors::log_template;
 use detectors::suppression::{
     Approval, Context, Decided, Entry, Event, Features, History, MAX_EXPIRY_DAYS, Model, Reason, Reopening,
-    Source, Standing, State, never, policy,
+    Source, Standing, State, is_ripe, never, policy,
 };
 use domain::{Alert, AlertSource, Severity, UnixNanos};
 use serde::Serialize;
@@ -279,7 +279,7 @@ fn held_back(kind: &mut Kind, alert: &Alert, model: &Model, threshold: f64, outc
     }
     let own = Features::of(alert, &kind.history, now);
     let (score, _) = model.score(&alert.rule, &alert.service, &alert.pattern, own);
-    if score < threshold {
+    if score < threshold || !is_ripe(&kind.history, now) {
         return false;
     }
     kind.proposed = true;

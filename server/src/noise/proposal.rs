@@ -2,7 +2,7 @@
 
 use detectors::suppression::history::{History, hour_of};
 use detectors::suppression::{
-    Approval, Features, Mode, Reason, Ruling, SpikeLimit, Standing, State, never, policy,
+    Approval, Features, Mode, Reason, Ruling, SpikeLimit, Standing, State, is_ripe, never, policy,
 };
 use domain::{Alert, UnixNanos};
 
@@ -54,7 +54,7 @@ pub struct Proposal {
     pub similar: Vec<Similar>,
     /// Fingerprints of undecided alerts of other services with the same rule and pattern.
     pub same_pattern: Vec<String>,
-    /// Whether the confidence reaches the threshold, and no rule forbids it.
+    /// Whether it is no longer new, the confidence reaches the threshold, and no rule forbids it.
     pub proposed: bool,
 }
 
@@ -117,7 +117,8 @@ pub fn of(book: &Book, group: &Group, around: &Around, settings: &Settings) -> P
         book.standing(other).is_none_or(|standing| matches!(standing.state, State::Undecided))
     });
     same_pattern.sort_unstable();
-    let proposed = confidence >= settings.threshold && never::forbids(&rulings).is_none();
+    let ripe = is_ripe(&group.history, around.now);
+    let proposed = ripe && confidence >= settings.threshold && never::forbids(&rulings).is_none();
     Proposal {
         standing: book.standing(&fingerprint).cloned().unwrap_or_default(),
         fingerprint,

@@ -237,9 +237,10 @@ fn row(one: &Proposal, page: &ReviewPage, selected: &str) -> Row {
         can_undo: one.standing.can_undo(),
         title: cut(&title(one), 80),
         pattern: marked(&one.alert.pattern),
-        reason: match one.standing.approval() {
-            Some(approval) => approval.reason.words(),
-            None => one.reason.words(),
+        reason: match (one.standing.approval(), forbidden) {
+            (Some(approval), _) => approval.reason.words(),
+            (None, Some(_)) => "–",
+            (None, None) => one.reason.words(),
         },
         confidence: format!("{}, {:.2}", level(one.confidence), one.confidence),
         pages: one.saved().to_string(),
