@@ -21,8 +21,11 @@ pub use never::{Context, Rule, Ruling};
 pub use policy::{Approval, Entry, Event, Mode, Reason, Reopening, Source, Standing, State};
 pub use spike::SpikeLimit;
 
-/// Confidence from which suppression is proposed, and in mode auto applied.
+/// Confidence from which suppression is proposed to people.
 pub const DEFAULT_THRESHOLD: f64 = 0.75;
+/// Confidence from which mode auto suppresses without asking: acting takes more than asking does. By the neighbours' vote it
+/// takes five that are alike to 0.8 and were all approved.
+pub const AUTO_THRESHOLD: f64 = 0.9;
 /// A suppression ends after this many days unless told otherwise.
 pub const DEFAULT_EXPIRY_DAYS: u32 = 14;
 /// The longest that a suppression may last, in days.

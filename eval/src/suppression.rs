@@ -24,7 +24,8 @@ use serde::Serialize;
 use storage::Store;
 
 /// Thresholds that are compared.
-pub const THRESHOLDS: [f64; 4] = [0.5, 0.6, detectors::suppression::DEFAULT_THRESHOLD, 0.9];
+pub const THRESHOLDS: [f64; 4] =
+    [0.5, 0.6, detectors::suppression::DEFAULT_THRESHOLD, detectors::suppression::AUTO_THRESHOLD];
 
 /// A message with its truth.
 #[derive(Clone, Debug)]

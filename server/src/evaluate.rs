@@ -69,7 +69,7 @@ pub async fn suppression(arguments: &SuppressionArgs) -> anyhow::Result<bool> {
     }
     outcomes.extend(all.clone());
     output::text(&eval::suppression::table(&outcomes));
-    let default = all.iter().find(|one| one.threshold == detectors::suppression::DEFAULT_THRESHOLD);
+    let default = all.iter().find(|one| one.threshold == detectors::suppression::AUTO_THRESHOLD);
     Ok(default.is_some_and(|one| {
         one.wrongly_suppressed == 0 && one.precision().is_some_and(|precision| precision >= 0.98)
     }))

@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use detectors::suppression::{Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy};
+use detectors::suppression::{
+    AUTO_THRESHOLD, Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy,
+};
 use domain::{Alert, AlertSource, Clock, Finding, UnixNanos};
 use serde::{Deserialize, Serialize};
 use storage::Store;
@@ -234,12 +236,11 @@ impl Noise {
         {
             return Ok(false);
         }
-        let proposal = self.book().group(fingerprint).map(|group| self.book_proposal(group, around));
-        let Some(proposal) =
-            proposal.filter(|proposal| proposal.confidence >= self.shared.settings.threshold)
-        else {
+        let Some(group) = self.book().group(fingerprint).cloned() else { return Ok(false) };
+        let proposal = self.book_proposal(&group, around);
+        if !proposal.proposed || proposal.confidence < AUTO_THRESHOLD {
             return Ok(false);
-        };
+        }
         let approval = proposal.approval(proposal.reason, "", self.shared.settings.expiry_days, now);
         self.note(fingerprint, INQUEST, Source::Inquest, Event::Approved(approval)).await?;
         Ok(true)
@@ -274,8 +275,7 @@ impl Noise {
             rule: group.alert.rule.clone(),
             service: group.alert.service.clone(),
             pattern: group.alert.pattern.clone(),
-            confidence: (proposal.confidence >= self.shared.settings.threshold)
-                .then_some(proposal.confidence),
+            confidence: proposal.proposed.then_some(proposal.confidence),
             features: Some(proposal.features),
             event,
         };

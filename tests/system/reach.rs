@@ -165,6 +165,45 @@ async fn an_alert_is_reviewed_held_back_and_comes_back() {
     .await;
 }
 
+/// The fingerprint of a service's only alert.
+async fn fingerprint_of(server: &TestServer, service: &str) -> (String, Value) {
+    let alerts: Vec<Value> = serde_json::from_str(&server.get("/api/v1/alerts").await.1).expect("JSON");
+    let alert = alerts.into_iter().find(|one| one["service"] == service).expect("its alert");
+    (alert["fingerprint"].as_str().expect("a fingerprint").to_owned(), alert)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn automatic_suppression_is_earned_and_lost() {
+    const DECISIONS: usize = 106;
+    let token = |config: &mut server::config::Config| config.access.api_token = Some(Secret::new(TOKEN));
+    serve_with(token, async |server: &mut TestServer| {
+        let two_days = 2 * 86_400;
+        for number in 0..DECISIONS {
+            let service = format!("svc{number}");
+            send_alert(server, webhook(&service, "a", "retrying in 17 ms", two_days)).await;
+            assert_eq!(
+                press(server, "/review/mode", "rule=*&mode=auto").await,
+                400,
+                "after {number} decisions"
+            );
+            let (fingerprint, _) = fingerprint_of(server, &service).await;
+            assert_eq!(press(server, &format!("/review/{fingerprint}/approve"), "").await, 200);
+        }
+        assert_eq!(press(server, "/review/mode", "rule=*&mode=auto").await, 200);
+        let held = send_alert(server, webhook("another", "a", "retrying in 21 ms", two_days)).await;
+        assert_eq!(held["suppressed"], 1, "{:?}", fingerprint_of(server, "another").await);
+        // What is new is news, and what is dangerous is heard.
+        let new = send_alert(server, webhook("newcomer", "a", "retrying in 21 ms", 60)).await;
+        let fatal = send_alert(server, webhook("fatal", "a", "panic: retrying in 21 ms", two_days)).await;
+        assert_eq!((new["heard"].clone(), fatal["heard"].clone()), (json!(1), json!(1)));
+        // Once it came back, it is never suppressed by itself again.
+        let back = send_alert(server, webhook("another", "b", "retrying in 21 ms", 600)).await;
+        let again = send_alert(server, webhook("another", "b", "retrying in 21 ms", 300)).await;
+        assert_eq!((back["heard"].clone(), again["heard"].clone()), (json!(1), json!(1)));
+    })
+    .await;
+}
+
 fn form(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
@@ -307,6 +346,90 @@ async fn slack_is_answered_at_once_and_then_in_full() {
         server.until("the refusal", async |_: &TestServer| (fake.seen().len() == 4).then_some(())).await;
         assert!(fake.seen()[3].1["text"].as_str().is_some_and(|text| text.contains("not among the people")));
         assert!(fake.faults().is_empty(), "{:?}", fake.faults());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_is_told_updated_and_explained_when_asked() {
+    let (chat, url) = Fake::start(&[]).await;
+    let (pager, pager_url) = Fake::start(&[(503, "")]).await;
+    let host = url.trim_start_matches("http://").to_owned();
+    let secret = || Secret::new("0123456789abcdef0123456789abcdef");
+    let settings = |config: &mut server::config::Config| {
+        config.slack = Some(server::config::Slack {
+            signing_secret: Secret::new(SIGNING),
+            bot_token: Some(secret()),
+            users: Vec::new(),
+            response_hosts: vec![host.clone()],
+            api: format!("{url}/api"),
+        });
+        config.notify = vec![
+            channel(
+                "chat",
+                Target::Slack { channel: "C1".into(), token: secret(), api: format!("{url}/api") },
+            ),
+            channel("pager", Target::Pagerduty { routing_key: secret(), api: pager_url.clone() }),
+        ];
+    };
+    serve_with(settings, async |server: &mut TestServer| {
+        crate::incident::break_payment(server).await;
+        let incident = crate::incident::investigated(server).await;
+        let verdict = incident.summary.clone();
+        let told = server
+            .until("the verdict on the pager", async |_: &TestServer| {
+                let triggers = pager.seen();
+                triggers
+                    .into_iter()
+                    .rev()
+                    .find(|(_, body)| body["payload"]["custom_details"]["confidence"] == "High")
+            })
+            .await;
+        assert_eq!(told.1["dedup_key"], incident.id.to_string());
+        assert!(
+            told.1["payload"]["custom_details"]["verdict"].as_str().is_some_and(|said| !said.is_empty()),
+            "{verdict}"
+        );
+        // One message, replaced when more is known.
+        server
+            .until("an update in chat", async |_: &TestServer| {
+                chat.seen().iter().any(|(path, _)| path == "/api/chat.update").then_some(())
+            })
+            .await;
+        let posted = chat
+            .seen()
+            .iter()
+            .filter(|(path, body)| {
+                path == "/api/chat.postMessage"
+                    && body["text"].as_str().is_some_and(|text| text.contains("payment"))
+            })
+            .count();
+        assert!(posted <= 2, "an incident is told once: {posted}");
+
+        let service = incident.findings[0].service.clone();
+        let body = format!(
+            "command=%2Fwhy&user_id=U1&text={}&response_url={}",
+            form(&service),
+            form(&format!("{url}/commands/1"))
+        );
+        let began = std::time::Instant::now();
+        let (status, _) = slack_post(server, "/slack/command", &body).await;
+        let acknowledged = began.elapsed();
+        assert_eq!(status, 200);
+        let answer = server
+            .until("the answer", async |_: &TestServer| {
+                chat.seen().into_iter().find(|(path, _)| path == "/commands/1")
+            })
+            .await;
+        eprintln!("/why was acknowledged in {acknowledged:?} and answered in {:?}", began.elapsed());
+        let answer = answer.1.to_string();
+        assert!(
+            answer.contains("payment")
+                && answer.contains("What caused it")
+                && answer.contains("confidence: High"),
+            "{answer}"
+        );
+        assert!(chat.faults().is_empty() && pager.faults().is_empty());
     })
     .await;
 }

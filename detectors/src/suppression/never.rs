@@ -93,7 +93,7 @@ const SENSITIVE: [&str; 27] = [
     "invoice",
     "fraud",
 ];
-const FATAL: [&str; 25] = [
+const FATAL: [&str; 26] = [
     "fatal",
     "panic",
     "panicked",
@@ -115,6 +115,7 @@ const FATAL: [&str; 25] = [
     "deadlock",
     "data lost",
     "i/o error",
+    "input/output error",
     "hardware error",
     "machine check",
     "crashloopbackoff",
