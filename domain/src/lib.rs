@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: I/O, clocks, randomness, async, SQL. Everything here is plain data that serialises.
 
+pub mod alert;
 pub mod batch;
 pub mod change;
 pub mod diagnosis;
@@ -13,6 +14,7 @@ pub mod telemetry;
 pub mod text;
 pub mod time;
 
+pub use alert::{Alert, AlertSource};
 pub use batch::Batch;
 pub use change::{Change, ChangeKind};
 pub use diagnosis::{

@@ -14,6 +14,7 @@ pub mod narrative;
 pub mod run;
 pub mod score;
 pub mod summary;
+pub mod suppression;
 pub mod table;
 
 pub use case::cases_below;

@@ -236,6 +236,8 @@ pub enum EvalCommand {
     Run(EvalArgs),
     /// Checks how answers are told: recorded incidents with recorded answers, and a hostile set.
     Narrative(NarrativeArgs),
+    /// Replays logs whose failures are known through the suppression of alerts, split in time.
+    Suppression(SuppressionArgs),
 }
 
 /// Arguments of `eval narrative`.
@@ -256,6 +258,17 @@ pub struct NarrativeArgs {
     /// Config file that names the model
     #[arg(long, value_name = "FILE", env = "INQUEST_CONFIG")]
     pub config: Option<PathBuf>,
+}
+
+/// Arguments of `eval suppression`.
+#[derive(Clone, Debug, Args)]
+pub struct SuppressionArgs {
+    /// Folders with logs in the format of LogHub that have a column `Label`
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<PathBuf>,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// Arguments of `eval run`.
@@ -380,6 +393,8 @@ mod tests {
         check("inquest eval run", false);
         check("inquest eval narrative --json out.json", true);
         check("inquest eval narrative --live", false);
+        check("inquest eval suppression logs --json out.json", true);
+        check("inquest eval suppression", false);
         check("inquest eval run a --jobs 0", false);
         check("inquest demo --fault traffic-surge --after 20s --exit-after-answer --json", true);
         check("inquest detect anomalies cpu.csv --csv", true);

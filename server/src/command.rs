@@ -23,6 +23,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Logs(command) => logs::run(&command).map(|()| true),
         Command::Eval(EvalCommand::Run(arguments)) => evaluate::run(&arguments).await,
         Command::Eval(EvalCommand::Narrative(arguments)) => narrative::run(&arguments).await,
+        Command::Eval(EvalCommand::Suppression(arguments)) => evaluate::suppression(&arguments).await,
         Command::Detect(DetectCommand::Anomalies(arguments)) => anomalies::run(&arguments).map(|()| true),
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Config(command) => config(&command).map(|()| true),

@@ -23,6 +23,7 @@ mod inspections;
 mod knowledge;
 mod narrator;
 mod problem;
+mod reach;
 mod slo;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,6 +39,7 @@ pub use inspections::InspectionLimits;
 pub use knowledge::{Knowledge, Memory};
 pub use narrator::{Narrator, Provider};
 pub use problem::Problem;
+pub use reach::{Access, Channel, Noise, Secret, Slack, SlackUser, Target};
 pub use slo::{Counter, Millis, NameGlob, Ratio, SliRule, SloRule, table};
 
 /// Everything that can be set.
@@ -70,6 +72,14 @@ pub struct Config {
     pub slo: Vec<SloRule>,
     /// Indicators made of metrics.
     pub sli: Vec<SliRule>,
+    /// Who may use the API for programs.
+    pub access: Access,
+    /// Which alerts may be held back.
+    pub noise: Noise,
+    /// The Slack app; off when left out.
+    pub slack: Option<Slack>,
+    /// Where news of incidents is sent; nowhere when left out.
+    pub notify: Vec<Channel>,
 }
 
 /// Where to listen. Port 0 takes a free one.

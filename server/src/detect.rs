@@ -33,6 +33,7 @@ use crate::config::{Config, SliRule};
 use crate::incidents::Incidents;
 use crate::incidents::grouping::{CallGraph, nearest_to_users_first, place, same_cause};
 use crate::metrics::IncidentMetrics;
+use crate::noise::Noise;
 pub use levels::custom_series;
 use levels::{Lens, Levels};
 use objectives::Terms;
@@ -110,6 +111,8 @@ pub struct Detector {
     pub look: Look,
     /// Where incidents are noted.
     pub incidents: Incidents,
+    /// What holds findings back that are noise.
+    pub noise: Noise,
     /// How often to look.
     pub every: Duration,
     /// The present instant.
@@ -174,8 +177,11 @@ impl Detector {
             false => CallGraph::default(),
         };
         nearest_to_users_first(&mut findings, &calls);
-        for finding in findings.iter().filter(|finding| finding.opens_incident()) {
-            self.note(finding, &calls, now, opened).await?;
+        let held_back = self.held_back(&findings).await;
+        for (finding, held_back) in findings.iter().zip(held_back) {
+            if finding.opens_incident() && !held_back {
+                self.note(finding, &calls, now, opened).await?;
+            }
         }
         for (id, finding) in join::notices(&notices, &self.incidents.open()) {
             self.incidents.append(id, IncidentEvent::Updated { finding: finding.clone() }).await?;
@@ -187,6 +193,14 @@ impl Detector {
         let outlook = Outlook { at: Some(now), findings, waits: memory.waits.clone() };
         self.outlook.send_replace(Arc::new(outlook));
         Ok(())
+    }
+
+    /// Which of the findings are held back as noise; none, when that cannot be told.
+    async fn held_back(&self, findings: &[Finding]) -> Vec<bool> {
+        self.noise.accept_findings(findings).await.unwrap_or_else(|error| {
+            tracing::error!(error = format!("{error:#}"), "findings could not be taken as alerts");
+            vec![false; findings.len()]
+        })
     }
 
     async fn calls(&self, now: UnixNanos) -> anyhow::Result<CallGraph> {

@@ -20,6 +20,9 @@ use crate::investigate::Investigations;
 use crate::lifecycle::Stage;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::noise::{self, Noise};
+use crate::notify::Notifier;
+use crate::slack::Slack;
 use crate::telling::Telling;
 use crate::web::{self, App};
 use crate::writer::{self, AppendFailed, Versions};
@@ -164,11 +167,15 @@ async fn assemble(
     );
     let look = Look::new(store.clone(), objectives.clone(), config);
     let (outlook, outlooks) = tokio::sync::watch::channel(Arc::default());
+    let settings = noise::Settings::new(&config.noise)?;
+    let noise =
+        Noise::load(store.clone(), clock.clone(), incidents.clone(), outlooks.clone(), settings).await?;
     if config.detection.enabled {
         investigations.resume();
         let detector = Detector {
             look: look.clone(),
             incidents: incidents.clone(),
+            noise: noise.clone(),
             every: config.detection.every.0,
             clock: clock.clone(),
             metrics: metrics.incidents.clone(),
@@ -179,6 +186,13 @@ async fn assemble(
     }
 
     let public_url = config.public_url.as_deref();
+    let pages_url =
+        public_url.map_or_else(|| addresses.pages_url(), |url| url.trim_end_matches('/').to_owned());
+    let notifier =
+        Notifier::new(&config.notify, store.clone(), incidents.clone(), clock.clone(), &pages_url).await?;
+    let (token, notifying, heard) = (schedules.token(), notifier.clone(), noise.subscribe());
+    schedules.spawn(async move { notifying.run(token, heard).await });
+    let slack = config.slack.as_ref().map(|slack| Slack::new(slack, &pages_url)).transpose()?;
     let app = App {
         store: store.clone(),
         incidents: incidents.clone(),
@@ -190,6 +204,11 @@ async fn assemble(
         outlooks,
         clock,
         registry: Arc::new(registry),
+        noise,
+        notifier,
+        slack,
+        api_token: config.access.api_token.clone(),
+        tasks: schedules.clone(),
         base_path: web::base_path(public_url).into(),
         draining: listeners.token(),
     };

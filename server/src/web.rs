@@ -9,12 +9,18 @@ pub mod export;
 mod fleet;
 mod health;
 mod incidents;
+mod mcp;
 mod observed;
 mod probes;
 mod progress;
 mod redaction;
+mod review;
 mod services;
+mod settings;
+mod slack;
+mod token;
 mod traces;
+mod why;
 pub mod wire;
 
 use std::sync::Arc;
@@ -32,11 +38,16 @@ use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::csrf::CsrfLayer;
 
+use crate::config::Secret;
 use crate::detect::{Look, Outlooks};
 use crate::incidents::Incidents;
 use crate::investigate::Investigations;
+use crate::lifecycle::Stage;
 use crate::memory::Memory;
+use crate::noise::Noise;
+use crate::notify::Notifier;
 use crate::pages;
+use crate::slack::Slack;
 use crate::telling::Telling;
 
 /// Largest form or API request; changes and telemetry have limits of their own.
@@ -65,6 +76,16 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub registry: Arc<Registry>,
+    /// Alerts, and what holds them back.
+    pub noise: Noise,
+    /// What sends news.
+    pub notifier: Notifier,
+    /// The Slack app, when there is one.
+    pub slack: Option<Slack>,
+    /// What programs must show.
+    pub api_token: Option<Secret>,
+    /// Where work goes that outlasts its request.
+    pub tasks: Stage,
     /// What stands before every link: empty, or `/inquest` behind a proxy that adds it.
     pub base_path: Arc<str>,
     /// Cancelled when the program is about to stop.
@@ -107,6 +128,26 @@ pub fn router(app: App, changes: Router, public_url: Option<&str>) -> anyhow::Re
         .route("/services", get(services::list))
         .route("/services/{name}", get(services::show))
         .route("/traces/{id}", get(traces::show))
+        .route("/review", get(review::queue))
+        .route("/review/policies", get(review::policies).post(review::import))
+        .route("/review/policies.yaml", get(review::export))
+        .route("/review/audit", get(review::audit))
+        .route("/review/mode", post(review::mode))
+        .route("/review/{fingerprint}/{action}", post(review::decide))
+        .route("/settings", get(settings::show))
+        .route("/settings/notify/{name}/test", post(settings::test))
+        .route("/settings/notify/letters/{id}/retry", post(settings::retry))
+        .route("/api/v1/why/{service}", get(why::why))
+        .route("/api/v1/alerts", get(review::alerts))
+        .route(
+            "/api/v1/alerts/alertmanager",
+            post(review::alertmanager)
+                .layer(DefaultBodyLimit::max(crate::noise::alertmanager::MAX_BODY_BYTES)),
+        )
+        .route("/mcp", post(mcp::call))
+        .route("/slack/command", post(slack::command))
+        .route("/slack/action", post(slack::action))
+        .route("/slack/event", post(slack::event))
         .route("/api/v1/findings", get(api::findings))
         .route("/api/v1/incidents", get(api::incidents))
         .route("/api/v1/incidents/{id}", get(api::incident))

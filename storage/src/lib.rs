@@ -3,6 +3,7 @@
 //!
 //! Deliberately absent: free-form queries. What others want to know, they ask through typed questions in this crate.
 
+pub mod alerts;
 pub mod engine;
 pub mod questions;
 pub mod recording;

@@ -8,5 +8,6 @@ mod documents;
 mod harness;
 mod hostile;
 mod incident;
+mod reach;
 mod recordings;
 mod stopping;

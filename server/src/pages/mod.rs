@@ -19,9 +19,11 @@ pub mod input;
 mod journal;
 mod open;
 mod redaction;
+mod review;
 mod sections;
 mod service;
 mod services;
+mod settings;
 mod svg;
 mod templates;
 mod trace;
@@ -40,6 +42,7 @@ pub use input::{
     ObjectiveBurn, ProgressState, Range, RedactionPage, ServiceFinding, ServicePage, ServicePoint,
     ServiceRow, ServiceStatus, ServicesPage, SignalFreshness, Similar, TracePage, Tried,
 };
+pub use review::ReviewPage;
 
 /// The page of one incident.
 ///
@@ -57,6 +60,35 @@ pub fn render_progress(checks: &[CheckProgress]) -> String {
 /// The overview of all services.
 pub fn render_health(page: &HealthPage) -> String {
     health::page(page)
+}
+
+/// The review queue.
+pub fn render_review(page: &ReviewPage) -> String {
+    review::queue(page)
+}
+
+/// The file of policies, with what came of reading one back.
+pub fn render_policies(yaml: &str, said: &str, failed: bool, open_incidents: usize, base: &str) -> String {
+    review::policies(yaml, said, failed, open_incidents, base)
+}
+
+/// Every decision on alerts, latest first.
+pub fn render_audit(
+    entries: &[(domain::UnixNanos, String, detectors::suppression::Entry)],
+    open_incidents: usize,
+    base: &str,
+) -> String {
+    review::audit(entries, open_incidents, base)
+}
+
+/// Channels of notifications, and what could not be sent.
+pub fn render_settings(
+    notifier: &crate::notify::Notifier,
+    said: &str,
+    open_incidents: usize,
+    base: &str,
+) -> String {
+    settings::page(notifier, said, open_incidents, base)
 }
 
 /// The list of services.

@@ -63,12 +63,16 @@ pub async fn investigate(
     State(app): State<App>,
     request: Result<Json<InvestigateRequest>, JsonRejection>,
 ) -> Result<Json<Report>, Error> {
-    let request = error::body(request)?;
-    let question = question(&app, &request)?;
+    Ok(Json(answer(&app, &error::body(request)?).await?))
+}
+
+/// The report that answers a request, wherever it came from.
+pub(super) async fn answer(app: &App, request: &InvestigateRequest) -> Result<Report, Error> {
+    let question = question(app, request)?;
     known_service::check(&app.store, &request.service, question.window)
         .await?
         .map_err(|unknown| Error::not_found(unknown.to_string()))?;
-    Ok(Json(app.investigations.answer(&question, |_| ()).await?))
+    Ok(app.investigations.answer(&question, |_| ()).await?)
 }
 
 fn question(app: &App, request: &InvestigateRequest) -> Result<Question, Error> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use agent::settings::Settings;
 use domain::{UnixNanos, Window};
+use storage::questions::metric_values::SeriesValues;
 use storage::questions::service_graph::ServiceEdge;
 use storage::questions::trace::TraceRow;
 use tempfile::TempDir;
@@ -116,9 +117,10 @@ impl Watched<'_> {
     /// Whether the store has a metric of this name for a service.
     async fn stored(&self, metric: &str, service: &str) {
         self.until(&format!("{metric} of {service} in the store"), async |it| {
-            let found = it.server.store().metric_values(&[metric.to_owned()], it.window()).await;
+            let found = it.server.store().metric_values(it.window()).await;
             let found = found.expect("the store answers");
-            found.iter().any(|series| series.labels.iter().any(|(_, value)| value == service)).then_some(())
+            let of = |series: &SeriesValues| series.labels.iter().any(|(_, value)| value == service);
+            found.iter().any(|series| series.name == metric && of(series)).then_some(())
         })
         .await;
     }
