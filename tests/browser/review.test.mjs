@@ -88,7 +88,7 @@ describe('the review queue', { timeout: 300_000 }, () => {
     const selected = await page.locator('.q.sel .ttl').textContent();
     await page.keyboard.press('a');
     await page.waitForURL(/what=approve/);
-    await page.getByRole('status').getByText('suppressed until').waitFor();
+    await page.getByRole('status').getByText('is noise until').waitFor();
     await page.keyboard.press('u');
     await page.waitForURL(/what=undo/);
     assert.equal(await page.locator('.q.sel .ttl').textContent(), selected);

@@ -412,7 +412,7 @@ async fn an_incident_is_told_updated_and_explained_when_asked() {
             form(&service),
             form(&format!("{url}/commands/1"))
         );
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         let (status, _) = slack_post(server, "/slack/command", &body).await;
         let acknowledged = began.elapsed();
         assert_eq!(status, 200);

@@ -37,7 +37,10 @@ pub async fn queue(State(app): State<App>, Query(query): Query<QueueQuery>) -> R
         let name = domain::text::plain(&format!("{}: {}", one.alert.service, one.alert.rule), 80);
         let what = match query.what.as_str() {
             "approve" => match one.standing.approval() {
-                Some(approval) => format!("suppressed until {}", approval.expires.date()),
+                Some(approval) if one.mode == Mode::Observe => {
+                    format!("is noise until {}; mode observe hides nothing", approval.expires.date())
+                }
+                Some(approval) => format!("is suppressed until {}", approval.expires.date()),
                 None => "approved".into(),
             },
             "reject" => "stays heard".into(),

@@ -20,9 +20,9 @@ use crate::slack::{Ask, Refused, Slack};
 const FAILED: &str = "I could not find that out just now. The incident pages may say more.";
 
 /// The app and the body, when the request is Slack's.
-fn verified<'a>(app: &'a App, headers: &HeaderMap, body: &[u8]) -> Result<&'a Slack, Response> {
+fn verified<'a>(app: &'a App, headers: &HeaderMap, body: &[u8]) -> Result<&'a Slack, Box<Response>> {
     let Some(slack) = &app.slack else {
-        return Err(Error::not_found("the Slack app is not set up").into_response());
+        return Err(Box::new(Error::not_found("the Slack app is not set up").into_response()));
     };
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (timestamp, signature) = (header("x-slack-request-timestamp"), header("x-slack-signature"));
@@ -33,7 +33,7 @@ fn verified<'a>(app: &'a App, headers: &HeaderMap, body: &[u8]) -> Result<&'a Sl
         } else {
             StatusCode::UNAUTHORIZED
         };
-        (status, Json(json!({"error": refused.to_string()}))).into_response()
+        Box::new((status, Json(json!({"error": refused.to_string()}))).into_response())
     })?;
     Ok(slack)
 }
@@ -47,7 +47,7 @@ fn field(body: &[u8], name: &str) -> String {
 pub async fn command(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
     let slack = match verified(&app, &headers, &body) {
         Ok(slack) => slack.clone(),
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let (user, response_url) = (field(&body, "user_id"), field(&body, "response_url"));
     if !slack.client().allows(&response_url) {
@@ -167,7 +167,7 @@ struct Action {
 pub async fn action(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
     let slack = match verified(&app, &headers, &body) {
         Ok(slack) => slack.clone(),
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let interaction: Interaction = match serde_json::from_str(&field(&body, "payload")) {
         Ok(interaction) => interaction,
@@ -280,7 +280,7 @@ struct Envelope {
 pub async fn event(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
     let slack = match verified(&app, &headers, &body) {
         Ok(slack) => slack.clone(),
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let Ok(envelope) = serde_json::from_slice::<Envelope>(&body) else {
         return Error::bad_request("the event cannot be read").into_response();
