@@ -7,7 +7,8 @@ use super::{accepting, finish, free_address, installed, python, start, watch};
 /// Measured at the client and at the server, whatever the protocol.
 async fn both_ends(watched: &super::Watched<'_>, protocol: &str, client: &str, server: &str) {
     let protocol = format!("protocol=\"{protocol}\"");
-    let client_labels = [format!("service=\"{client}\""), format!("destination=\"{server}\""), protocol.clone()];
+    let client_labels =
+        [format!("service=\"{client}\""), format!("destination=\"{server}\""), protocol.clone()];
     let labels: Vec<&str> = client_labels.iter().map(String::as_str).collect();
     watched.measured("inquest_request_duration_seconds_count", &labels).await;
     let server_label = format!("service=\"{server}\"");
@@ -21,17 +22,21 @@ fn text(path: &Path) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis() {
-    let (Some(server), Some(client)) = (installed(&["redis-server"]), installed(&["redis-cli"])) else { return };
+    let (Some(server), Some(client)) = (installed(&["redis-server"]), installed(&["redis-cli"])) else {
+        return;
+    };
     watch(async |watched| {
         let port = free_address().port().to_string();
-        let _server = start(watched.folder(), "redis-under-test", text(&server), &["--port", &port, "--save", ""]);
+        // It overwrites its environment with a title: it is known by its own name.
+        let _server = start(watched.folder(), "", text(&server), &["--port", &port, "--save", ""]);
         accepting(port.parse().expect("a port")).await;
         for _ in 0..3 {
-            finish(watched.folder(), "", text(&client), &["-p", &port, "SET", "secret-key", "secret-value"]).await;
+            finish(watched.folder(), "", text(&client), &["-p", &port, "SET", "secret-key", "secret-value"])
+                .await;
             finish(watched.folder(), "", text(&client), &["-p", &port, "INCR", "secret-key"]).await;
         }
-        both_ends(watched, "redis", "redis-cli", "redis-under-test").await;
-        let trace = watched.trace("redis-under-test", "INCR").await;
+        both_ends(watched, "redis", "redis-cli", "redis-server").await;
+        let trace = watched.trace("redis-server", "INCR").await;
         assert!(trace.iter().any(|span| span.status == "Error"), "a value is no number: {trace:?}");
         assert!(!format!("{trace:?}").contains("secret"), "values do not leave: {trace:?}");
     })
@@ -43,7 +48,8 @@ async fn memcached() {
     let (Some(server), Some(python)) = (installed(&["memcached"]), python()) else { return };
     watch(async |watched| {
         let port = free_address().port().to_string();
-        let _server = start(watched.folder(), "memcached-under-test", text(&server), &["-u", "root", "-p", &port]);
+        let _server =
+            start(watched.folder(), "memcached-under-test", text(&server), &["-u", "root", "-p", &port]);
         accepting(port.parse().expect("a port")).await;
         let script = format!(
             "import socket, time\n\
@@ -81,9 +87,19 @@ async fn postgres() {
         }
         let port = free_address().port().to_string();
         let arguments = [
-            "--reuid=nobody", "--clear-groups", text(&server), "-D", text(&data), "-p", &port, "-k", text(&data), "-h", "127.0.0.1",
+            "--reuid=nobody",
+            "--clear-groups",
+            text(&server),
+            "-D",
+            text(&data),
+            "-p",
+            &port,
+            "-k",
+            text(&data),
+            "-h",
+            "127.0.0.1",
         ];
-        let _server = start(folder, "postgres-under-test", "setpriv", &arguments);
+        let _server = start(folder, "", "setpriv", &arguments);
         accepting(port.parse().expect("a port")).await;
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         let ask = async |sql: &str| {
@@ -96,8 +112,8 @@ async fn postgres() {
             assert!(ask("SELECT * FROM orders WHERE card = 'secret-card'").await);
             ask("SELECT * FROM missing").await;
         }
-        both_ends(watched, "postgresql", "psql", "postgres-under-test").await;
-        let trace = watched.trace("postgres-under-test", "SELECT missing").await;
+        both_ends(watched, "postgresql", "psql", "postgres").await;
+        let trace = watched.trace("postgres", "SELECT missing").await;
         assert!(trace.iter().any(|span| span.status == "Error"), "{trace:?}");
         let trace = watched.trace("psql", "INSERT orders").await;
         assert!(!format!("{trace:?}").contains("secret"), "values do not leave: {trace:?}");
@@ -109,7 +125,7 @@ async fn postgres() {
 async fn dns() {
     let Some(python) = python() else { return };
     watch(async |watched| {
-        // A datagram to nobody in particular: a question that is answered by this script itself, with "no such name".
+        // A datagram to nobody in particular: a question that is answered by this script itself, with "the server failed".
         let script = "import socket, time\n\
              server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
              server.bind(('127.0.0.53', 53))\n\
@@ -119,7 +135,7 @@ async fn dns() {
              for _ in range(5):\n    \
                  client.send(question)\n    \
                  asked, peer = server.recvfrom(512)\n    \
-                 server.sendto(asked[:2] + b'\\x81\\x83' + asked[4:], peer)\n    \
+                 server.sendto(asked[:2] + b'\\x81\\x82' + asked[4:], peer)\n    \
                  client.recv(512)\n\
              time.sleep(1)\n";
         if !finish(watched.folder(), "dns-client", &python, &["-c", script]).await {
@@ -147,21 +163,40 @@ async fn mariadb() {
     watch(async |watched| {
         let folder = watched.folder();
         let data = format!("--datadir={}", folder.join("maria").display());
-        if !finish(folder, "", text(&install), &["--no-defaults", "--user=root", &data, "--skip-test-db"]).await {
+        if !finish(folder, "", text(&install), &["--no-defaults", "--user=root", &data, "--skip-test-db"])
+            .await
+        {
             eprintln!("skipped: MariaDB cannot be set up here");
             return;
         }
         let port = free_address().port();
-        let (port_option, socket) = (format!("--port={port}"), format!("--socket={}", folder.join("s").display()));
+        let (port_option, socket) =
+            (format!("--port={port}"), format!("--socket={}", folder.join("s").display()));
         let _server = start(
             folder,
             "mariadb-under-test",
             text(&server),
-            &["--no-defaults", "--user=root", &data, &port_option, &socket, "--skip-grant-tables", "--bind-address=127.0.0.1", "--skip-networking=0"],
+            &[
+                "--no-defaults",
+                "--user=root",
+                &data,
+                &port_option,
+                &socket,
+                "--skip-grant-tables",
+                "--bind-address=127.0.0.1",
+                "--skip-networking=0",
+            ],
         );
         accepting(port).await;
         for _ in 0..3 {
-            let ask = ["--no-defaults", "-h127.0.0.1", &port_option, "--skip-ssl", "-e", "SELECT 'secret' FROM mysql.user LIMIT 1"];
+            let ask = [
+                "--no-defaults",
+                "-h127.0.0.1",
+                &port_option,
+                "--skip-ssl",
+                "-e",
+                "SELECT 'secret' FROM mysql.user LIMIT 1",
+            ];
             finish(folder, "", text(&client), &ask).await;
         }
         both_ends(watched, "mysql", "mariadb", "mariadb-under-test").await;
