@@ -290,8 +290,7 @@ impl Observer {
             connection.role = connection.spoken_role();
             self.ends_of(event.socket);
         }
-        self.finish(event.socket, requests.drain(..).collect());
-        self.requests = requests;
+        self.finish(event.socket, requests);
     }
 
     /// Counts requests, and passes them on to become spans.
