@@ -8,7 +8,7 @@
 //!
 //! Spans are held for a moment after they end, because the caller's end comes last. Pure: no clock, and chance is a seed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const MOST_HELD: usize = 20_000;
 const SLACK_NS: i64 = 2_000_000;
 
 /// Requests in hand that are looked through for the cause of a call.
-const MOST_IN_HAND: usize = 256;
+const MOST_IN_HAND: usize = 64;
 /// By what factor the cause of a call was heard of sooner than any other request in hand.
 const CLEARLY: i64 = 4;
 
@@ -103,7 +103,7 @@ pub struct Traces {
     held: HashMap<u64, Held>,
     /// Ends of held spans, oldest first.
     due: BTreeMap<(i64, u64), ()>,
-    connections: HashMap<ClientEnd, Vec<u64>>,
+    connections: HashMap<ClientEnd, VecDeque<u64>>,
     /// Requests that processes answered, and calls that they made, by their starts.
     answered: HashMap<u32, BTreeSet<(i64, u64)>>,
     calls: HashMap<u32, BTreeSet<(i64, u64)>>,
@@ -145,7 +145,7 @@ impl Traces {
         }
         let ended = end(&held.exchange.request);
         self.due.insert((ended, span_id), ());
-        self.connections.entry(held.exchange.connection).or_default().push(span_id);
+        self.connections.entry(held.exchange.connection).or_default().push_back(span_id);
         let request = &held.exchange.request;
         let list = if request.role == Role::Server { &mut self.answered } else { &mut self.calls };
         list.entry(held.exchange.pid).or_default().insert((request.started.0, span_id));
@@ -199,6 +199,9 @@ impl Traces {
         let candidates = self.connections.get(&one.exchange.connection)?;
         candidates
             .iter()
+            // Both ends of a request end at nearly the same time.
+            .rev()
+            .take(MOST_IN_HAND)
             .filter_map(|id| self.held.get(id))
             .filter(|other| {
                 let theirs = &other.exchange.request;
@@ -311,7 +314,10 @@ impl Traces {
 
     fn forget(&mut self, gone: &Held) {
         if let Some(list) = self.connections.get_mut(&gone.exchange.connection) {
-            list.retain(|id| *id != gone.span_id);
+            // The oldest go first.
+            if let Some(place) = list.iter().position(|id| *id == gone.span_id) {
+                list.remove(place);
+            }
             if list.is_empty() {
                 self.connections.remove(&gone.exchange.connection);
             }
