@@ -86,9 +86,11 @@ pub struct Edge {
 pub struct Edges {
     most_peers: usize,
     edges: Vec<Edge>,
-    index: HashMap<(Arc<Service>, Option<Role>, Arc<str>), usize>,
+    index: HashMap<Pair, usize>,
     peers: HashMap<Arc<Service>, usize>,
 }
+
+type Pair = (Arc<Service>, Option<Role>, Arc<str>);
 
 /// Services, times peers, that are kept in all.
 const MOST_EDGES: usize = 20_000;

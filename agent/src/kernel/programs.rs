@@ -118,6 +118,9 @@ pub const OPENSSL_DOORS: [TlsDoor; 4] = [
 ];
 const TLS_LEAVE: &str = "tls_leave";
 
+/// How often each pair of stacks of a process was seen: process, user stack, kernel stack, nothing.
+pub type Samples = HashMap<MapData, [u32; 4], u64>;
+
 /// The programs in the kernel. Dropping this detaches them.
 pub struct Programs {
     ebpf: Ebpf,
@@ -173,7 +176,7 @@ impl Programs {
     }
 
     /// Samples of the profile, and their stacks. Once.
-    pub fn samples(&mut self) -> Result<(HashMap<MapData, [u32; 4], u64>, StackTraceMap<MapData>)> {
+    pub fn samples(&mut self) -> Result<(Samples, StackTraceMap<MapData>)> {
         let samples = HashMap::try_from(self.ebpf.take_map("SAMPLES").context("no map SAMPLES")?)?;
         let stacks =
             StackTraceMap::try_from(self.ebpf.take_map("STACK_TRACES").context("no map STACK_TRACES")?)?;
