@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use cgroup::{Place, place};
-pub use names::of_command;
+pub use names::{of_command, of_pod};
 pub use process::{Facts, read_facts};
 
 /// A service on this host: what its telemetry is filed under.
@@ -62,6 +62,22 @@ impl Identities {
     /// The service of a process of which nothing is left but the path that it was started with.
     pub fn of_program(&mut self, path: &Path) -> Arc<Service> {
         let facts = Facts { program: path.to_owned(), ..Facts::default() };
+        let service = self.describe(&facts);
+        self.shared(service)
+    }
+
+    /// The service of a container whose runtime notes something of it.
+    pub fn of_container(&mut self, id: &str) -> Option<Arc<Service>> {
+        container::metadata(&self.root, id)?;
+        let facts = Facts { cgroup: format!("/{id}"), ..Facts::default() };
+        let service = self.describe(&facts);
+        Some(self.shared(service))
+    }
+
+    /// The service that runs in a control group, as far as its path tells.
+    pub fn of_group(&mut self, path: &str) -> Arc<Service> {
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let facts = Facts { cgroup: path.to_owned(), program: last.into(), ..Facts::default() };
         let service = self.describe(&facts);
         self.shared(service)
     }

@@ -19,6 +19,7 @@ pub mod profile;
 pub mod report;
 pub mod run;
 pub mod settings;
+pub mod ship_logs;
 pub mod spans;
 pub mod tls;
 pub mod traces;

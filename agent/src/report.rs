@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::edges::{Counts, Edge, Edges, Histogram};
-use crate::identity::Service;
+use crate::host::{Kind, Sample};
+use crate::identity::{Identities, Service};
 use crate::l7::{Outcome, Role};
 use crate::observe::Processes;
 
@@ -62,6 +63,23 @@ pub fn services(edges: &Edges, processes: &Processes) -> Vec<Point> {
         add("container_oom_kills_total", &[], lives.out_of_memory);
     }
     points
+}
+
+/// The host, and its control groups by the service that runs in each.
+pub fn machine(samples: Vec<Sample>, identities: &mut Identities) -> Vec<Point> {
+    samples
+        .into_iter()
+        .map(|sample| Point {
+            service: sample.cgroup.as_deref().map(|path| identities.of_group(path)),
+            name: sample.name,
+            unit: sample.unit,
+            labels: sample.attributes,
+            value: match sample.kind {
+                Kind::Counter => Value::Counter(sample.value),
+                Kind::Gauge => Value::Gauge(sample.value),
+            },
+        })
+        .collect()
 }
 
 fn connections(edge: &Edge, points: &mut Vec<Point>) {

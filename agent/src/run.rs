@@ -15,12 +15,15 @@ use crate::clock;
 use crate::export::otlp::Host;
 use crate::export::{Endpoint, Parcel, Sender, Shipper, Signal, Spool, prometheus};
 use crate::health::{Governor, Health};
-use crate::identity::{Identities, Service};
+use crate::host::Host as Machine;
+use crate::identity::{self, Identities, Service};
 use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
 use crate::observe::{Observer, Settled};
 use crate::profile::Profiles;
 use crate::report::{self, Point};
 use crate::settings::Settings;
+use crate::logs;
+use crate::ship_logs;
 use crate::spans;
 use crate::tls::TlsLibraries;
 use crate::traces::Placed;
@@ -71,6 +74,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
         .with_context(|| format!("cannot use {}", settings.data.display()))?;
     let ending = CancellationToken::new();
     let (shipper, shipping) = Shipper::start(sender, spool, ending.clone());
+    let logs = follow_logs(&settings, &shipper, &stop)?;
     let page = Arc::new(Mutex::new(String::new()));
     if let Some(address) = settings.metrics {
         serve(address, Arc::clone(&page)).await?;
@@ -79,11 +83,56 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     tracing::info!(server = settings.server, "watching this host");
     agent.watch(&stop).await;
     agent.finish();
+    // Followers wait for the word that their last batch is safe.
+    let _ = tokio::time::timeout(END, logs).await;
     ending.cancel();
     if tokio::time::timeout(END, shipping).await.is_err() {
         tracing::warn!("some telemetry could neither be sent nor kept in time");
     }
     Ok(())
+}
+
+/// Follows logs in tasks of their own; the last one ends when all of them have.
+fn follow_logs(
+    settings: &Settings,
+    shipper: &Shipper,
+    stop: &CancellationToken,
+) -> Result<tokio::task::JoinHandle<()>> {
+    let (out, shipments) = tokio::sync::mpsc::channel(1);
+    let identities = Identities::new(settings.root.clone(), settings.rules()?);
+    let host = Host { name: host_name(settings) };
+    if !settings.logs.files.is_empty() {
+        let files = logs::Settings {
+            globs: settings.logs.files.clone(),
+            positions: settings.data.join("log-positions"),
+            from_start: false,
+        };
+        let following = logs::follow(files, clock::now, out.clone(), stop.clone());
+        tokio::spawn(async move {
+            if let Err(error) = following.await {
+                tracing::warn!(%error, "log files are not followed any more");
+            }
+        });
+    }
+    if settings.logs.journal && std::path::Path::new("/run/systemd/journal").exists() {
+        let journal = logs::journal::Settings {
+            program: "journalctl".into(),
+            folder: None,
+            position: settings.data.join("journal-position"),
+            from_start: false,
+        };
+        let following = logs::journal::follow(journal, out, stop.clone());
+        tokio::spawn(async move {
+            if let Err(error) = following.await {
+                tracing::warn!(%error, "the journal is not followed");
+            }
+        });
+    }
+    Ok(tokio::spawn(ship_logs::ship(shipments, identities, host, shipper.clone())))
+}
+
+fn host_name(settings: &Settings) -> String {
+    settings.host.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }
 
 struct Agent {
@@ -97,6 +146,8 @@ struct Agent {
     governor: Governor,
     shed_bits: u32,
     host: Host,
+    machine: Machine,
+    identities: Identities,
     shipper: Shipper,
     page: Arc<Mutex<String>>,
     since: UnixNanos,
@@ -128,10 +179,6 @@ impl Agent {
             }
             _ => None,
         };
-        let host = settings
-            .host
-            .clone()
-            .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
         Ok(Self {
             reader: programs.reader()?,
             counters: programs.counters()?,
@@ -142,7 +189,9 @@ impl Agent {
             profiles,
             governor: Governor::new(settings.cores),
             shed_bits: 0,
-            host: Host { name: host },
+            host: Host { name: host_name(settings) },
+            machine: Machine::new(settings.root.clone()),
+            identities: Identities::new(settings.root.clone(), settings.rules()?),
             shipper,
             page,
             since,
@@ -265,7 +314,7 @@ impl Agent {
         self.shipper.post(Parcel { signal: Signal::Profiles, body: Bytes::from(body) });
     }
 
-    fn points(&self) -> Vec<Point> {
+    fn points(&mut self) -> Vec<Point> {
         let health = Health {
             lost: self.counters.read(),
             troubles: self.observer.troubles,
@@ -275,6 +324,12 @@ impl Agent {
         };
         let mut points = report::services(&self.observer.edges, &self.observer.processes);
         points.extend(health.points(self.shipper.shipped()));
+        let wanted = |path: &str| {
+            let place = identity::place(path);
+            place.container.is_some() || place.unit.is_some()
+        };
+        let samples = self.machine.sample(clock::now(), wanted);
+        points.extend(report::machine(samples, &mut self.identities));
         points
     }
 

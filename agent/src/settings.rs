@@ -33,6 +33,8 @@ pub struct Settings {
     pub peers: usize,
     /// What is looked at.
     pub watch: Watch,
+    /// Which logs are followed.
+    pub logs: Logs,
     /// Names of services, by program or command line; the first that matches counts.
     pub service: Vec<ServiceRule>,
 }
@@ -47,6 +49,16 @@ pub struct Watch {
     pub tls: bool,
     /// Where processor time goes.
     pub profiles: bool,
+}
+
+/// Logs.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logs {
+    /// Files, such as `/var/log/**/*.log`; those of containers are among them by default.
+    pub files: Vec<String>,
+    /// Whether the journal of systemd is followed, where there is one.
+    pub journal: bool,
 }
 
 /// One rule.
@@ -74,8 +86,16 @@ impl Default for Settings {
             cores: 0.2,
             peers: 50,
             watch: Watch::default(),
+            logs: Logs::default(),
             service: Vec::new(),
         }
+    }
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        let containers = ["/var/log/pods/*/*/*.log", "/var/lib/docker/containers/*/*-json.log"];
+        Self { files: containers.map(str::to_owned).to_vec(), journal: true }
     }
 }
 

@@ -19,6 +19,8 @@ pub fn text(points: &[Point]) -> String {
             Value::Gauge(_) => "gauge",
             Value::Histogram(_) => "histogram",
         };
+        // OpenTelemetry's names have dots.
+        let name = &name.replace('.', "_");
         let _ = writeln!(out, "# TYPE {name} {kind}");
         for point in points {
             let labels = labels(point);

@@ -86,12 +86,9 @@ async fn postgres() {
         let _server = start(folder, "postgres-under-test", "setpriv", &arguments);
         accepting(port.parse().expect("a port")).await;
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        let ask = |sql: &'static str| {
-            let arguments = ["-h", "127.0.0.1", "-p", &port, "-U", "test", "-d", "postgres", "-c", sql].map(str::to_owned);
-            async move {
-                let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-                finish(folder, "", text(&client), &arguments).await
-            }
+        let ask = async |sql: &str| {
+            let arguments = ["-h", "127.0.0.1", "-p", &port, "-U", "test", "-d", "postgres", "-c", sql];
+            finish(folder, "", text(&client), &arguments).await
         };
         assert!(ask("CREATE TABLE orders (id int, card text)").await);
         for _ in 0..3 {
