@@ -45,7 +45,11 @@ struct Taken {
 
 impl Profiles {
     /// Over the maps of the kernel side; `root` is where the host's `/` is.
-    pub fn new(samples: HashMap<MapData, [u32; 4], u64>, stacks: StackTraceMap<MapData>, root: PathBuf) -> Self {
+    pub fn new(
+        samples: HashMap<MapData, [u32; 4], u64>,
+        stacks: StackTraceMap<MapData>,
+        root: PathBuf,
+    ) -> Self {
         Self { samples, stacks, symbols: Symbols::new(root), minute: BTreeMap::new(), kept: 0 }
     }
 
@@ -95,8 +99,11 @@ impl Profiles {
                     return Vec::new();
                 }
                 used.insert(id);
-                let mut frames: Vec<u64> =
-                    self.stacks.get(&id, 0).map(|it| it.frames().iter().map(|frame| frame.ip).collect()).unwrap_or_default();
+                let mut frames: Vec<u64> = self
+                    .stacks
+                    .get(&id, 0)
+                    .map(|it| it.frames().iter().map(|frame| frame.ip).collect())
+                    .unwrap_or_default();
                 frames.reverse();
                 frames
             };

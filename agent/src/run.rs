@@ -18,11 +18,11 @@ use crate::health::{Governor, Health};
 use crate::host::Host as Machine;
 use crate::identity::{self, Identities, Service};
 use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
+use crate::logs;
 use crate::observe::{Observer, Settled};
 use crate::profile::Profiles;
 use crate::report::{self, Point};
 use crate::settings::Settings;
-use crate::logs;
 use crate::ship_logs;
 use crate::spans;
 use crate::tls::TlsLibraries;
@@ -201,7 +201,8 @@ impl Agent {
 
     async fn watch(&mut self, stop: &CancellationToken) {
         let start = Instant::now();
-        let (mut ticked, mut measured, mut swept, mut sampled, mut profiled) = (start, start, start, start, start);
+        let (mut ticked, mut measured, mut swept, mut sampled, mut profiled) =
+            (start, start, start, start, start);
         let mut used = clock::processor_time();
         while !stop.is_cancelled() {
             tokio::select! {
@@ -310,7 +311,9 @@ impl Agent {
     }
 
     fn ship_profiles(&mut self) {
-        let Some(body) = self.profiles.as_mut().and_then(|it| it.message(&self.host, clock::now())) else { return };
+        let Some(body) = self.profiles.as_mut().and_then(|it| it.message(&self.host, clock::now())) else {
+            return;
+        };
         self.shipper.post(Parcel { signal: Signal::Profiles, body: Bytes::from(body) });
     }
 

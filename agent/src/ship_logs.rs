@@ -14,7 +14,12 @@ use crate::logs::{Entry, Shipment};
 use crate::spans::attribute;
 
 /// Ships what followers hand over, until all of them have ended.
-pub async fn ship(mut shipments: mpsc::Receiver<Shipment>, mut identities: Identities, host: Host, shipper: Shipper) {
+pub async fn ship(
+    mut shipments: mpsc::Receiver<Shipment>,
+    mut identities: Identities,
+    host: Host,
+    shipper: Shipper,
+) {
     while let Some(Shipment { entries, done }) = shipments.recv().await {
         let request = request(entries, &mut identities, &host);
         let parcel = Parcel { signal: Signal::Logs, body: Bytes::from(request.encode_to_vec()) };
@@ -40,7 +45,10 @@ fn request(entries: Vec<Entry>, identities: &mut Identities, host: &Host) -> Exp
         .map(|(service, log_records)| ResourceLogs {
             resource: Some(host.resource(Some(&service))),
             scope_logs: vec![ScopeLogs {
-                scope: Some(InstrumentationScope { name: AGENT.to_owned(), ..InstrumentationScope::default() }),
+                scope: Some(InstrumentationScope {
+                    name: AGENT.to_owned(),
+                    ..InstrumentationScope::default()
+                }),
                 log_records,
                 ..ScopeLogs::default()
             }],

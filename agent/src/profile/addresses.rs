@@ -37,7 +37,11 @@ fn region(line: &str) -> Option<Region> {
         return None;
     }
     // Paths may hold spaces.
-    let path = line.find('/').map(|at| line[at..].trim_end_matches(" (deleted)")).filter(|_| inode != 0).unwrap_or_default();
+    let path = line
+        .find('/')
+        .map(|at| line[at..].trim_end_matches(" (deleted)"))
+        .filter(|_| inode != 0)
+        .unwrap_or_default();
     Some(Region {
         from: hex(from)?,
         to: hex(to)?,
@@ -53,7 +57,9 @@ mod tests {
 
     #[test]
     fn lines_of_the_kernel() {
-        let found = region("7f10-7f20 r-xp 00001000 fe:01 42                    /opt/my app/lib.so (deleted)").expect("a region");
+        let found =
+            region("7f10-7f20 r-xp 00001000 fe:01 42                    /opt/my app/lib.so (deleted)")
+                .expect("a region");
         assert_eq!((found.from, found.to, found.offset), (0x7f10, 0x7f20, 0x1000));
         assert_eq!((found.file, found.path.to_str()), ((0xfe << 32 | 1, 42), Some("/opt/my app/lib.so")));
         assert_eq!(region("7f10-7f20 rw-p 00001000 fe:01 42 /x"), None);

@@ -39,7 +39,13 @@ pub(super) struct Symbols {
 
 impl Symbols {
     pub fn new(root: PathBuf) -> Self {
-        Self { root, names: HashMap::new(), kernel: HashMap::new(), compiled: HashMap::new(), maps: HashMap::new() }
+        Self {
+            root,
+            names: HashMap::new(),
+            kernel: HashMap::new(),
+            compiled: HashMap::new(),
+            maps: HashMap::new(),
+        }
     }
 
     /// Looks up whatever is not known yet of these stacks.
@@ -62,8 +68,15 @@ impl Symbols {
                     Some(region) if region.file.1 != 0 => {
                         let place = address - region.from + region.offset;
                         if !self.names.contains_key(&(region.file, place)) {
-                            let path = || root.join(format!("proc/{pid}/root")).join(region.path.strip_prefix("/").unwrap_or(&region.path));
-                            files.entry(region.file).or_insert_with(|| (path(), BTreeSet::new())).1.insert(place);
+                            let path = || {
+                                root.join(format!("proc/{pid}/root"))
+                                    .join(region.path.strip_prefix("/").unwrap_or(&region.path))
+                            };
+                            files
+                                .entry(region.file)
+                                .or_insert_with(|| (path(), BTreeSet::new()))
+                                .1
+                                .insert(place);
                         }
                     }
                     Some(_) => {
@@ -74,7 +87,8 @@ impl Symbols {
             }
         }
         for (file, (path, places)) in files {
-            let plain: Arc<str> = format!("[{}]", path.file_name().unwrap_or_default().to_string_lossy()).into();
+            let plain: Arc<str> =
+                format!("[{}]", path.file_name().unwrap_or_default().to_string_lossy()).into();
             let found = of_file(&path, &places).unwrap_or_default();
             for place in places {
                 let name = found.get(&place).map_or_else(|| Arc::clone(&plain), |name| name.as_str().into());
@@ -159,7 +173,8 @@ const LONGEST_FUNCTION: u64 = 1 << 16;
 /// Names of `places` (offsets in the file).
 fn of_file(path: &Path, places: &BTreeSet<u64>) -> Result<HashMap<u64, String>> {
     let cache = ReadCache::new(File::open(path)?);
-    let elf = object::read::elf::ElfFile64::<Endianness, _>::parse(&cache).context("not a program of 64 bits")?;
+    let elf =
+        object::read::elf::ElfFile64::<Endianness, _>::parse(&cache).context("not a program of 64 bits")?;
     let tables: u64 = [".symtab", ".strtab", ".dynsym", ".dynstr"]
         .iter()
         .filter_map(|name| elf.section_by_name(name))
@@ -215,7 +230,10 @@ mod tests {
 
     #[test]
     fn mangled_names() {
-        assert_eq!(readable("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE"), "core::fmt::Write::write_fmt");
+        assert_eq!(
+            readable("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE"),
+            "core::fmt::Write::write_fmt"
+        );
         assert_eq!(readable("_ZN3foo3barEv"), "foo::bar()");
         assert_eq!(readable("main.(*Server).handle"), "main.(*Server).handle");
     }

@@ -7,7 +7,8 @@ use super::{accepting, finish, free_address, installed, python, start, watch};
 /// Measured at the client and at the server, whatever the protocol.
 async fn both_ends(watched: &super::Watched<'_>, protocol: &str, client: &str, server: &str) {
     let protocol = format!("protocol=\"{protocol}\"");
-    let client_labels = [format!("service=\"{client}\""), format!("destination=\"{server}\""), protocol.clone()];
+    let client_labels =
+        [format!("service=\"{client}\""), format!("destination=\"{server}\""), protocol.clone()];
     let labels: Vec<&str> = client_labels.iter().map(String::as_str).collect();
     watched.measured("inquest_request_duration_seconds_count", &labels).await;
     let server_label = format!("service=\"{server}\"");
@@ -21,13 +22,17 @@ fn text(path: &Path) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis() {
-    let (Some(server), Some(client)) = (installed(&["redis-server"]), installed(&["redis-cli"])) else { return };
+    let (Some(server), Some(client)) = (installed(&["redis-server"]), installed(&["redis-cli"])) else {
+        return;
+    };
     watch(async |watched| {
         let port = free_address().port().to_string();
-        let _server = start(watched.folder(), "redis-under-test", text(&server), &["--port", &port, "--save", ""]);
+        let _server =
+            start(watched.folder(), "redis-under-test", text(&server), &["--port", &port, "--save", ""]);
         accepting(port.parse().expect("a port")).await;
         for _ in 0..3 {
-            finish(watched.folder(), "", text(&client), &["-p", &port, "SET", "secret-key", "secret-value"]).await;
+            finish(watched.folder(), "", text(&client), &["-p", &port, "SET", "secret-key", "secret-value"])
+                .await;
             finish(watched.folder(), "", text(&client), &["-p", &port, "INCR", "secret-key"]).await;
         }
         both_ends(watched, "redis", "redis-cli", "redis-under-test").await;
@@ -43,7 +48,8 @@ async fn memcached() {
     let (Some(server), Some(python)) = (installed(&["memcached"]), python()) else { return };
     watch(async |watched| {
         let port = free_address().port().to_string();
-        let _server = start(watched.folder(), "memcached-under-test", text(&server), &["-u", "root", "-p", &port]);
+        let _server =
+            start(watched.folder(), "memcached-under-test", text(&server), &["-u", "root", "-p", &port]);
         accepting(port.parse().expect("a port")).await;
         let script = format!(
             "import socket, time\n\
@@ -81,7 +87,17 @@ async fn postgres() {
         }
         let port = free_address().port().to_string();
         let arguments = [
-            "--reuid=nobody", "--clear-groups", text(&server), "-D", text(&data), "-p", &port, "-k", text(&data), "-h", "127.0.0.1",
+            "--reuid=nobody",
+            "--clear-groups",
+            text(&server),
+            "-D",
+            text(&data),
+            "-p",
+            &port,
+            "-k",
+            text(&data),
+            "-h",
+            "127.0.0.1",
         ];
         let _server = start(folder, "postgres-under-test", "setpriv", &arguments);
         accepting(port.parse().expect("a port")).await;
@@ -147,21 +163,40 @@ async fn mariadb() {
     watch(async |watched| {
         let folder = watched.folder();
         let data = format!("--datadir={}", folder.join("maria").display());
-        if !finish(folder, "", text(&install), &["--no-defaults", "--user=root", &data, "--skip-test-db"]).await {
+        if !finish(folder, "", text(&install), &["--no-defaults", "--user=root", &data, "--skip-test-db"])
+            .await
+        {
             eprintln!("skipped: MariaDB cannot be set up here");
             return;
         }
         let port = free_address().port();
-        let (port_option, socket) = (format!("--port={port}"), format!("--socket={}", folder.join("s").display()));
+        let (port_option, socket) =
+            (format!("--port={port}"), format!("--socket={}", folder.join("s").display()));
         let _server = start(
             folder,
             "mariadb-under-test",
             text(&server),
-            &["--no-defaults", "--user=root", &data, &port_option, &socket, "--skip-grant-tables", "--bind-address=127.0.0.1", "--skip-networking=0"],
+            &[
+                "--no-defaults",
+                "--user=root",
+                &data,
+                &port_option,
+                &socket,
+                "--skip-grant-tables",
+                "--bind-address=127.0.0.1",
+                "--skip-networking=0",
+            ],
         );
         accepting(port).await;
         for _ in 0..3 {
-            let ask = ["--no-defaults", "-h127.0.0.1", &port_option, "--skip-ssl", "-e", "SELECT 'secret' FROM mysql.user LIMIT 1"];
+            let ask = [
+                "--no-defaults",
+                "-h127.0.0.1",
+                &port_option,
+                "--skip-ssl",
+                "-e",
+                "SELECT 'secret' FROM mysql.user LIMIT 1",
+            ];
             finish(folder, "", text(&client), &ask).await;
         }
         both_ends(watched, "mysql", "mariadb", "mariadb-under-test").await;
