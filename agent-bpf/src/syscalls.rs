@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use agent_events::{PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role, verdict};
+use agent_events::{Event, PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role, verdict};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
 use aya_ebpf::macros::tracepoint;
@@ -163,7 +163,7 @@ pub fn bytes(call: &Call, total: u32, flags: u8) -> Option<()> {
         return None;
     }
     *turn += total.min(TURN_BYTES);
-    if shed(event.time_ns) {
+    if shed(event) {
         emit::count(lost::SHED);
         return None;
     }
@@ -177,11 +177,17 @@ fn settled(sk: u64, bit: u8) -> bool {
     unsafe { VERDICTS.get(sk) }.is_some_and(|verdict| *verdict & bit != 0)
 }
 
-/// Under load, only every 2^n-th slice of time is captured: both ends of a connection agree on it, and every connection is seen.
+/// Under load, only one of 2^n connections is captured, whole: half a conversation would be misread. Both ends agree on which, as they
+/// have the same ports; the greater is the client's as a rule. Which ones are chosen changes with time, so that every one is seen.
 #[inline(always)]
-fn shed(time_ns: u64) -> bool {
-    let bits = CONTROL.get(control::SHED_BITS).copied().unwrap_or(0);
-    bits != 0 && (time_ns >> SLICE_BITS) & ((1 << (bits & 15)) - 1) != 0
+fn shed(event: &Event) -> bool {
+    let bits = CONTROL.get(control::SHED_BITS).copied().unwrap_or(0) & 15;
+    if bits == 0 {
+        return false;
+    }
+    let port = u64::from(event.local_port.max(event.remote_port));
+    let spread = port.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    (spread + (event.time_ns >> SLICE_BITS)) & ((1 << bits) - 1) != 0
 }
 
 #[inline(always)]

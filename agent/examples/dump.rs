@@ -1,39 +1,29 @@
-use agent::kernel::*;
+//! Prints what the kernel side sends, for a few seconds: `dump 5`. For whoever works on the agent; needs root.
+#![expect(clippy::print_stdout, reason = "it is made to print")]
+
+use std::time::Duration;
+
+use agent::kernel::{Event, Feature, Layout, Programs};
+use anyhow::Context as _;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    use Feature::*;
+    use Feature::{Connections, OutOfMemory, Payloads, Processes, Resets, Retransmits};
+    let seconds = std::env::args().nth(1).context("usage: dump SECONDS")?.parse()?;
     let layout = Layout::of_this_kernel()?;
-    let mut p = Programs::attach(
-        &layout,
-        &[Processes, OutOfMemory, Connections, Retransmits, Resets, Payloads, Tls, Profiles],
-    )?;
-    for (f, s) in p.states() {
-        eprintln!("{f:?} {s:?}");
-    }
-    let mut r = p.reader()?;
-    let c = p.counters()?;
-    let until = tokio::time::Instant::now()
-        + std::time::Duration::from_secs(std::env::args().nth(1).unwrap().parse()?);
+    let wanted = [Processes, OutOfMemory, Connections, Retransmits, Resets, Payloads];
+    let mut programs = Programs::attach(&layout, &wanted)?;
+    println!("{:?}", programs.states());
+    let mut reader = programs.reader()?;
+    let counters = programs.counters()?;
+    let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
     while tokio::time::Instant::now() < until {
-        r.wait().await;
-        r.drain(|b| match Event::parse(b) {
-            Ok(e) => eprintln!(
-                "k{} d{} f{} r{} pid {} {} {}->{} total {} {:?} {:?}",
-                e.kind,
-                e.direction,
-                e.flags,
-                e.role,
-                e.pid,
-                e.thread_name(),
-                e.local,
-                e.remote,
-                e.total,
-                e.extra,
-                String::from_utf8_lossy(&e.payload[..e.payload.len().min(80)])
-            ),
-            Err(e) => eprintln!("{e}"),
+        reader.wait().await;
+        reader.drain(|bytes| match Event::parse(bytes) {
+            Ok(event) => println!("{event:?}"),
+            Err(error) => println!("{error}"),
         });
     }
-    eprintln!("{:?}", c.read());
+    println!("{:?}", counters.read());
     Ok(())
 }

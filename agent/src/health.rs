@@ -16,7 +16,7 @@ pub struct Health {
     pub lost: Lost,
     /// Of this side.
     pub troubles: Troubles,
-    /// One of 2^bits slices of time is captured.
+    /// One of 2^bits connections is captured.
     pub shed_bits: u32,
     /// Connections known, spans that wait.
     pub sizes: (usize, usize),
@@ -96,7 +96,7 @@ pub struct Governor {
     calm: u32,
 }
 
-/// One of 64 slices of time at least is always captured.
+/// One of 64 connections at least is always captured.
 const MOST_BITS: u32 = 6;
 /// Seconds of calm before more is captured again.
 const CALM_SECONDS: u32 = 10;

@@ -122,7 +122,7 @@ impl Identities {
             .or_else(|| pod.as_deref().map(names::of_pod))
             .or_else(|| container.name.clone())
             .or_else(|| place.unit.clone())
-            .unwrap_or_else(|| of_command(&facts.program, &facts.command));
+            .unwrap_or_else(|| of_command(&facts.program, &facts.thread, &facts.command));
         let attributes = [
             ("service.namespace", facts.resource("service.namespace")),
             ("service.version", facts.resource("service.version")),

@@ -31,6 +31,8 @@ const MOST_CONNECTIONS: usize = 32 * 1024;
 const DATAGRAM_IDLE: Duration = Duration::from_secs(10);
 /// A connection so long silent may be gone without the agent having seen it.
 const STREAM_IDLE: Duration = Duration::from_secs(3600);
+/// Silence after which a conversation begins anew while connections take turns in being captured.
+const TORN: Duration = Duration::from_secs(20);
 const UDP: u16 = 17;
 /// `SIGKILL` and its like end a process by a signal: the low bits of its wait status.
 const SIGNAL_BITS: u64 = 0x7f;
@@ -176,7 +178,7 @@ impl Observer {
         std::mem::take(&mut self.encrypted)
     }
 
-    /// From now on one of 2^`bits` slices of time is captured: each request that is seen stands for as many.
+    /// From now on one of 2^`bits` connections is captured: each request that is seen stands for as many.
     pub fn set_shed(&mut self, bits: u32) {
         self.shed_bits = bits;
     }
@@ -247,7 +249,9 @@ impl Observer {
     }
 
     fn data(&mut self, event: &Event<'_>, at: UnixNanos) {
-        let fits = self.connections.get(&event.socket).is_some_and(|it| it.is_of(event));
+        // When only some connections are captured at a time, what is left of an earlier turn would be answered by the wrong answer.
+        let torn = |it: &Connection| self.shed_bits > 0 && it.last.plus(TORN) < at;
+        let fits = self.connections.get(&event.socket).is_some_and(|it| it.is_of(event) && !torn(it));
         if !fits {
             self.forget(event.socket, at);
             let mut connection = Connection::new(event, at);

@@ -16,7 +16,7 @@ pub fn is_telemetry(request: &Request) -> bool {
             || request.target.starts_with("opentelemetry.proto.collector."))
 }
 
-/// `sampled` of every `of` slices of time were captured; 1 of 1 when nothing was shed.
+/// A span of one of 2^`shed_bits` connections that were captured.
 pub fn span(placed: &Placed, shed_bits: u32) -> Span {
     let request = &placed.exchange.request;
     let started = request.started.0.max(0).unsigned_abs();

@@ -2,12 +2,13 @@
 //!
 //! Three kinds of evidence tie spans together, strongest first: a `traceparent` that the request carries; both ends of one connection
 //! seen on this host (the server's part lies within the client's, on the same connection); and a call made by a process while it had
-//! exactly one request in hand, or exactly one in hand on the same thread. Where there is no such evidence, spans stay apart: a wrong
-//! edge is worse than none.
+//! a request in hand. Of several requests in hand, those that wait for a call already are out; then the call is of the only one on its
+//! thread, or of the one that was last heard of clearly sooner than any other: work goes on where an answer has just come in. Where
+//! there is no such evidence, spans stay apart: a wrong edge is worse than none.
 //!
 //! Spans are held for a moment after they end, because the caller's end comes last. Pure: no clock, and chance is a seed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +20,16 @@ use crate::identity::Service;
 use crate::l7::{Request, Role};
 
 /// How long a span waits for the others of its trace.
-pub const HOLD: Duration = Duration::from_secs(2);
+pub const HOLD: Duration = Duration::from_secs(5);
 /// Spans that wait; beyond it, the oldest go at once.
 const MOST_HELD: usize = 20_000;
 /// By how much the two ends of a request may disagree on time: they are read from one clock, but not at one moment.
 const SLACK_NS: i64 = 2_000_000;
+
+/// Requests in hand that are looked through for the cause of a call.
+const MOST_IN_HAND: usize = 256;
+/// By what factor the cause of a call was heard of sooner than any other request in hand.
+const CLEARLY: i64 = 4;
 
 /// The client's end of a connection: the same at both ends, even when the server's address is translated on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +89,10 @@ struct Held {
     parent: u64,
     /// Whether the other end of the connection was found.
     paired: bool,
+    /// For a call: whether its cause was looked for.
+    looked: bool,
+    /// For a request in hand: until when it waited for the calls that are known of it.
+    busy_until: i64,
 }
 
 /// Holds spans until their traces are known.
@@ -94,8 +104,9 @@ pub struct Traces {
     /// Ends of held spans, oldest first.
     due: BTreeMap<(i64, u64), ()>,
     connections: HashMap<ClientEnd, Vec<u64>>,
-    /// Requests that processes answered.
-    answered: HashMap<u32, Vec<u64>>,
+    /// Requests that processes answered, and calls that they made, by their starts.
+    answered: HashMap<u32, BTreeSet<(i64, u64)>>,
+    calls: HashMap<u32, BTreeSet<(i64, u64)>>,
 }
 
 impl Traces {
@@ -108,13 +119,23 @@ impl Traces {
             due: BTreeMap::new(),
             connections: HashMap::new(),
             answered: HashMap::new(),
+            calls: HashMap::new(),
         }
     }
 
     /// Takes a request that is over.
     pub fn add(&mut self, exchange: Exchange) {
         let span_id = (self.id() as u64).max(1);
-        let mut held = Held { exchange, span_id, trace_id: None, above: None, parent: 0, paired: false };
+        let mut held = Held {
+            busy_until: exchange.request.started.0,
+            exchange,
+            span_id,
+            trace_id: None,
+            above: None,
+            parent: 0,
+            paired: false,
+            looked: false,
+        };
         if let Some(carried) = held.exchange.request.trace {
             held.trace_id = Some(carried.trace_id);
             held.parent = carried.span_id;
@@ -125,9 +146,9 @@ impl Traces {
         let ended = end(&held.exchange.request);
         self.due.insert((ended, span_id), ());
         self.connections.entry(held.exchange.connection).or_default().push(span_id);
-        if held.exchange.request.role == Role::Server {
-            self.answered.entry(held.exchange.pid).or_default().push(span_id);
-        }
+        let request = &held.exchange.request;
+        let list = if request.role == Role::Server { &mut self.answered } else { &mut self.calls };
+        list.entry(held.exchange.pid).or_default().insert((request.started.0, span_id));
         self.held.insert(span_id, held);
     }
 
@@ -145,8 +166,13 @@ impl Traces {
                 break;
             }
         }
-        for id in &ready {
-            self.find_cause(*id);
+        let mut until: BTreeMap<u32, i64> = BTreeMap::new();
+        for held in ready.iter().filter_map(|id| self.held.get(id)) {
+            let latest = until.entry(held.exchange.pid).or_insert(i64::MIN);
+            *latest = (*latest).max(held.exchange.request.started.0);
+        }
+        for (pid, latest) in until {
+            self.find_causes(pid, latest);
         }
         for id in ready {
             let trace_id = self.trace_of(id);
@@ -203,30 +229,56 @@ impl Traces {
         }
     }
 
-    /// For a call: the request that its process was answering.
-    fn find_cause(&mut self, id: u64) {
-        let Some(call) = self.held.get(&id) else { return };
-        if call.exchange.request.role != Role::Client || call.parent != 0 {
-            return;
+    /// Looks for the causes of the calls of a process that began no later than `latest`, in the order in which they were made.
+    fn find_causes(&mut self, pid: u32, latest: i64) {
+        let Some(calls) = self.calls.get(&pid) else { return };
+        let ids: Vec<u64> = calls.range(..=(latest, u64::MAX)).map(|(_, id)| *id).collect();
+        for id in ids {
+            let Some(call) = self.held.get_mut(&id).filter(|call| !call.looked) else { continue };
+            call.looked = true;
+            let Some(cause) = self.cause_of(id) else { continue };
+            let mut ended = i64::MIN;
+            if let Some(call) = self.held.get_mut(&id) {
+                ended = end(&call.exchange.request);
+                if call.parent == 0 {
+                    call.above = Some(cause);
+                    call.parent = cause;
+                }
+            }
+            if let Some(cause) = self.held.get_mut(&cause) {
+                cause.busy_until = cause.busy_until.max(ended);
+            }
         }
-        let around: Vec<&Held> = self
+    }
+
+    /// The request that a process was answering when it made a call.
+    fn cause_of(&self, id: u64) -> Option<u64> {
+        let call = self.held.get(&id)?;
+        let started = call.exchange.request.started.0;
+        let in_hand: Vec<&Held> = self
             .answered
-            .get(&call.exchange.pid)
-            .into_iter()
-            .flatten()
-            .filter_map(|id| self.held.get(id))
+            .get(&call.exchange.pid)?
+            .range(..=(started + SLACK_NS, u64::MAX))
+            .rev()
+            .take(MOST_IN_HAND)
+            .filter_map(|(_, id)| self.held.get(id))
             .filter(|server| within(&call.exchange.request, &server.exchange.request))
             .collect();
-        let cause = match around.as_slice() {
-            [only] => Some(only.span_id),
-            _ => {
-                let mut same = around.iter().filter(|server| server.exchange.thread == call.exchange.thread);
-                same.next().filter(|_| same.next().is_none()).map(|only| only.span_id)
-            }
-        };
-        if let (Some(cause), Some(call)) = (cause, self.held.get_mut(&id)) {
-            call.above = Some(cause);
-            call.parent = cause;
+        if let [only] = in_hand.as_slice() {
+            return Some(only.span_id);
+        }
+        let free: Vec<&Held> = in_hand.into_iter().filter(|it| it.busy_until <= started + SLACK_NS).collect();
+        let mut same = free.iter().filter(|server| server.exchange.thread == call.exchange.thread);
+        if let (Some(only), None) = (same.next(), same.next()) {
+            return Some(only.span_id);
+        }
+        let mut gaps: Vec<(i64, u64)> =
+            free.iter().map(|it| ((started - it.busy_until).max(0), it.span_id)).collect();
+        gaps.sort_unstable();
+        match gaps.as_slice() {
+            [(_, only)] => Some(*only),
+            [(first, id), (second, _), ..] if first.saturating_mul(CLEARLY) < *second => Some(*id),
+            _ => None,
         }
     }
 
@@ -237,7 +289,9 @@ impl Traces {
         let mut found = None;
         while let Some(id) = next.filter(|id| !way.contains(id) && way.len() < DEEPEST) {
             // What lies above may be a call whose own cause was not looked for yet.
-            self.find_cause(id);
+            if let Some(held) = self.held.get(&id) {
+                self.find_causes(held.exchange.pid, held.exchange.request.started.0);
+            }
             let Some(held) = self.held.get(&id) else { break };
             way.push(id);
             found = held.trace_id;
@@ -256,17 +310,19 @@ impl Traces {
     }
 
     fn forget(&mut self, gone: &Held) {
-        let remove = |list: Option<&mut Vec<u64>>| {
-            list.is_some_and(|list| {
-                list.retain(|id| *id != gone.span_id);
-                list.is_empty()
-            })
-        };
-        if remove(self.connections.get_mut(&gone.exchange.connection)) {
-            self.connections.remove(&gone.exchange.connection);
+        if let Some(list) = self.connections.get_mut(&gone.exchange.connection) {
+            list.retain(|id| *id != gone.span_id);
+            if list.is_empty() {
+                self.connections.remove(&gone.exchange.connection);
+            }
         }
-        if remove(self.answered.get_mut(&gone.exchange.pid)) {
-            self.answered.remove(&gone.exchange.pid);
+        let lists =
+            if gone.exchange.request.role == Role::Server { &mut self.answered } else { &mut self.calls };
+        if let Some(list) = lists.get_mut(&gone.exchange.pid) {
+            list.remove(&(gone.exchange.request.started.0, gone.span_id));
+            if list.is_empty() {
+                lists.remove(&gone.exchange.pid);
+            }
         }
     }
 
@@ -325,7 +381,7 @@ mod tests {
         let mut out = Vec::new();
         held.take(UnixNanos::from_seconds(100), &mut out);
         assert_eq!(held.waiting(), 0);
-        assert!(held.connections.is_empty() && held.answered.is_empty());
+        assert!(held.connections.is_empty() && held.answered.is_empty() && held.calls.is_empty());
         let name = |it: &Placed| format!("{} {:?}", it.exchange.service.name, it.exchange.request.role);
         let mut found: Vec<String> = out
             .iter()
@@ -383,6 +439,35 @@ mod tests {
                 other,
             ],
             &["shop Client <- shop Server", "shop Server", "shop Server"],
+            2,
+        );
+    }
+
+    #[test]
+    fn requests_that_wait_for_a_call_make_no_other() {
+        let name = |mut exchange: Exchange, target: &str| {
+            exchange.request.target = target.into();
+            // Work moves between threads.
+            exchange.thread = u32::from(exchange.connection.address.port());
+            exchange
+        };
+        check(
+            vec![
+                name(exchange("shop", 2, Role::Client, 20, 5, 20), "a"),
+                name(exchange("shop", 2, Role::Client, 21, 1_004, 1_020), "a"),
+                name(exchange("shop", 2, Role::Client, 22, 22, 2_900), "b"),
+                name(exchange("shop", 2, Role::Server, 10, 0, 3_000), "in"),
+                name(exchange("shop", 2, Role::Client, 23, 1_023, 3_900), "b"),
+                name(exchange("shop", 2, Role::Server, 11, 1_000, 4_000), "in"),
+            ],
+            &[
+                "shop Client <- shop Server",
+                "shop Client <- shop Server",
+                "shop Client <- shop Server",
+                "shop Client <- shop Server",
+                "shop Server",
+                "shop Server",
+            ],
             2,
         );
     }

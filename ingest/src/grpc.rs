@@ -114,7 +114,11 @@ async fn export_profiles(ingest: Arc<Ingest>, request: Request) -> Response {
 
 async fn receive_profiles(ingest: &Ingest, request: Request) -> Result<u64, Refusal> {
     let (body, reservation) = message(ingest, request, profiles::MAX_BODY_BYTES).await?;
-    let bytes = if body.gzip { gunzip(&body.bytes, profiles::MAX_BODY_BYTES, &reservation)? } else { body.bytes.to_vec() };
+    let bytes = if body.gzip {
+        gunzip(&body.bytes, profiles::MAX_BODY_BYTES, &reservation)?
+    } else {
+        body.bytes.to_vec()
+    };
     let (batch, rejected) = profiles::decode(&bytes, &ingest.limits, ingest.now())?;
     ingest.store(batch, reservation).await?;
     Ok(rejected)

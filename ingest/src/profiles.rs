@@ -76,11 +76,13 @@ pub struct Taken {
 pub(crate) fn decode(body: &[u8], limits: &Limits, now: UnixNanos) -> Result<(Batch, u64), Refusal> {
     let request = ExportProfiles::decode(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
     let stacks: usize = request.profiles.iter().map(|profile| profile.stacks.len()).sum();
-    let frames: usize = request.profiles.iter().flat_map(|it| &it.stacks).map(|it| it.frames.len().min(MOST_FRAMES)).sum();
+    let frames: usize =
+        request.profiles.iter().flat_map(|it| &it.stacks).map(|it| it.frames.len().min(MOST_FRAMES)).sum();
     if request.profiles.len() + stacks + frames > limits.max_elements {
         return Err(Refusal::TooManyElements { limit: limits.max_elements });
     }
-    let length = |index: &u32| request.strings.get(*index as usize).map_or(0, String::len).min(limits.max_name_bytes);
+    let length =
+        |index: &u32| request.strings.get(*index as usize).map_or(0, String::len).min(limits.max_name_bytes);
     let text_bytes: usize =
         request.profiles.iter().flat_map(|it| &it.stacks).flat_map(|it| &it.frames).map(length).sum();
     if text_bytes > MAX_TEXT_BYTES {
@@ -98,7 +100,8 @@ pub(crate) fn decode(body: &[u8], limits: &Limits, now: UnixNanos) -> Result<(Ba
         let resource = Arc::new(resource);
         let at = i64::try_from(profile.at).map_or(now, UnixNanos).min(now);
         for stack in &profile.stacks {
-            let frames: Option<Vec<String>> = stack.frames.iter().take(MOST_FRAMES).map(|index| text(*index)).collect();
+            let frames: Option<Vec<String>> =
+                stack.frames.iter().take(MOST_FRAMES).map(|index| text(*index)).collect();
             match (text(profile.service), text(profile.kind), frames) {
                 (Some(service), Some(kind), Some(stack_of)) if stack.value > 0 && !stack_of.is_empty() => {
                     batch.profiles.push(ProfileSample {
@@ -143,7 +146,10 @@ mod tests {
             decode(&request.encode_to_vec(), &Limits::default(), UnixNanos(10)).expect("a message");
         assert_eq!(rejected, 3);
         let [row] = batch.profiles.as_slice() else { panic!("one row, not {}", batch.profiles.len()) };
-        assert_eq!((row.service.as_str(), row.stack.join(";"), row.value), ("cart", "main;work".to_owned(), 7));
+        assert_eq!(
+            (row.service.as_str(), row.stack.join(";"), row.value),
+            ("cart", "main;work".to_owned(), 7)
+        );
         assert_eq!(row.resource.get("host.name").map(String::as_str), Some("h1"));
     }
 

@@ -30,7 +30,8 @@ use crate::services::{checkout, gateway, payment};
 use crate::telemetry::{Identity, Telemetry};
 
 /// The processes, with the number that is added to the first port.
-const SERVICES: [&str; 7] = ["gateway", "checkout", "catalog", "cart", "payment", "inventory", payment::ACQUIRER];
+const SERVICES: [&str; 7] =
+    ["gateway", "checkout", "catalog", "cart", "payment", "inventory", payment::ACQUIRER];
 const REPORT_PERIOD: Duration = Duration::from_secs(5);
 /// How long the processes have to open their ports.
 const STARTING: Duration = Duration::from_secs(20);
@@ -140,8 +141,13 @@ pub async fn run_bare(
 }
 
 /// Runs one service in this process until cancelled.
-pub async fn serve_bare(service: &str, options: BareOptions, cancel: CancellationToken) -> anyhow::Result<()> {
-    let number = SERVICES.iter().position(|it| *it == service).with_context(|| format!("no service {service:?}"))?;
+pub async fn serve_bare(
+    service: &str,
+    options: BareOptions,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let number =
+        SERVICES.iter().position(|it| *it == service).with_context(|| format!("no service {service:?}"))?;
     let name = SERVICES[number];
     let identity = Identity { service: name, version: "", instance: String::new() };
     let telemetry = Arc::new(Telemetry::silent(identity));
@@ -149,7 +155,8 @@ pub async fn serve_bare(service: &str, options: BareOptions, cancel: Cancellatio
     let fault = |of: Fault| options.fault.filter(|(fault, _)| *fault == of).map(|(_, after)| after);
     let random = Random::new(options.seed);
     let port = options.port(number);
-    let serve = async |router: Router| serve::serve_at(router, port).await.map(|(_, stop, task)| (stop, task));
+    let serve =
+        async |router: Router| serve::serve_at(router, port).await.map(|(_, stop, task)| (stop, task));
     let running = match name {
         "gateway" => serve(gateway::router(outbound)).await?,
         "cart" => serve(cart::router(cart::fill(random.child("carts")))).await?,
@@ -227,5 +234,7 @@ async fn open(directory: &Directory, service: &str) -> anyhow::Result<()> {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(STARTING, waiting).await.with_context(|| format!("{service} does not answer at {address}"))
+    tokio::time::timeout(STARTING, waiting)
+        .await
+        .with_context(|| format!("{service} does not answer at {address}"))
 }

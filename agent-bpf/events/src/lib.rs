@@ -197,7 +197,7 @@ pub mod lost {
 
 /// Slots of `CONTROL`, which the agent writes while it runs.
 pub mod control {
-    /// Of every 2^n slices of time, one is captured.
+    /// Of every 2^n connections, one is captured.
     pub const SHED_BITS: u32 = 0;
     /// How many there are.
     pub const SLOTS: u32 = 1;
@@ -211,5 +211,5 @@ pub mod verdict {
     pub const EVERY_CALL: u8 = 2;
 }
 
-/// Length of a slice of time in sampling, as a power of two of nanoseconds: 67 ms.
-pub const SLICE_BITS: u64 = 26;
+/// How long the same connections are chosen when only some are captured, as a power of two of nanoseconds: 69 s.
+pub const SLICE_BITS: u64 = 36;

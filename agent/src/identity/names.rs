@@ -11,11 +11,17 @@ const INTERPRETERS: [&str; 13] = [
 const PLAIN: [&str; 8] = ["app", "main", "index", "server", "manage", "run", "start", "__main__"];
 
 /// A name after the program, or after what an interpreter was given to run.
-pub fn of_command(program: &Path, command: &[String]) -> String {
-    let own = stem(&program.to_string_lossy());
-    let plain = own.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+///
+/// A program may go by several names, as links to one file: what the kernel called its first `thread` says by which it was started, as
+/// far as 15 bytes go, and its command line has the whole.
+pub fn of_command(program: &Path, thread: &str, command: &[String]) -> String {
+    let file = stem(&program.to_string_lossy());
+    let plain = file.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     if !INTERPRETERS.contains(&plain) {
-        return own;
+        let first = command.first().and_then(|it| it.split_whitespace().next()).unwrap_or_default();
+        let called = stem(first.trim_end_matches(':'));
+        let agrees = !thread.is_empty() && called.get(..thread.len().min(called.len())) == Some(thread);
+        return if agrees { called } else { file };
     }
     script(command).unwrap_or_else(|| plain.to_owned())
 }
@@ -85,13 +91,16 @@ mod tests {
 
     fn check(program: &str, command: &str, expected: &str) {
         let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
-        assert_eq!(of_command(Path::new(program), &words), expected, "{command}");
+        assert_eq!(of_command(Path::new(program), "redis-server", &words), expected, "{command}");
     }
 
     #[test]
     fn commands() {
         check("/usr/sbin/nginx", "nginx: master process", "nginx");
         check("/usr/sbin/nginx (deleted)", "nginx", "nginx");
+        check("/usr/bin/redis-check-rdb", "redis-server 127.0.0.1:6379", "redis-server");
+        check("/usr/bin/redis-check-rdb", "/opt/x/redis-server --port 1", "redis-server");
+        check("/usr/bin/busybox", "sh", "busybox");
         check("/usr/bin/python3.11", "python3 /srv/cart/app.py --port 1", "cart");
         check("/usr/bin/python3.11", "python3 -m http.server 80", "http.server");
         check("/usr/bin/python3", "python3 -u worker.py", "worker");

@@ -22,6 +22,8 @@ const KEPT: [&str; 9] = [
 pub struct Facts {
     /// The program.
     pub program: PathBuf,
+    /// What its first thread is called: the file that it was started as, cut to 15 bytes.
+    pub thread: String,
     /// Its command line.
     pub command: Vec<String>,
     /// Path of its control group.
@@ -67,7 +69,9 @@ pub fn read_facts(root: &Path, pid: u32) -> Option<Facts> {
         })
         .collect();
     let cgroups = String::from_utf8_lossy(&read(&folder.join("cgroup")).unwrap_or_default()).into_owned();
-    Some(Facts { program, command: words("cmdline"), cgroup: control_group(&cgroups), variables })
+    let thread =
+        String::from_utf8_lossy(&read(&folder.join("comm")).unwrap_or_default()).trim_end().to_owned();
+    Some(Facts { program, thread, command: words("cmdline"), cgroup: control_group(&cgroups), variables })
 }
 
 /// The path of version 2 (`0::`), unless only version 1 says more than `/`.

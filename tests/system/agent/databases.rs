@@ -27,16 +27,16 @@ async fn redis() {
     };
     watch(async |watched| {
         let port = free_address().port().to_string();
-        let _server =
-            start(watched.folder(), "redis-under-test", text(&server), &["--port", &port, "--save", ""]);
+        // It overwrites its environment with a title: it is known by its own name.
+        let _server = start(watched.folder(), "", text(&server), &["--port", &port, "--save", ""]);
         accepting(port.parse().expect("a port")).await;
         for _ in 0..3 {
             finish(watched.folder(), "", text(&client), &["-p", &port, "SET", "secret-key", "secret-value"])
                 .await;
             finish(watched.folder(), "", text(&client), &["-p", &port, "INCR", "secret-key"]).await;
         }
-        both_ends(watched, "redis", "redis-cli", "redis-under-test").await;
-        let trace = watched.trace("redis-under-test", "INCR").await;
+        both_ends(watched, "redis", "redis-cli", "redis-server").await;
+        let trace = watched.trace("redis-server", "INCR").await;
         assert!(trace.iter().any(|span| span.status == "Error"), "a value is no number: {trace:?}");
         assert!(!format!("{trace:?}").contains("secret"), "values do not leave: {trace:?}");
     })
@@ -99,7 +99,7 @@ async fn postgres() {
             "-h",
             "127.0.0.1",
         ];
-        let _server = start(folder, "postgres-under-test", "setpriv", &arguments);
+        let _server = start(folder, "", "setpriv", &arguments);
         accepting(port.parse().expect("a port")).await;
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         let ask = async |sql: &str| {
@@ -112,8 +112,8 @@ async fn postgres() {
             assert!(ask("SELECT * FROM orders WHERE card = 'secret-card'").await);
             ask("SELECT * FROM missing").await;
         }
-        both_ends(watched, "postgresql", "psql", "postgres-under-test").await;
-        let trace = watched.trace("postgres-under-test", "SELECT missing").await;
+        both_ends(watched, "postgresql", "psql", "postgres").await;
+        let trace = watched.trace("postgres", "SELECT missing").await;
         assert!(trace.iter().any(|span| span.status == "Error"), "{trace:?}");
         let trace = watched.trace("psql", "INSERT orders").await;
         assert!(!format!("{trace:?}").contains("secret"), "values do not leave: {trace:?}");
@@ -125,7 +125,7 @@ async fn postgres() {
 async fn dns() {
     let Some(python) = python() else { return };
     watch(async |watched| {
-        // A datagram to nobody in particular: a question that is answered by this script itself, with "no such name".
+        // A datagram to nobody in particular: a question that is answered by this script itself, with "the server failed".
         let script = "import socket, time\n\
              server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
              server.bind(('127.0.0.53', 53))\n\
@@ -135,7 +135,7 @@ async fn dns() {
              for _ in range(5):\n    \
                  client.send(question)\n    \
                  asked, peer = server.recvfrom(512)\n    \
-                 server.sendto(asked[:2] + b'\\x81\\x83' + asked[4:], peer)\n    \
+                 server.sendto(asked[:2] + b'\\x81\\x82' + asked[4:], peer)\n    \
                  client.recv(512)\n\
              time.sleep(1)\n";
         if !finish(watched.folder(), "dns-client", &python, &["-c", script]).await {
