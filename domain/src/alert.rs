@@ -120,7 +120,7 @@ pub fn of_finding(finding: &Finding, mask: impl FnOnce(&str) -> String) -> Alert
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Observation, Window};
+    use crate::{Observation, SeenIn, Window};
 
     fn finding(subject: &str, value: &str) -> Finding {
         let at = UnixNanos::from_seconds;
@@ -134,6 +134,7 @@ mod tests {
                 detector: "log pattern".into(),
                 sentence: format!("the pattern came {value} times"),
                 numbers: vec![("Messages".into(), value.into())],
+                seen_in: SeenIn::Nothing,
             }),
         }
     }

@@ -155,7 +155,16 @@ pub(super) fn devices(text: &str) -> Vec<Device> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text(text in "([a-z0-9:=/ .-]{0,12}[ \n:]){0,40}") {
+            let _ = (stat(&text), fields(&text), pressure(&text), disks(&text), devices(&text), mounts(&text));
+        }
+    }
 
     #[test]
     fn partitions_are_parts_of_a_disk() {

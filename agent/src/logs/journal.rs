@@ -171,7 +171,18 @@ fn severity(priority: &str) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::read;
+
+    proptest! {
+        #[test]
+        fn any_line(text: String, number: i64) {
+            let _ = read(&text);
+            let _ = read(&serde_json::json!({"__CURSOR": "c", "__REALTIME_TIMESTAMP": number.to_string(), "MESSAGE": text,
+                "PRIORITY": text, "_PID": text, "_SYSTEMD_UNIT": text}).to_string());
+        }
+    }
 
     #[test]
     fn entries() {

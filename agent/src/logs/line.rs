@@ -84,7 +84,27 @@ fn leading_time(text: &str) -> Option<UnixNanos> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Line;
+    use crate::logs::severity;
+
+    proptest! {
+        /// What a program writes may be anything, also behind what looks like an envelope.
+        #[test]
+        fn any_line(
+            start in prop_oneof![
+                Just(""), Just("{\"log\":"), Just("2026-11-19T14:02:31Z stdout F "), Just("2026-11-19T14:02:31"), Just("[2026-")
+            ],
+            rest in proptest::collection::vec(any::<u8>(), 0..200),
+            text: String,
+        ) {
+            let bytes = [start.as_bytes(), &rest].concat();
+            let _ = severity::of(&Line::read(&bytes).text);
+            let line = Line::read(format!("{start}{text}").as_bytes());
+            let _ = severity::of(&line.text);
+        }
+    }
 
     fn check(line: &str, text: &str, second: Option<i64>, stderr: bool, partial: bool) {
         let found = Line::read(line.as_bytes());

@@ -26,11 +26,10 @@ pub(super) fn of(text: &str) -> Option<u8> {
         };
     }
     let head = &text[..text.floor_char_boundary(HEAD_BYTES)];
-    let mut at = 0;
     for word in head.split(|letter: char| !letter.is_ascii_alphabetic()) {
-        let start = at;
-        at += word.len() + 1;
         let Some(level) = number(&word.to_ascii_uppercase()) else { continue };
+        // What is between words may be of several bytes.
+        let start = word.as_ptr().addr() - head.as_ptr().addr();
         let before = head[..start].chars().next_back();
         let after = head[start + word.len()..].chars().next();
         let marked =
@@ -71,6 +70,7 @@ mod tests {
         check("{\"msg\":\"x\"}", None);
         check("error: no such file", Some(17));
         check("<warning> x", Some(13));
+        check("é — ü [error] über", Some(17));
         check("no error here", None);
         check("GET /info 200", None);
         check("", None);

@@ -4,6 +4,7 @@
 //! test looks for its own services only.
 
 mod databases;
+mod logs;
 mod network;
 mod requests;
 

@@ -1,0 +1,101 @@
+//! Log files, through agents that come and go, into the store: each line once.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use agent::settings::{Logs, Settings, Watch};
+use domain::{UnixNanos, Window};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{TestServer, now, serve};
+
+const SERVICE: &str = "logs-under-test";
+
+fn write(path: &Path, lines: std::ops::Range<usize>) {
+    let text: String = lines.map(|number| format!("ERROR line {}\n", word(number))).collect();
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("open")
+        .write_all(text.as_bytes())
+        .expect("written");
+}
+
+/// A number in letters, so that each line counts by itself.
+fn word(number: usize) -> String {
+    number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect()
+}
+
+/// How often each line of the log is in the store.
+async fn stored(server: &TestServer, since: UnixNanos) -> Vec<(String, u64)> {
+    let window = Window::new(since.minus(Duration::from_secs(5)), now().plus(Duration::from_secs(5)));
+    let found = server.store().log_groups(None, window).await.expect("the store answers");
+    let groups = found.groups.into_iter().filter(|group| group.service == SERVICE);
+    groups.map(|group| (group.sample, group.now)).collect()
+}
+
+async fn total(server: &TestServer, since: UnixNanos) -> u64 {
+    stored(server, since).await.iter().map(|(_, count)| count).sum()
+}
+
+async fn until(server: &TestServer, since: UnixNanos, lines: u64) {
+    server.until(&format!("{lines} lines"), async |it| (total(it, since).await >= lines).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_line_once() {
+    let (says, works) = agent::check::check(&Settings::default());
+    if !works {
+        eprintln!("skipped: the kernel or the privileges here do not let programs be attached\n{says}");
+        return;
+    }
+    serve(async |server| {
+        let since = now();
+        let folder = tempfile::tempdir().expect("a folder");
+        let logs = folder.path().join(SERVICE);
+        fs::create_dir(&logs).expect("a folder");
+        let settings = || Settings {
+            server: server.grpc(),
+            data: folder.path().join("agent"),
+            metrics: None,
+            watch: Watch { requests: false, tls: false, profiles: false },
+            logs: Logs { files: vec![format!("{}/*.log", logs.display())], journal: false },
+            ..Settings::default()
+        };
+        let start = |stop: &CancellationToken| tokio::spawn(agent::run::run(settings(), stop.clone()));
+        // What was there before the first agent is not new: it begins with an empty folder.
+        let killed = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        killed.spawn(agent::run::run(settings(), CancellationToken::new()));
+        let positions = folder.path().join("agent/log-positions");
+        server.until("places noted", async |_| positions.exists().then_some(())).await;
+        write(&logs.join("a.log"), 0..50);
+        until(server, since, 50).await;
+        // Between the server's word and its note a kill makes a batch come again: this one comes after the note.
+        let length = fs::metadata(logs.join("a.log")).expect("there").len();
+        let noted = format!("\"sent\":[{length},{length}]");
+        let has_noted = || fs::read_to_string(&positions).is_ok_and(|text| text.contains(&noted));
+        server.until("the place noted", async |_| has_noted().then_some(())).await;
+        // All that it does ends where it is.
+        killed.shutdown_background();
+        write(&logs.join("a.log"), 50..60);
+        fs::rename(logs.join("a.log"), logs.join("a.log.1")).expect("renamed");
+        write(&logs.join("a.log"), 60..80);
+        let stop = CancellationToken::new();
+        let second = start(&stop);
+        until(server, since, 80).await;
+        stop.cancel();
+        second.await.expect("no panic").expect("an orderly end");
+        // A third finds nothing new.
+        let stop = CancellationToken::new();
+        let third = start(&stop);
+        write(&logs.join("a.log"), 80..81);
+        until(server, since, 81).await;
+        stop.cancel();
+        third.await.expect("no panic").expect("an orderly end");
+        assert_eq!(total(server, since).await, 81, "{:?}", stored(server, since).await);
+    })
+    .await;
+}
