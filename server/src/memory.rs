@@ -92,7 +92,13 @@ impl Memory {
             .collect())
     }
 
-    async fn put(&self, model: &str, id: IncidentId, features: &[String], vector: &[f32]) -> anyhow::Result<()> {
+    async fn put(
+        &self,
+        model: &str,
+        id: IncidentId,
+        features: &[String],
+        vector: &[f32],
+    ) -> anyhow::Result<()> {
         self.store.memory_put(model, id.0, self.clock.now(), features, vector).await?;
         if let Some(qdrant) = &self.qdrant
             && let Err(error) = qdrant.put(model, id, features, vector).await

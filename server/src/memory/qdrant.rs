@@ -9,8 +9,8 @@ use qdrant_client::Payload;
 use qdrant_client::qdrant::point_id::PointIdOptions;
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::{
-    Condition, CreateCollectionBuilder, Distance, Filter, PointId, PointStruct, QueryPointsBuilder, ScoredPoint,
-    UpsertPointsBuilder, Value, VectorParamsBuilder,
+    Condition, CreateCollectionBuilder, Distance, Filter, PointId, PointStruct, QueryPointsBuilder,
+    ScoredPoint, UpsertPointsBuilder, Value, VectorParamsBuilder,
 };
 use storage::Neighbour;
 
@@ -26,7 +26,8 @@ impl Qdrant {
     /// The server at an address such as `http://localhost:6334` (its gRPC port). It is not asked for yet.
     pub fn new(url: &str) -> anyhow::Result<Self> {
         let builder = qdrant_client::Qdrant::from_url(url).timeout(TIMEOUT).connect_timeout(TIMEOUT);
-        let client = builder.skip_compatibility_check().build().context("cannot make a client for `memory.qdrant`")?;
+        let client =
+            builder.skip_compatibility_check().build().context("cannot make a client for `memory.qdrant`")?;
         Ok(Self { client })
     }
 
@@ -71,8 +72,11 @@ impl Qdrant {
 
 /// A name of letters, digits and `_`, whatever the model is called.
 fn collection(model: &str, dimensions: usize) -> String {
-    let plain: String =
-        model.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).take(80).collect();
+    let plain: String = model
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' })
+        .take(80)
+        .collect();
     format!("inquest_incidents_{plain}_{dimensions}")
 }
 
