@@ -1,4 +1,8 @@
 //! Past incidents that were like another one: what was confirmed of them, and what fixed them.
+//!
+//! The store finds the nearest ones; Qdrant does when one is named, and the store again when that does not answer.
+
+mod qdrant;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,11 +11,12 @@ use anyhow::{Context as _, ensure};
 use domain::{Clock, Diagnosis, Incident, IncidentEvent, IncidentId};
 use investigator::narrate::Embeddings;
 use investigator::similar;
-use storage::Store;
+use storage::{Neighbour, Store};
 
 use crate::config;
 use crate::incidents::Incidents;
 use crate::pages::input::Similar;
+use qdrant::Qdrant;
 
 /// Incidents asked for, before those that are not like enough are left out.
 const MAX_NEIGHBOURS: u32 = 12;
@@ -29,6 +34,7 @@ pub struct Memory {
     incidents: Incidents,
     clock: Arc<dyn Clock>,
     embeddings: Option<Arc<Embeddings>>,
+    qdrant: Option<Arc<Qdrant>>,
 }
 
 impl Memory {
@@ -48,7 +54,8 @@ impl Memory {
                 Some(Arc::new(embeddings.context("cannot make a client for `memory.embeddings_url`")?))
             }
         };
-        Ok(Self { store, incidents, clock, embeddings })
+        let qdrant = settings.qdrant.as_deref().map(Qdrant::new).transpose()?.map(Arc::new);
+        Ok(Self { store, incidents, clock, embeddings, qdrant })
     }
 
     /// Remembers what an incident looked like: by its words always, and by the model of embedding when it answers.
@@ -56,11 +63,10 @@ impl Memory {
         let features = similar::features(diagnosis);
         let Some(vector) = similar::embed(&features) else { return Ok(()) };
         let names: Vec<String> = features.keys().cloned().collect();
-        let now = self.clock.now();
-        self.store.memory_put(similar::MODEL, id.0, now, &names, &vector).await?;
+        self.put(similar::MODEL, id, &names, &vector).await?;
         if let Some(embeddings) = &self.embeddings {
             match embeddings.embed(&similar::text(&features)).await {
-                Ok(vector) => self.store.memory_put(embeddings.model(), id.0, now, &names, &vector).await?,
+                Ok(vector) => self.put(embeddings.model(), id, &names, &vector).await?,
                 Err(failure) => tracing::warn!(incident = %id, "the model of embedding {failure}"),
             }
         }
@@ -77,13 +83,39 @@ impl Memory {
                 None => return Ok(Vec::new()),
             },
         };
-        let near = self.store.memory_near(&model, id.0, &vector, MAX_NEIGHBOURS).await?;
+        let near = self.nearest(&model, id, &vector).await?;
         Ok(near
             .into_iter()
             .filter(|near| near.distance <= MAX_DISTANCE)
             .filter_map(|near| self.shown(&features, &near))
             .take(MAX_SHOWN)
             .collect())
+    }
+
+    async fn put(
+        &self,
+        model: &str,
+        id: IncidentId,
+        features: &[String],
+        vector: &[f32],
+    ) -> anyhow::Result<()> {
+        self.store.memory_put(model, id.0, self.clock.now(), features, vector).await?;
+        if let Some(qdrant) = &self.qdrant
+            && let Err(error) = qdrant.put(model, id, features, vector).await
+        {
+            tracing::warn!(incident = %id, error = format!("{error:#}"), "Qdrant does not remember this incident");
+        }
+        Ok(())
+    }
+
+    async fn nearest(&self, model: &str, id: IncidentId, vector: &[f32]) -> anyhow::Result<Vec<Neighbour>> {
+        if let Some(qdrant) = &self.qdrant {
+            match qdrant.near(model, id, vector, MAX_NEIGHBOURS).await {
+                Ok(near) => return Ok(near),
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "Qdrant does not answer"),
+            }
+        }
+        Ok(self.store.memory_near(model, id.0, vector, MAX_NEIGHBOURS).await?)
     }
 
     /// The vector that the model of embedding gave when the incident was looked into; nobody waits for a model here.
@@ -93,7 +125,7 @@ impl Memory {
         Ok(vector.map(|vector| (embeddings.model().to_owned(), vector)))
     }
 
-    fn shown(&self, features: &BTreeMap<String, f64>, near: &storage::Neighbour) -> Option<Similar> {
+    fn shown(&self, features: &BTreeMap<String, f64>, near: &Neighbour) -> Option<Similar> {
         let incident = self.incidents.get(IncidentId(near.incident))?;
         let mut shared = similar::shared(features, &near.features);
         shared.truncate(MAX_SHARED);

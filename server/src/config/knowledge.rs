@@ -22,10 +22,17 @@ pub struct Memory {
     pub embeddings_model: String,
     /// Environment variable that holds its key; servers of one's own may want none.
     pub key_env: String,
+    /// A Qdrant server to find the nearest incidents, as `http://localhost:6334` (gRPC); the store itself when left out.
+    pub qdrant: Option<String>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { embeddings_url: None, embeddings_model: String::new(), key_env: "INQUEST_MODEL_KEY".into() }
+        Self {
+            embeddings_url: None,
+            embeddings_model: String::new(),
+            key_env: "INQUEST_MODEL_KEY".into(),
+            qdrant: None,
+        }
     }
 }
