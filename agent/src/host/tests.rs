@@ -1,3 +1,5 @@
+//! Samples of a made-up `/proc`, and of this machine.
+
 use std::fs;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The narrator against providers that are slow, wrong, malicious or gone.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -148,7 +148,7 @@ async fn dns() {
                 &["service=\"dns-client\"", "protocol=\"dns\"", "outcome=\"failed\""],
             )
             .await;
-        watched.stored("inquest_request_duration_seconds", "dns-client").await;
+        watched.stored("inquest_request_duration_seconds_count", "dns-client").await;
     })
     .await;
 }

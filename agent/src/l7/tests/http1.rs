@@ -1,3 +1,5 @@
+//! HTTP/1: requests, routes, and heads that are cut.
+
 use super::{check, out, read};
 
 const GET: &str = "GET /users/42?key=secret HTTP/1.1\r\nHost: Shop:80\r\nCookie: a=b\r\n\r\n";

@@ -1,3 +1,5 @@
+//! Each check, by an answer that only it refuses.
+
 use domain::ConfidenceLevel;
 
 use super::*;
