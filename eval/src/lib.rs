@@ -7,6 +7,7 @@ pub mod case;
 pub mod floors;
 pub mod html;
 pub mod label;
+pub mod quiet;
 pub mod run;
 pub mod score;
 pub mod summary;
