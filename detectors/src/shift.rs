@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Ratio of the standard deviation to the median absolute deviation of a normal distribution.
-const MAD_TO_SIGMA: f64 = 1.4826;
+use crate::statistics::MAD_TO_SIGMA;
 
 /// A baseline flatter than this share of its level is given this much spread: meters round, and a change of a hair is no
 /// finding.

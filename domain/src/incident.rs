@@ -109,7 +109,7 @@ pub struct Incident {
     pub detected: UnixNanos,
     /// When it ended.
     pub resolved: Option<UnixNanos>,
-    /// Latest findings, one per service and objective.
+    /// Latest findings, one per fingerprint.
     pub findings: Vec<Finding>,
     /// The cause in one sentence, once investigated.
     pub summary: String,
@@ -130,7 +130,7 @@ impl Incident {
         let mut incident = Self {
             id,
             service: finding.service.clone(),
-            title: title(finding),
+            title: finding.title(),
             severity: finding.severity,
             status: IncidentStatus::Open,
             started: finding.started,
@@ -173,35 +173,17 @@ impl Incident {
 
     fn absorb(&mut self, finding: &Finding) {
         self.severity = self.severity.max(finding.severity);
-        let known = self
-            .findings
-            .iter_mut()
-            .find(|known| known.service == finding.service && known.sli == finding.sli);
-        match known {
+        match self.findings.iter_mut().find(|known| known.is_about_the_same(finding)) {
             Some(known) => *known = finding.clone(),
             None => self.findings.push(finding.clone()),
         }
         if let Some(first) = self.findings.first() {
-            self.title = title(first);
+            self.title = first.title();
         }
     }
 
     /// Whether users are still hurt.
     pub fn is_open(&self) -> bool {
         self.status != IncidentStatus::Resolved
-    }
-}
-
-/// `checkout availability 92.1%, objective 99%`.
-pub fn title(finding: &Finding) -> String {
-    let objective = crate::text::percent(finding.objective);
-    let good = crate::text::percent(finding.good_ratio);
-    match finding.threshold_ms {
-        Some(threshold) => format!(
-            "{} {good} of requests under {}, objective {objective}",
-            finding.service,
-            crate::text::seconds(threshold / 1000.0)
-        ),
-        None => format!("{} {} {good}, objective {objective}", finding.service, finding.sli.as_str()),
     }
 }

@@ -21,7 +21,7 @@ pub use diagnosis::{
     TimelineEntry, TimelineKind, Verdict,
 };
 pub use evidence::{Evidence, EvidenceId, EvidenceKind, Exhibit, Figure, Strength};
-pub use finding::{Finding, Severity, Sli};
+pub use finding::{Detail, Finding, ObjectiveMissed, Observation, Severity, Silence, Sli};
 pub use incident::{Incident, IncidentEvent, IncidentId, IncidentStatus};
 pub use report::{Answer, NarratedBy, Report, Sentence, Step, StepKind};
 pub use telemetry::{

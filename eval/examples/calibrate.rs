@@ -46,7 +46,11 @@ async fn main() -> anyhow::Result<()> {
             .filter(|example| example.system == *system && !example.is_quiet)
             .map(|example| (predict(&weights, &example.signs), example.right))
             .collect();
-        println!("{system}: left out, calibration error {:.3} on {} incidents", calibration_error(&told), told.len());
+        println!(
+            "{system}: left out, calibration error {:.3} on {} incidents",
+            calibration_error(&told),
+            told.len()
+        );
     }
     let weights = fit(examples.iter());
     let told: Vec<(f64, f64)> = examples
@@ -111,7 +115,8 @@ fn fit<'a>(examples: impl Iterator<Item = &'a Example> + Clone) -> [f64; SIGNS] 
             for row in 0..SIGNS {
                 gradient[row] += (example.right - chance) * example.signs[row];
                 for column in 0..SIGNS {
-                    curvature[row][column] += chance * (1.0 - chance) * example.signs[row] * example.signs[column];
+                    curvature[row][column] +=
+                        chance * (1.0 - chance) * example.signs[row] * example.signs[column];
                 }
             }
         }

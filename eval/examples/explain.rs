@@ -19,21 +19,78 @@ async fn main() -> anyhow::Result<()> {
         for suspect in analysis.suspects.iter().take(10) {
             println!("{suspect:?}");
         }
-        for step in analysis.divergences.iter().take(8) { println!("  step {} {} -> {} {:.2}->{:.2} z={:.1} w={:.2}", step.service, step.from, step.to, step.before, step.now, step.z, step.weight); }
-        for (place, step) in analysis.comparison.scoped().filter(|(_, step)| analysis.comparison.added_ms(step) > 0.02 * analysis.comparison.usual_ms()).take(40) { println!("  work {place} {} {} callees {:?} n {}/{} own {:.1}->{:.1} added {:.1} of {:.1}", step.operation.service, step.operation.name, step.callees(&analysis.comparison.steps).collect::<Vec<_>>(), step.before.calls, step.now.calls, step.before.own.mean(), step.now.own.mean(), analysis.comparison.added_ms(step), analysis.comparison.usual_ms()); }
+        for step in analysis.divergences.iter().take(8) {
+            println!(
+                "  step {} {} -> {} {:.2}->{:.2} z={:.1} w={:.2}",
+                step.service, step.from, step.to, step.before, step.now, step.z, step.weight
+            );
+        }
+        for (place, step) in analysis
+            .comparison
+            .scoped()
+            .filter(|(_, step)| analysis.comparison.added_ms(step) > 0.02 * analysis.comparison.usual_ms())
+            .take(40)
+        {
+            println!(
+                "  work {place} {} {} callees {:?} n {}/{} own {:.1}->{:.1} added {:.1} of {:.1}",
+                step.operation.service,
+                step.operation.name,
+                step.callees(&analysis.comparison.steps).collect::<Vec<_>>(),
+                step.before.calls,
+                step.now.calls,
+                step.before.own.mean(),
+                step.now.own.mean(),
+                analysis.comparison.added_ms(step),
+                analysis.comparison.usual_ms()
+            );
+        }
         for metric in analysis.metrics.iter().take(25) {
             println!(
                 "  {:?} {} {}<-{} {} new={} filled={:.2} z={:.1} worse={:.3} past={:.3} now={:.3} w={:.2} began={:?}",
-                metric.topic, metric.name, metric.service, metric.source, metric.instance, metric.is_new, metric.filled, metric.score,
-                metric.worse_by, metric.before.median, metric.now.median, metric.weight, metric.began.map(|at| at.clock_time())
+                metric.topic,
+                metric.name,
+                metric.service,
+                metric.source,
+                metric.instance,
+                metric.is_new,
+                metric.filled,
+                metric.score,
+                metric.worse_by,
+                metric.before.median,
+                metric.now.median,
+                metric.weight,
+                metric.began.map(domain::UnixNanos::clock_time)
             );
         }
         for pattern in analysis.patterns.iter().take(12) {
-            println!("  log {} sev={} {:?} {:.1}->{} z={:.1} {}", pattern.service, pattern.severity, pattern.movement, pattern.expected, pattern.now, pattern.z, domain::text::plain(&pattern.template, 140));
+            println!(
+                "  log {} sev={} {:?} {:.1}->{} z={:.1} {}",
+                pattern.service,
+                pattern.severity,
+                pattern.movement,
+                pattern.expected,
+                pattern.now,
+                pattern.z,
+                domain::text::plain(&pattern.template, 140)
+            );
         }
-        for suspect in analysis.suspects.iter().take(2) { println!("  onset of {} {:?}", suspect.place, analysis.onset_of(&suspect.place).map(|at| at.to_string())); }
+        for suspect in analysis.suspects.iter().take(2) {
+            println!(
+                "  onset of {} {:?}",
+                suspect.place,
+                analysis.onset_of(&suspect.place).map(|at| at.to_string())
+            );
+        }
         for change in seen.report.diagnosis.changes.iter().take(10) {
-            println!("  change {} {} {} {:.2} blamed={} {}", change.change.at, change.change.service, change.change.reference, change.score, change.blamed, change.reason.text);
+            println!(
+                "  change {} {} {} {:.2} blamed={} {}",
+                change.change.at,
+                change.change.service,
+                change.change.reference,
+                change.score,
+                change.blamed,
+                change.reason.text
+            );
         }
     }
     Ok(())

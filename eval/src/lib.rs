@@ -1,12 +1,15 @@
 //! Runs recorded incidents through the investigator and scores the answers.
 //!
-//! Every folder that holds `incident.json` is a case. `label.json` is read here, by the scorer, and nowhere else.
+//! Every folder that holds `incident.json` is a case. `label.json` is read here, by the scorer, and nowhere else. [`nab`] scores the
+//! detector of anomalies on labelled series.
 
 pub mod baseline;
 pub mod case;
 pub mod floors;
 pub mod html;
 pub mod label;
+pub mod log_templates;
+pub mod nab;
 pub mod quiet;
 pub mod run;
 pub mod score;

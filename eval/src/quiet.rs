@@ -36,8 +36,12 @@ pub fn questions(recording: &Recording) -> Vec<Question> {
             .collect(),
         Some(_) => Vec::new(),
         None => {
-            let first_change = asked.changes.iter().map(|change| change.at).filter(|at| *at > asked.window.start).min();
-            let end = first_change.unwrap_or(recording.meta.detected_at).minus(CLEARANCE).min(recording.meta.detected_at.minus(CLEARANCE));
+            let first_change =
+                asked.changes.iter().map(|change| change.at).filter(|at| *at > asked.window.start).min();
+            let end = first_change
+                .unwrap_or(recording.meta.detected_at)
+                .minus(CLEARANCE)
+                .min(recording.meta.detected_at.minus(CLEARANCE));
             if end < asked.window.start.plus(2 * SHORTEST) {
                 return Vec::new();
             }

@@ -88,7 +88,10 @@ async fn an_unrelated_healthy_service_changes_nothing() {
 async fn names_do_not_matter() {
     const NAMES: [&str; 5] = ["catalog", "inventory", "checkout", "gateway", "cart"];
     let renamed = |text: &str| {
-        NAMES.iter().enumerate().fold(text.to_owned(), |text, (place, name)| text.replace(name, &format!("qx{place}wz")))
+        NAMES
+            .iter()
+            .enumerate()
+            .fold(text.to_owned(), |text, (place, name)| text.replace(name, &format!("qx{place}wz")))
     };
     let rename = |value: Value| match value {
         Value::String(text) => Value::String(renamed(&text)),

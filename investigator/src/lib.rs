@@ -11,6 +11,7 @@ pub mod narrate;
 pub mod observe;
 pub mod question;
 pub mod reason;
+pub mod redact;
 pub mod terminal;
 
 pub use observe::{Observations, Progress};

@@ -42,9 +42,15 @@ pub enum Command {
     /// Writes and reads recordings of incidents.
     #[command(subcommand)]
     Recording(RecordingCommand),
+    /// Reads log files.
+    #[command(subcommand)]
+    Logs(LogsCommand),
     /// Scores answers on recorded incidents whose cause is known.
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Runs a detector on a file, without any server.
+    #[command(subcommand)]
+    Detect(DetectCommand),
     /// Runs a small live shop, breaks it, and explains what broke.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
@@ -64,6 +70,22 @@ const WHY_EXAMPLES: &str = "Examples:\n  \
     inquest why checkout\n  \
     inquest why checkout --at 2026-11-19T14:10:00Z --since 30m\n  \
     inquest why --recording recordings/INC-0142 --format markdown";
+
+const TEMPLATES_EXAMPLES: &str = "Examples:\n  \
+    inquest logs templates app.log\n  \
+    inquest logs templates app.log --csv > patterns.csv\n  \
+    kubectl logs deploy/checkout | inquest logs templates -\n\n\
+    One message per line, with or without its time and level. Lines of a stack trace get the pattern of the message above\n\
+    them. What varies is shown as <*>. Ids depend on the pattern alone: they are the same in every run.";
+
+const ANOMALIES_EXAMPLES: &str = "Examples:\n  \
+    inquest detect anomalies cpu.csv\n  \
+    inquest detect anomalies cpu.csv --csv > scores.csv\n  \
+    inquest detect anomalies requests_total.csv --counter\n\n\
+    The file needs the columns `timestamp` (RFC 3339, `2026-11-19 14:02:31` in UTC, or Unix seconds) and `value`; an \
+    empty value or NaN is a gap.\n\n\
+    Values are scored in the order of the file, each by those before it alone: 0 is ordinary, from 0.5 on a value is an \
+    anomaly. What goes on after an anomaly began is part of it and scores low.";
 
 const DEMO_EXAMPLES: &str = "Examples:\n  \
     inquest demo\n  \
@@ -191,6 +213,25 @@ pub struct ImportArgs {
     pub store: StoreArgs,
 }
 
+/// What to do with log files.
+#[derive(Debug, Subcommand)]
+pub enum LogsCommand {
+    /// Groups the lines of a file into patterns.
+    #[command(after_help = TEMPLATES_EXAMPLES)]
+    Templates(TemplatesArgs),
+}
+
+/// Arguments of `logs templates`.
+#[derive(Clone, Debug, Args)]
+pub struct TemplatesArgs {
+    /// The file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print `line,template_id,template` for every line, in order, instead of a table of patterns
+    #[arg(long)]
+    pub csv: bool,
+}
+
 /// What to do with incidents whose cause is known.
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
@@ -216,6 +257,28 @@ pub struct EvalArgs {
     /// Compare with the JSON of an earlier run, and exit with 1 when a case became worse
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
+}
+
+/// Which detector to run.
+#[derive(Debug, Subcommand)]
+pub enum DetectCommand {
+    /// Finds anomalies in a metric series.
+    #[command(after_help = ANOMALIES_EXAMPLES)]
+    Anomalies(AnomaliesArgs),
+}
+
+/// Arguments of `detect anomalies`.
+#[derive(Clone, Debug, Args)]
+pub struct AnomaliesArgs {
+    /// CSV file with the columns `timestamp` and `value`
+    #[arg(value_name = "FILE.csv")]
+    pub file: PathBuf,
+    /// Print `timestamp,value,score,anomaly` for every row instead of sentences
+    #[arg(long)]
+    pub csv: bool,
+    /// The values are a counter: score its rate per second, resets allowed for
+    #[arg(long)]
+    pub counter: bool,
 }
 
 /// Arguments of `demo`.
@@ -292,10 +355,15 @@ mod tests {
         check("inquest recording export out --incident 1 --since 1h", false);
         check("inquest recording export out --server http://x --data d", false);
         check("inquest recording import r --data d", true);
+        check("inquest logs templates app.log", true);
+        check("inquest logs templates - --csv", true);
+        check("inquest logs templates", false);
         check("inquest eval run a b --json out.json --html out.html --jobs 2 --baseline old.json", true);
         check("inquest eval run", false);
         check("inquest eval run a --jobs 0", false);
         check("inquest demo --fault traffic-surge --after 20s --exit-after-answer --json", true);
+        check("inquest detect anomalies cpu.csv --csv", true);
+        check("inquest detect anomalies", false);
         check("inquest demo --fault earthquake", false);
         check("inquest demo --json", false);
         check("inquest", false);

@@ -4,10 +4,10 @@ use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 
-use crate::cli::{Cli, Command, ConfigCommand, EvalCommand, ServeArgs, StoreArgs};
+use crate::cli::{Cli, Command, ConfigCommand, DetectCommand, EvalCommand, ServeArgs, StoreArgs};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::{demo, evaluate, lifecycle, logging, output, recording, serve, why};
+use crate::{anomalies, demo, evaluate, lifecycle, logging, logs, output, recording, serve, why};
 
 /// Runs what was asked. `false` when it ended well but the answer is no.
 pub async fn run(cli: Cli) -> anyhow::Result<bool> {
@@ -20,7 +20,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Serve(arguments) => serve(serve_config(&arguments)?).await.map(|()| true),
         Command::Why(arguments) => why::run(&arguments).await.map(|()| true),
         Command::Recording(command) => recording::run(&command).await.map(|()| true),
+        Command::Logs(command) => logs::run(&command).map(|()| true),
         Command::Eval(EvalCommand::Run(arguments)) => evaluate::run(&arguments).await,
+        Command::Detect(DetectCommand::Anomalies(arguments)) => anomalies::run(&arguments).map(|()| true),
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Config(command) => config(&command).map(|()| true),
     }

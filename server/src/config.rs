@@ -16,7 +16,9 @@
 //! | `INQUEST_LOG` | | what to log, as `info,ingest=debug` |
 //! | `INQUEST_ENGINE` | | path of the engine's library, instead of fetching it |
 
+mod burn;
 mod duration;
+mod inspections;
 mod problem;
 mod slo;
 
@@ -27,9 +29,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+pub use burn::Burn;
 pub use duration::{Keep, Span};
+pub use inspections::InspectionLimits;
 pub use problem::Problem;
-pub use slo::{Millis, Ratio, ServiceGlob, SloRule, table};
+pub use slo::{Counter, Millis, NameGlob, Ratio, SliRule, SloRule, table};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -47,10 +51,14 @@ pub struct Config {
     pub limits: Limits,
     /// When an incident is opened.
     pub detection: Detection,
+    /// Limits of inspections that differ from the defaults.
+    pub inspections: InspectionLimits,
     /// How an incident is looked into.
     pub investigation: Investigation,
-    /// Objectives by service; the last match wins.
+    /// Objectives by service and endpoint; the last match wins.
     pub slo: Vec<SloRule>,
+    /// Indicators made of metrics.
+    pub sli: Vec<SliRule>,
 }
 
 /// Where to listen. Port 0 takes a free one.
@@ -171,6 +179,8 @@ pub struct Detection {
     pub every: Span,
     /// How long objectives must be met before an incident counts as over.
     pub resolve_after: Span,
+    /// Windows and burn rates that fire, most urgent first. Ones that are given replace all of the default.
+    pub burn: Vec<Burn>,
 }
 
 impl Default for Detection {
@@ -179,6 +189,7 @@ impl Default for Detection {
             enabled: true,
             every: Span(Duration::from_secs(10)),
             resolve_after: Span(Duration::from_secs(300)),
+            burn: Burn::defaults(),
         }
     }
 }
@@ -271,13 +282,18 @@ mod tests {
              [storage]\nclickhouse = 'http://localhost:8123'\n\
              [retention]\ntraces = '36h'\nchanges = 'forever'\n\
              [detection]\nevery = '30s'\n\
-             [[slo]]\nmatch = 'checkout*'\navailability = 0.995\nlatency_ms = 300\nlatency_ratio = 0.99",
+             [[detection.burn]]\nlong = '1h'\nshort = '5m'\nlimit = 14.4\nseverity = 'critical'\n\
+             [[slo]]\nmatch = 'checkout*'\navailability = 0.995\nlatency_ms = 300\nlatency_ratio = 0.99\n\
+             [[sli]]\nname = 'orders'\nservice = 'checkout'\nobjective = 0.99\n\
+             good = { metric = 'orders_total', labels = { result = 'ok' } }\ntotal = { metric = 'orders_total' }",
         )
         .unwrap();
         assert_eq!(config.listen.grpc.port(), 4317);
         assert_eq!(config.retention.changes, Keep::Forever);
         assert_eq!(config.detection.every.0, Duration::from_secs(30));
         assert_eq!(table(&config.slo).of("checkout-eu").latency_ms, 300.0);
+        assert_eq!(config.detection.burn.len(), 1);
+        assert_eq!(config.sli[0].good.labels["result"], "ok");
     }
 
     #[test]
@@ -300,6 +316,10 @@ mod tests {
         check_problem(
             "[[slo]]\nmatch = 'a'\navailability = 99.5",
             "line 3, column 16: 99.5 is not a share strictly between 0 and 1, such as 0.995",
+        );
+        check_problem(
+            "[[detection.burn]]\nlong = '5m'\nshort = '1h'\nlimit = 14.4\nseverity = 'critical'",
+            "line 1, column 1: the short window (1h) is not shorter than the long one (5m)",
         );
         check_problem("[listen]\npages = '8080'", "line 2, column 9: invalid socket address syntax");
         check_problem("[listen\n", "line 1, column 8: unclosed table, expected `]`");

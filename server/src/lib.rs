@@ -3,6 +3,7 @@
 //! Everything that reads a clock, the environment or a signal stands here, so that the other crates need not.
 //! [`serve::start`] builds the whole program in-process, for `inquest serve`, for the demo and for system tests.
 
+pub mod anomalies;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -13,8 +14,10 @@ pub mod evaluate;
 pub mod export;
 pub mod incidents;
 pub mod investigate;
+pub mod known_service;
 pub mod lifecycle;
 pub mod logging;
+pub mod logs;
 pub mod metrics;
 pub mod output;
 pub mod pages;

@@ -16,6 +16,11 @@ pub fn text(text: &str) {
     let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
+/// Standard output for many lines at once. Who writes says what a closed pipe means.
+pub fn bulk() -> impl Write {
+    std::io::BufWriter::with_capacity(256 * 1024, std::io::stdout().lock())
+}
+
 /// Writes a line about the run to standard error.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

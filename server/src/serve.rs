@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
-use crate::detect::Detector;
+use crate::detect::{Detector, Look};
 use crate::incidents::Incidents;
 use crate::investigate::Investigations;
 use crate::lifecycle::Stage;
@@ -150,15 +150,17 @@ async fn assemble(
         metrics.incidents.clone(),
         schedules.clone(),
     );
+    let look = Look::new(store.clone(), objectives.clone(), config);
+    let (outlook, outlooks) = tokio::sync::watch::channel(Arc::default());
     if config.detection.enabled {
         investigations.resume();
         let detector = Detector {
-            store: store.clone(),
+            look: look.clone(),
             incidents: incidents.clone(),
-            objectives: objectives.clone(),
-            settings: config.detection.clone(),
+            every: config.detection.every.0,
             clock: clock.clone(),
             metrics: metrics.incidents.clone(),
+            outlook,
         };
         let (token, follow) = (schedules.token(), investigations.clone());
         schedules.spawn(async move { detector.run(token, move |id| follow.follow(id)).await });
@@ -169,7 +171,8 @@ async fn assemble(
         store: store.clone(),
         incidents: incidents.clone(),
         investigations: investigations.clone(),
-        objectives,
+        look,
+        outlooks,
         clock,
         registry: Arc::new(registry),
         base_path: web::base_path(public_url).into(),

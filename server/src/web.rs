@@ -6,10 +6,12 @@
 mod api;
 mod error;
 pub mod export;
+mod fleet;
 mod health;
 mod incidents;
 mod probes;
 mod progress;
+mod services;
 mod traces;
 pub mod wire;
 
@@ -20,7 +22,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use detectors::objective::ObjectiveTable;
 use domain::{Clock, IncidentId, Report};
 use prometheus_client::registry::Registry;
 use storage::Store;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::csrf::CsrfLayer;
 
+use crate::detect::{Look, Outlooks};
 use crate::incidents::Incidents;
 use crate::investigate::Investigations;
 use crate::pages;
@@ -44,8 +46,10 @@ pub struct App {
     pub incidents: Incidents,
     /// Investigations.
     pub investigations: Investigations,
-    /// Objectives of services.
-    pub objectives: Arc<ObjectiveTable>,
+    /// What detection looks at, for other times than the present.
+    pub look: Look,
+    /// What detection last saw.
+    pub outlooks: Outlooks,
     /// The present instant.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -87,7 +91,10 @@ pub fn router(app: App, changes: Router, public_url: Option<&str>) -> anyhow::Re
         .route("/incidents/{id}/acknowledge", post(incidents::acknowledge))
         .route("/incidents/{id}/resolve", post(incidents::resolve))
         .route("/incidents/{id}/feedback", post(incidents::feedback))
+        .route("/services", get(services::list))
+        .route("/services/{name}", get(services::show))
         .route("/traces/{id}", get(traces::show))
+        .route("/api/v1/findings", get(api::findings))
         .route("/api/v1/incidents", get(api::incidents))
         .route("/api/v1/incidents/{id}", get(api::incident))
         .route("/api/v1/investigate", post(api::investigate))

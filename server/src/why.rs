@@ -11,6 +11,7 @@ use storage::recording::{self, Recording};
 
 use crate::cli::{Format, WhyArgs};
 use crate::investigate::DEFAULT_SINCE;
+use crate::known_service;
 use crate::output;
 use crate::web::wire::InvestigateRequest;
 
@@ -97,8 +98,12 @@ async fn investigate(store: &Store, dir: &Path, arguments: &WhyArgs) -> anyhow::
     let recording = recording::load(store, dir).await.context("cannot read the recording")?;
     timed("loaded", "");
     let question = question(&recording, arguments)?;
+    if let Some(service) = &arguments.service {
+        known_service::check(store, service, question.window).await??;
+    }
     let told = |progress: investigator::Progress| timed(progress.check.title(), &progress.note);
-    let report = investigator::investigate(store, &question, told).await.context("the investigation failed")?;
+    let report =
+        investigator::investigate(store, &question, told).await.context("the investigation failed")?;
     timed("answered", "");
     Ok(report)
 }

@@ -21,9 +21,13 @@ impl Store {
     /// Stores a batch. When this returns, all of it is stored; when it fails, any part may be.
     pub async fn append(&self, batch: &Batch) -> Result<(), Error> {
         let client = self.writer();
+        let logs = batch.logs.iter().map(|log| (log.severity_number, log.body.as_str()));
+        let patterns = self.inner.patterns.of(logs);
+        self.inner.patterns.append(&client).await?;
+        let logs = batch.logs.iter().zip(&patterns).map(|(log, pattern)| LogRow::new(log, *pattern));
         tokio::try_join!(
             write::<SpanRow<'_>>(&client, "otel_traces", batch.spans.iter().map(SpanRow::from)),
-            write::<LogRow<'_>>(&client, "otel_logs", batch.logs.iter().map(LogRow::from)),
+            write::<LogRow<'_>>(&client, "otel_logs", logs),
             self.append_samples(&client, &batch.samples),
             write::<ProfileRow<'_>>(&client, "profiles", batch.profiles.iter().map(ProfileRow::from)),
             write::<ChangeRow<'_>>(&client, "changes", batch.changes.iter().map(ChangeRow::from)),

@@ -12,6 +12,7 @@ mod error;
 mod health;
 mod journal;
 mod migrate;
+mod patterns;
 mod report;
 mod retention;
 mod rows;

@@ -26,7 +26,7 @@ pub struct Retention {
 
 impl Retention {
     /// Tables, the expression that ClickHouse counts from, and how long their rows are kept.
-    fn tables(&self) -> [(&'static str, &'static str, Option<Duration>); 8] {
+    fn tables(&self) -> [(&'static str, &'static str, Option<Duration>); 12] {
         [
             ("otel_traces", "toDateTime(Timestamp)", self.traces),
             ("otel_traces_trace_id_ts", "toDateTime(Start)", self.traces),
@@ -36,6 +36,10 @@ impl Retention {
             ("changes", "toDateTime(Timestamp)", self.changes),
             ("span_minutes", "Minute", self.aggregates),
             ("call_ends", "Minute", self.aggregates),
+            ("request_minutes", "Minute", self.aggregates),
+            ("request_hours", "Hour", self.aggregates),
+            ("log_pattern_minutes", "Minute", self.aggregates),
+            ("log_pattern_lives", "Last", self.aggregates),
         ]
     }
 }

@@ -88,10 +88,12 @@ pub(crate) struct LogRow<'a> {
     scope_attributes: &'a Attributes,
     log_attributes: &'a Attributes,
     event_name: &'a str,
+    pattern_id: u64,
 }
 
-impl<'a> From<&'a LogRecord> for LogRow<'a> {
-    fn from(record: &'a LogRecord) -> Self {
+impl<'a> LogRow<'a> {
+    /// `pattern` is the one that the message is of.
+    pub(crate) fn new(record: &'a LogRecord, pattern: u64) -> Self {
         static NO_ATTRIBUTES: Attributes = Attributes::new();
         Self {
             timestamp: record.at.0,
@@ -110,6 +112,7 @@ impl<'a> From<&'a LogRecord> for LogRow<'a> {
             scope_attributes: &NO_ATTRIBUTES,
             log_attributes: &record.attributes,
             event_name: &record.event_name,
+            pattern_id: pattern,
         }
     }
 }

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use crate::append::SeenSeries;
 use crate::engine::{self, Engine};
 use crate::error::Error;
+use crate::patterns::Patterns;
 use crate::{Retention, journal, migrate, retention};
 
 /// Where the data is.
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
     engine: Mutex<Option<Engine>>,
     embedded: bool,
     pub(crate) seen_series: Mutex<SeenSeries>,
+    pub(crate) patterns: Patterns,
     pub(crate) journal: journal::Writer,
 }
 
@@ -152,6 +154,7 @@ impl Store {
             engine: Mutex::new(engine),
             embedded,
             seen_series: Mutex::default(),
+            patterns: Patterns::default(),
             journal: journal::Writer::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -159,7 +162,8 @@ impl Store {
 
     async fn prepare(&self, retention: &Retention) -> Result<(), Error> {
         migrate::run(self.client(), self.database()).await?;
-        self.set_retention(retention).await
+        self.set_retention(retention).await?;
+        self.inner.patterns.recall(self.client()).await
     }
 
     async fn drop_database(&self) -> Result<(), Error> {

@@ -8,6 +8,8 @@ use domain::{
     UnixNanos, Window,
 };
 use storage::Store;
+use storage::questions::counters::CounterSelector;
+use storage::questions::requests::{RequestQuestion, Wait};
 
 const T0: i64 = 1_800_000_000;
 
@@ -195,10 +197,47 @@ async fn logs_are_counted_on_both_sides() {
     let store = store(&Batch { logs, ..Batch::default() }).await;
     let groups = store.log_groups(Some(window(-1, 30)), window(30, 90)).await.unwrap();
     let [loaded, timed_out] = &groups.groups[..] else { panic!("{groups:?}") };
-    assert_eq!((loaded.before, loaded.now, loaded.masked.as_str()), (2, 1, "loaded <*> items"));
+    assert_eq!((loaded.before, loaded.now, loaded.template.as_str()), (2, 1, "loaded <*> items"));
     assert_eq!((timed_out.before, timed_out.now, timed_out.sample.as_str()), (0, 1, "pool timed out"));
     assert_eq!(timed_out.first_seen, at(61_000).0);
     assert_eq!(timed_out.counts, [1]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_patterns_are_counted_as_they_are_stored() {
+    let log = |millis: i64, body: &str| LogRecord {
+        at: at(millis),
+        service: "catalog".into(),
+        body: body.into(),
+        severity_number: 9,
+        ..LogRecord::default()
+    };
+    let store = store(&Batch { logs: vec![log(0, "user bob left room")], ..Batch::default() }).await;
+    // Only now is it known that the name varies.
+    let later = vec![log(400_000, "user 17 left room"), log(401_000, "stopping"), log(402_000, "stopping")];
+    store.append(&Batch { logs: later, ..Batch::default() }).await.unwrap();
+
+    let groups = store.log_groups(Some(window(-1, 60)), window(60, 600)).await.unwrap();
+    let left = groups.groups.iter().find(|group| group.template == "user <*> left room").unwrap();
+    assert_eq!((left.before, left.now), (1, 1));
+
+    let services = store.log_patterns(at(600_000)).await.unwrap();
+    let [catalog] = &services[..] else { panic!("{services:?}") };
+    assert_eq!((catalog.service.as_str(), catalog.since, catalog.deployed), ("catalog", at(0), None));
+    let seen: Vec<_> = catalog
+        .patterns
+        .iter()
+        .map(|pattern| {
+            let windows: Vec<(u32, u64)> =
+                pattern.windows.iter().map(|(window, count)| (*window, *count)).collect();
+            (pattern.template.as_str(), pattern.severity, pattern.first_seen, pattern.last_seen, windows)
+        })
+        .collect();
+    let minute = |minute: i64| at(minute * 60_000);
+    let left = ("user <*> left room", 9, minute(0), minute(6), vec![(0, 1), (1, 1)]);
+    let stopping = ("stopping", 9, minute(6), minute(6), vec![(0, 2)]);
+    assert!(seen == [left.clone(), stopping.clone()] || seen == [stopping, left], "{seen:?}");
     store.close().await.unwrap();
 }
 
@@ -234,6 +273,21 @@ async fn counters_become_rates_and_survive_resets() {
     assert_eq!(find("pool.used").id, gauge.id());
     let points = store.metric_points(&[counter.id()], window(0, 200)).await.unwrap();
     assert_eq!(points[&counter.id()].len(), 19);
+
+    assert_eq!(store.metric_names().await.unwrap(), ["pool.used", "requests"]);
+    let values =
+        store.metric_values(&["requests".into(), "it's not there".into()], window(0, 200)).await.unwrap();
+    let [requests] = &values[..] else { panic!("{values:?}") };
+    assert_eq!(
+        (requests.id, requests.kind, requests.unit.as_str()),
+        (counter.id(), MetricKind::Counter, "1")
+    );
+    assert_eq!(requests.labels, counter.labels);
+    // Nineteen rates in stretches of fifteen seconds; the last is at the last value.
+    assert_eq!(requests.points.len(), 13);
+    assert_eq!(requests.points[12], (at(190_000), 2.0));
+    assert!(requests.points.iter().all(|(_, rate)| *rate == 2.0));
+    assert_eq!(store.metric_values(&[], window(0, 200)).await.unwrap(), []);
     store.close().await.unwrap();
 }
 
@@ -284,5 +338,202 @@ async fn hostile_names_are_data() {
         name
     );
     assert!(store.trace(name).await.unwrap().is_empty());
+    store.close().await.unwrap();
+}
+
+fn ended(mut span: Span, pairs: &[(&str, &str)]) -> Span {
+    span.attributes = attributes(pairs);
+    span
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_come_in_steps_without_what_waits() {
+    let request = |id: u32, name: &str, start: i64, length: u64| {
+        span(id, (id, 0), "api", name, SpanKind::Server, start, length)
+    };
+    let batch = Batch {
+        spans: vec![
+            request(1, "GET /items", 0, 10),
+            failed(request(2, "GET /items", 1_000, 2_000), ""),
+            request(3, "GET /items", 61_000, 10),
+            request(4, "GET /poll", 2_000, 5),
+            request(5, "GET /poll", 2_000, 30_000),
+            ended(request(6, "GET /live", 3_000, 50_000), &[("http.response.status_code", "101")]),
+            span(7, (7, 0), "api", "orders process", SpanKind::Consumer, 4_000, 9_000),
+            span(8, (8, 0), "api", "GET other", SpanKind::Client, 4_000, 9_000),
+        ],
+        ..Batch::default()
+    };
+    let store = store(&batch).await;
+    let declared = store.declared_waits(at(10_000)).await.unwrap();
+    assert_eq!(declared, [("api".to_owned(), "GET /live".to_owned())]);
+    assert_eq!(store.declared_waits(at(-1)).await.unwrap(), [], "replayed before it was known");
+
+    let wait = |endpoint: &str, from_bucket: i16| Wait {
+        service: "api".into(),
+        endpoint: endpoint.into(),
+        from_bucket,
+    };
+    let waits = [wait("GET /live", i16::MIN), wait("GET /poll", 79)];
+    let question = RequestQuestion {
+        window: window(-60, 600),
+        step: std::time::Duration::from_secs(60),
+        service: None,
+        by_endpoint: true,
+        thresholds_ms: &[500.0, 60_000.0],
+        waits: &waits,
+    };
+    let steps = store.request_steps(&question).await.unwrap();
+    let said: Vec<_> = steps
+        .iter()
+        .map(|step| {
+            (
+                step.endpoint.as_str(),
+                i64::from(step.at) - T0,
+                step.requests,
+                step.errors,
+                step.timed,
+                &step.slow[..],
+            )
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("GET /items", 0, 2, 1, 2, &[1.0, 0.0][..]),
+            ("GET /items", 60, 1, 0, 1, &[0.0, 0.0]),
+            ("GET /live", 0, 1, 0, 0, &[0.0, 0.0]),
+            ("GET /poll", 0, 2, 0, 1, &[0.0, 0.0]),
+            ("orders process", 0, 1, 0, 0, &[0.0, 0.0]),
+        ]
+    );
+    let hours = RequestQuestion { step: std::time::Duration::from_secs(3600), ..question.clone() };
+    let hours = store.request_steps(&hours).await.unwrap();
+    assert_eq!(hours.iter().map(|step| step.requests).sum::<u64>(), 7);
+
+    let service = RequestQuestion { service: Some("api"), ..question.clone() };
+    let levels = store.request_levels(&service).await.unwrap();
+    let poll = levels.iter().find(|level| level.endpoint == "GET /poll").unwrap();
+    assert_eq!((poll.requests, poll.latency.count()), (2, 1));
+    let whole = RequestQuestion { by_endpoint: false, ..question.clone() };
+    let whole = store.request_levels(&whole).await.unwrap();
+    assert_eq!(
+        (whole[0].endpoint.as_str(), whole[0].requests, whole[0].errors, whole[0].latency.count()),
+        ("", 6, 1, 3)
+    );
+    store.close().await.unwrap();
+}
+
+/// What the store guarantees where the detectors' own guarantee ends: sums commute, so order and lateness change nothing;
+/// a span that is stored twice counts twice, good ones like bad ones, which leaves shares as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_and_early_spans_make_the_same_minutes_and_repeated_ones_count_again() {
+    let question = RequestQuestion {
+        window: window(-60, 600),
+        step: std::time::Duration::from_secs(60),
+        service: None,
+        by_endpoint: true,
+        thresholds_ms: &[500.0],
+        waits: &[],
+    };
+    let spans: Vec<Span> = (0..40)
+        .map(|id: u32| {
+            let request = span(id + 1, (1, 0), "api", "GET /", SpanKind::Server, i64::from(id) * 4_000, 10);
+            if id.is_multiple_of(4) { failed(request, "") } else { request }
+        })
+        .collect();
+    let batch = |spans: &[Span]| Batch { spans: spans.to_vec(), ..Batch::default() };
+    let in_order = store(&batch(&spans)).await;
+    let expected = in_order.request_steps(&question).await.unwrap();
+    assert_eq!(expected.len(), 3);
+
+    let late = Store::scratch().await.unwrap();
+    for part in spans.rchunks(7) {
+        late.append(&batch(part)).await.unwrap();
+    }
+    assert_eq!(late.request_steps(&question).await.unwrap(), expected);
+
+    in_order.append(&batch(&spans)).await.unwrap();
+    let twice = in_order.request_steps(&question).await.unwrap();
+    for (twice, once) in twice.iter().zip(&expected) {
+        assert_eq!((twice.requests, twice.errors), (2 * once.requests, 2 * once.errors));
+    }
+    in_order.close().await.unwrap();
+    late.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_endpoints_have_their_hours() {
+    let hour = |id: u32, hours: i64, length: u64| {
+        span(id, (id, 0), "api", "GET /poll", SpanKind::Server, hours * 3_600_000, length)
+    };
+    let mut spans = vec![hour(1, 0, 5), hour(2, 0, 30_000), hour(3, 1, 30_000)];
+    spans.push(span(9, (9, 0), "api", "GET /fast", SpanKind::Server, 0, 5));
+    let store = store(&Batch { spans, ..Batch::default() }).await;
+    let slow = store.slow_histograms(window(-7_200, 7_200)).await.unwrap();
+    let counts: Vec<_> = slow.iter().map(|((_, endpoint), hours)| (endpoint.as_str(), hours.len())).collect();
+    assert_eq!(counts, [("GET /poll", 2)]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_grow_across_resets_and_repeats() {
+    let series = |labels: &[(&str, &str)], kind| {
+        Arc::new(Series { name: "orders".into(), labels: attributes(labels), kind, ..Series::default() })
+    };
+    let ok = series(&[("result", "ok"), ("pod", "a")], MetricKind::Counter);
+    let bad = series(&[("result", "bad"), ("pod", "a")], MetricKind::Counter);
+    let gauge = series(&[("result", "ok"), ("pod", "g")], MetricKind::Gauge);
+    let sample = |series: &Arc<Series>, seconds: i64, value: f64| Sample {
+        series: Arc::clone(series),
+        at: at(seconds * 1000),
+        value,
+    };
+    let samples = vec![
+        sample(&ok, -30, 100.0),
+        sample(&ok, 10, 110.0),
+        sample(&ok, 10, 110.0),
+        sample(&ok, 40, 130.0),
+        sample(&ok, 70, 5.0),
+        sample(&bad, 20, 7.0),
+        sample(&bad, 80, 8.0),
+        sample(&gauge, 10, 50.0),
+        sample(&gauge, 40, 90.0),
+    ];
+    let store = store(&Batch { samples, ..Batch::default() }).await;
+    let growth = async |labels: &[(&str, &str)]| {
+        let selector = CounterSelector { metric: "orders".into(), labels: attributes(labels) };
+        let growth = store.counter_growth(&selector, window(0, 120)).await.unwrap();
+        growth.into_iter().map(|(minute, grown)| (minute.seconds() - T0, grown)).collect::<Vec<_>>()
+    };
+    assert_eq!(growth(&[("result", "ok")]).await, [(0, 30.0), (60, 5.0)]);
+    assert_eq!(growth(&[]).await, [(0, 30.0), (60, 6.0)]);
+    assert_eq!(growth(&[("result", "none'?")]).await, []);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_are_known_by_what_they_did() {
+    let mut spans = Vec::new();
+    for minute in 0..10 {
+        let id = 100 + minute as u32;
+        let start = minute * 60_000;
+        spans.push(ended(
+            span(id, (1, 0), "web", "GET cart", SpanKind::Client, start, 20),
+            &[("server.address", "cart")],
+        ));
+        spans.push(span(id, (5, 0), "web", "GET mail", SpanKind::Client, start, 20));
+        // The service answers in the first five minutes only.
+        if minute < 5 {
+            spans.push(span(id, (2, 1), "cart", "GET /cart", SpanKind::Server, start + 5, 10));
+        } else if let Some(call) = spans.iter_mut().rev().nth(1) {
+            call.status = StatusCode::Error;
+        }
+    }
+    let store = store(&Batch { spans, ..Batch::default() }).await;
+    let callers = store.callers("cart", window(0, 300), window(300, 600)).await.unwrap();
+    let [caller] = &callers[..] else { panic!("{callers:?}") };
+    assert_eq!((caller.service.as_str(), caller.calls_before, caller.calls, caller.failed), ("web", 5, 5, 5));
+    assert_eq!(store.callers("it's", window(0, 300), window(300, 600)).await.unwrap(), []);
     store.close().await.unwrap();
 }

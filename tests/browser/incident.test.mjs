@@ -35,6 +35,8 @@ describe('a live incident', { timeout: 600_000 }, () => {
       incident: demo.url,
       incidents: `${demo.origin}/incidents`,
       health: `${demo.origin}/`,
+      services: `${demo.origin}/services`,
+      service: `${demo.origin}/services/catalog`,
       trace: `${demo.origin}${trace[1]}`,
     };
   };
@@ -131,6 +133,59 @@ describe('a live incident', { timeout: 600_000 }, () => {
 
     assert.deepEqual(faults, []);
     await context.close();
+  });
+
+  test('from the overview to a service, and what was found there', async () => {
+    const { context, page, faults } = await openPage(browser, `${demo.origin}/`);
+    const found = page.locator('.found li').first();
+    assert.match(await found.innerText(), /burns|received no request/, 'a finding is a sentence');
+    await page.locator('.svc tbody th a', { hasText: 'catalog' }).first().click();
+    await page.waitForURL(/\/services\/catalog/);
+    assert.match(await page.getByRole('heading', { level: 1 }).innerText(), /^catalog /);
+
+    const table = page.getByRole('table').filter({ hasText: 'Burn, 1 h' });
+    const rows = await table.locator('tbody tr').allInnerTexts();
+    assert.equal(rows.length, 2, 'availability and latency');
+    for (const row of rows) assert.match(row, /×[\s\S]*×[\s\S]*×/, 'burn over 1 h, 6 h and 24 h');
+    assert.ok((await page.locator('.ends tbody tr').count()) > 0, 'no endpoints');
+
+    const charts = page.locator('main svg.chart');
+    for (let index = 0; index < (await charts.count()); index += 1) {
+      assert.match(await charts.nth(index).getAttribute('aria-label'), /Chart from \d\d:\d\d to/);
+    }
+    const fold = page.locator('main details.fold').last();
+    await fold.locator('summary').click();
+    assert.ok((await fold.locator('tbody tr').count()) > 1, 'a chart has its data as a table');
+    await page.locator('nav.seg a', { hasText: '6 h' }).click();
+    await page.waitForURL(/range=6h/);
+    assert.deepEqual(faults, []);
+    await context.close();
+  });
+
+  test('a service with a hostile name is a name, and its page is found or politely not', async () => {
+    const name = encodeURIComponent('../<img src=x onerror=alert(1)>?#');
+    const response = await fetch(`${demo.origin}/services/${name}`, { headers: { accept: 'text/html' } });
+    assert.equal(response.status, 404);
+    assert.doesNotMatch(await response.text(), /<img/);
+    const list = await openPage(browser, `${demo.origin}/services?q=cat`);
+    assert.equal(await list.page.locator('.svc tbody tr').count(), 1);
+    assert.deepEqual(list.faults, []);
+    await list.context.close();
+  });
+
+  test('alerts carry a fingerprint, a severity and their numbers, and one incident', async () => {
+    const findings = await (await fetch(`${demo.origin}/api/v1/findings`)).json();
+    const { findings: alerts } = await (await fetch(`${demo.url}.json`)).json();
+    assert.ok(alerts.length > 0);
+    for (const alert of [...findings, ...alerts]) {
+      assert.match(alert.fingerprint, /^[0-9a-f]{16}$/);
+      assert.match(alert.severity, /^(notice|warning|critical)$/);
+      if (alert.kind === 'objective') assert.ok(alert.burn_short > 1 && alert.burn_at_least <= alert.burn_short * 60);
+    }
+    const incidents = await (await fetch(`${demo.origin}/api/v1/incidents`)).json();
+    assert.equal(incidents.filter(({ status }) => status !== 'resolved').length, 1, 'one incident per cause');
+    const past = await (await fetch(`${demo.origin}/api/v1/findings?at=2020-01-01T00:00:00Z`)).json();
+    assert.deepEqual(past, [], 'nothing was known then');
   });
 
   test('readable and usable without scripts', async () => {

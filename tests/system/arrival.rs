@@ -62,6 +62,11 @@ async fn telemetry_over_grpc_and_http_is_stored_and_counted() {
     let (status, overview) = server.get("/").await;
     assert_eq!(status, 200);
     assert!(overview.contains("checkout") && overview.contains("json-service"));
+
+    let question = r#"{"service": "chekout"}"#;
+    let (status, body) = server.post(&server.page("/api/v1/investigate"), "application/json", question).await;
+    assert_eq!(status, 404);
+    assert!(body.contains("did you mean `checkout`?"), "{body}");
     })
     .await;
 }

@@ -147,12 +147,13 @@ customElements.define("inquest-refresh", class extends HTMLElement {
 const KEYS = [
   ["j k", "Next, previous section or row"],
   ["g h", "Health"],
+  ["g s", "Services"],
   ["g i", "Incidents"],
   ["/", "Search"],
   ["?", "This list"],
   ["Esc", "Hide a preview"],
 ];
-const STOPS = "#answer, main .sec[id], main article.ev, main .inc tbody a, main .open h3 a";
+const STOPS = "#answer, main .sec[id], main article.ev, main .inc tbody a, main .open h3 a, main .svc tbody th a";
 
 function keysAreOn() {
   try {
@@ -201,7 +202,7 @@ customElements.define("inquest-keys", class extends HTMLElement {
     this.gAt = event.key === "g" ? event.timeStamp : 0;
     const base = this.dataset.base;
     const act = afterG
-      ? { h: () => location.assign(`${base}/`), i: () => location.assign(`${base}/incidents`) }[event.key]
+      ? { h: () => location.assign(`${base}/`), s: () => location.assign(`${base}/services`), i: () => location.assign(`${base}/incidents`) }[event.key]
       : {
         j: () => this.step(1),
         k: () => this.step(-1),

@@ -9,6 +9,9 @@ use anyhow::Result;
 use crate::step;
 
 pub fn run(arguments: &[String]) -> Result<()> {
+    if arguments.first().is_some_and(|name| name == "nab") {
+        return nab();
+    }
     step::run(
         "build, release",
         &mut step::cargo(&[
@@ -29,4 +32,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let mut bench = Command::new(built.join("inquest-bench"));
     bench.args(arguments).env("INQUEST_BIN", built.join("inquest")).current_dir(step::root());
     step::run("bench", &mut bench)
+}
+
+/// The Numenta benchmark, which needs neither engine nor server.
+fn nab() -> Result<()> {
+    let data = step::root().join("../shared/data/nab");
+    let mut run =
+        step::cargo(&["run", "--locked", "--release", "--package", "eval", "--example", "nab", "--"]);
+    step::run("bench nab", run.arg(data))
 }

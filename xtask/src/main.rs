@@ -36,7 +36,7 @@ const RECIPES: &[Recipe] = &[
     Recipe {
         name: "bench",
         help: "measure, release build: `bench ingest [--kill] [--seconds N]`, `bench investigate`, `bench serve`, \
-               `bench demo [--runs N]`",
+               `bench demo [--runs N]`, `bench nab`, `bench templates`",
         run: bench::run,
     },
     Recipe { name: "fuzz", help: "`fuzz NAME [--seconds N]`: run a fuzz target", run: fuzz::run },

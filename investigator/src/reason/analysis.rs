@@ -70,11 +70,30 @@ impl<'a> Analysis<'a> {
         let metrics = metrics::moves(&compared, METRIC_THRESHOLD);
         let edges = edges(seen, &question, &comparison);
         let added = spread::added(&compared, &edges, question.service.as_deref());
-        let suspects = suspects::suspects(&comparison, &patterns, &divergences, &metrics, &added, &edges, question.service.as_deref());
+        let suspects = suspects::suspects(
+            &comparison,
+            &patterns,
+            &divergences,
+            &metrics,
+            &added,
+            &edges,
+            question.service.as_deref(),
+        );
         let impacted = impacted(&question, &comparison, &suspects);
         let changes = Changes::new(&seen.changes);
-        let analysis =
-            Self { seen, question, baseline, impacted, comparison, patterns, divergences, metrics, edges, changes, suspects };
+        let analysis = Self {
+            seen,
+            question,
+            baseline,
+            impacted,
+            comparison,
+            patterns,
+            divergences,
+            metrics,
+            edges,
+            changes,
+            suspects,
+        };
         let suspects = implicate(&analysis, analysis.suspects.clone());
         Self { suspects, ..analysis }
     }
@@ -142,12 +161,16 @@ impl<'a> Analysis<'a> {
             .iter()
             .filter(|metric| metric.service == place && metric.worse_by > 0.0 && metric.began.is_some())
             .filter(|metric| metric.topic.is_symptom() || metric.filled > 0.0)
-            .max_by(|left, right| left.score.abs().total_cmp(&right.score.abs()).then(right.began.cmp(&left.began)))
+            .max_by(|left, right| {
+                left.score.abs().total_cmp(&right.score.abs()).then(right.began.cmp(&left.began))
+            })
             .and_then(|metric| metric.began);
         let log = self
             .patterns
             .iter()
-            .find(|pattern| pattern.service == place && pattern.movement == PatternMove::New && pattern.severity >= 13)
+            .find(|pattern| {
+                pattern.service == place && pattern.movement == PatternMove::New && pattern.severity >= 13
+            })
             .map(|pattern| UnixNanos(pattern.first_seen));
         self.onset(place).or_else(|| metric.into_iter().chain(log).min()).or_else(|| self.started())
     }
@@ -177,7 +200,12 @@ impl<'a> Analysis<'a> {
             say(&mut words, &group.service, &format!("{} {}", group.message, group.exception), 1.0);
         }
         for pattern in self.patterns.iter().filter(|pattern| pattern.severity >= 13).take(MAX_TEXTS) {
-            say(&mut words, &pattern.service, &pattern.sample, if pattern.severity >= 17 { 1.0 } else { 0.7 });
+            say(
+                &mut words,
+                &pattern.service,
+                &pattern.sample,
+                if pattern.severity >= 17 { 1.0 } else { 0.7 },
+            );
         }
         for metric in self.metrics.iter().filter(|metric| metric.weight >= 0.5).take(MAX_TEXTS) {
             say(&mut words, &metric.service, &metric.name, 0.5);

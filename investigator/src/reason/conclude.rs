@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use domain::{
-    CheckOutcome, Confidence, ConfidenceLevel, EvidenceKind, Hypothesis, Mechanism,
-    Sentence, Strength, Verdict,
+    CheckOutcome, Confidence, ConfidenceLevel, EvidenceKind, Hypothesis, Mechanism, Sentence, Strength,
+    Verdict,
 };
 
 use super::analysis::Analysis;

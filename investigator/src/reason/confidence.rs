@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 static MODEL: LazyLock<Model> = LazyLock::new(|| {
-    toml::from_str(include_str!("../../../knowledge/confidence.toml")).expect("knowledge/confidence.toml is checked by a test")
+    toml::from_str(include_str!("../../../knowledge/confidence.toml"))
+        .expect("knowledge/confidence.toml is checked by a test")
 });
 
 /// What confidence rests on; each 0 to 1.

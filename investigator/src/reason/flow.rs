@@ -70,9 +70,9 @@ pub fn divergences(flow: &LogFlow) -> Vec<Divergence> {
         })
         .collect();
     found.sort_by(|left, right| {
-        (right.weight * right.z.min(20.0))
-            .total_cmp(&(left.weight * left.z.min(20.0)))
-            .then_with(|| (&left.service, &left.from, &left.to).cmp(&(&right.service, &right.from, &right.to)))
+        (right.weight * right.z.min(20.0)).total_cmp(&(left.weight * left.z.min(20.0))).then_with(|| {
+            (&left.service, &left.from, &left.to).cmp(&(&right.service, &right.from, &right.to))
+        })
     });
     found
 }
@@ -88,9 +88,15 @@ mod tests {
 
     #[test]
     fn an_early_return_diverges_where_it_happens() {
-        let steps = vec![step("", "A:1", 50, 80), step("A:1", "A:2", 50, 2), step("A:1", "", 0, 78), step("A:2", "", 50, 2)];
+        let steps = vec![
+            step("", "A:1", 50, 80),
+            step("A:1", "A:2", 50, 2),
+            step("A:1", "", 0, 78),
+            step("A:2", "", 50, 2),
+        ];
         let found = divergences(&LogFlow { steps, query: String::new() });
-        let places: Vec<(&str, &str)> = found.iter().map(|one| (one.from.as_str(), one.to.as_str())).collect();
+        let places: Vec<(&str, &str)> =
+            found.iter().map(|one| (one.from.as_str(), one.to.as_str())).collect();
         assert_eq!(places, [("A:1", ""), ("A:1", "A:2")]);
     }
 }

@@ -190,13 +190,19 @@ fn statement(analysis: &Analysis<'_>, suspect: &Suspect, harm: &Harm, culprit: O
             }
         }
         Mechanism::NoisyNeighbour => match mechanism::neighbour(analysis, &suspect.place) {
-            Some(other) => format!("{who} is starved of its machine: {} takes it. No change of ours is to blame.", short(other)),
+            Some(other) => format!(
+                "{who} is starved of its machine: {} takes it. No change of ours is to blame.",
+                short(other)
+            ),
             None => format!("{who} is starved of its machine by something else on it."),
         },
         Mechanism::BadInput => {
             let record = mechanism::stuck_record(analysis, &suspect.place);
             let text = record.map(|pattern| pattern.sample.clone()).unwrap_or_default();
-            format!("{who} fails on one and the same record again and again: “{}”. No change is to blame.", short(&text))
+            format!(
+                "{who} fails on one and the same record again and again: “{}”. No change is to blame.",
+                short(&text)
+            )
         }
         Mechanism::Network => {
             format!("The network to or from {who} is slow: time passes between the two ends of its calls.")

@@ -38,7 +38,9 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
         }
         let mut best = 0.0_f64;
         let depends_on = below(&suspect.place, &analysis.edges);
-        for change in touched().filter(|change| change.service != suspect.place && depends_on.contains(&change.service)) {
+        for change in
+            touched().filter(|change| change.service != suspect.place && depends_on.contains(&change.service))
+        {
             let Some(close) = closeness(change, onset, SHARP_HALF_AGE_SECONDS) else { continue };
             best = best.max(close);
             let passed = implied.entry(&change.service).or_default();
@@ -48,7 +50,9 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
         kept.insert(suspect.place.clone(), 1.0 - lost);
     }
     for change in touched() {
-        if let Some(close) = noticed.and_then(|noticed| closeness(change, Some(noticed), SHARP_HALF_AGE_SECONDS)) {
+        if let Some(close) =
+            noticed.and_then(|noticed| closeness(change, Some(noticed), SHARP_HALF_AGE_SECONDS))
+        {
             let passed = implied.entry(&change.service).or_default();
             *passed = passed.max(BY_TIME_ALONE * close);
         }
@@ -71,7 +75,8 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
             }),
         }
     }
-    suspects.sort_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.place.cmp(&right.place)));
+    suspects
+        .sort_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.place.cmp(&right.place)));
     suspects
 }
 

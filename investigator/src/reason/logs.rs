@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use detectors::log_template::Templater;
+use detectors::log_template::{PatternId, Templater};
 use domain::evidence::PatternMove;
 use storage::questions::log_groups::LogGroups;
 
@@ -46,6 +46,7 @@ pub struct PatternShift {
 
 #[derive(Default)]
 struct Pattern {
+    template: String,
     severity: u8,
     logger: String,
     before: f64,
@@ -59,11 +60,25 @@ struct Pattern {
 /// Patterns that moved, most telling first. `scale` tells how much work a service did in the window for each unit of
 /// work in the baseline.
 pub fn shifts(logs: &LogGroups, scale: impl Fn(&str) -> f64) -> Vec<PatternShift> {
-    let mut templaters: BTreeMap<&str, Templater> = BTreeMap::new();
-    let mut patterns: BTreeMap<(&str, usize), Pattern> = BTreeMap::new();
-    for group in &logs.groups {
-        let place = templaters.entry(&group.service).or_default().add(&group.sample);
-        let pattern = patterns.entry((&group.service, place)).or_default();
+    // Messages that were stored with a pattern keep it; those of other programs are given theirs here.
+    let mut templater = Templater::new(logs.groups.len() * 2 + 64);
+    let own: Vec<PatternId> = logs
+        .groups
+        .iter()
+        .map(|group| match group.pattern {
+            0 => templater.add(group.severity, &group.sample).own,
+            stored => PatternId(stored),
+        })
+        .collect();
+    let mut patterns: BTreeMap<(&str, PatternId), Pattern> = BTreeMap::new();
+    for (group, own) in logs.groups.iter().zip(own) {
+        let id = if group.pattern == 0 { templater.settled(own) } else { own };
+        let pattern = patterns.entry((&group.service, id)).or_default();
+        if pattern.template.is_empty() {
+            let template = Some(&*group.template).filter(|template| !template.is_empty());
+            let template = template.or_else(|| templater.template(id)).unwrap_or(&group.sample);
+            template.clone_into(&mut pattern.template);
+        }
         pattern.severity = pattern.severity.max(group.severity);
         pattern.before += group.before as f64;
         pattern.now += group.now as f64;
@@ -84,9 +99,7 @@ pub fn shifts(logs: &LogGroups, scale: impl Fn(&str) -> f64) -> Vec<PatternShift
     }
     let mut moved: Vec<PatternShift> = patterns
         .into_iter()
-        .filter_map(|((service, place), pattern)| {
-            shift(service, templaters[service].template(place), pattern, scale(service))
-        })
+        .filter_map(|((service, _), pattern)| shift(service, pattern, scale(service)))
         .collect();
     moved.sort_by(|left, right| {
         (right.weight * right.z.min(20.0))
@@ -96,7 +109,7 @@ pub fn shifts(logs: &LogGroups, scale: impl Fn(&str) -> f64) -> Vec<PatternShift
     moved
 }
 
-fn shift(service: &str, template: String, pattern: Pattern, scale: f64) -> Option<PatternShift> {
+fn shift(service: &str, pattern: Pattern, scale: f64) -> Option<PatternShift> {
     let expected = pattern.before * scale;
     let spread = ((expected + 0.5) * (1.0 + scale)).sqrt();
     let z = (pattern.now - expected).abs() / spread;
@@ -118,7 +131,7 @@ fn shift(service: &str, template: String, pattern: Pattern, scale: f64) -> Optio
     let z = if movement == PatternMove::New && pattern.severity >= 17 { z.max(SPIKE_Z) } else { z };
     Some(PatternShift {
         service: service.to_owned(),
-        template,
+        template: pattern.template,
         logger: pattern.logger,
         severity: pattern.severity,
         movement,

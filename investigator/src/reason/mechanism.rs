@@ -22,7 +22,8 @@ const MOST: f64 = 0.6;
 /// Times that one message must come to be about a record that is stuck.
 const REPEATED_RECORD: f64 = 10.0;
 /// How messages name a record.
-const RECORD_KEYS: [&str; 8] = ["offset", "record_id", "message_id", "messageid", "event_id", "row", "sequence", "document_id"];
+const RECORD_KEYS: [&str; 8] =
+    ["offset", "record_id", "message_id", "messageid", "event_id", "row", "sequence", "document_id"];
 
 /// A mechanism, and the step that shows it best.
 #[derive(Clone, Debug)]
@@ -85,7 +86,9 @@ fn from_outside(analysis: &Analysis<'_>, place: &str) -> Option<Mechanism> {
 
 /// The errors that a place now logs and did not, heaviest first.
 fn new_errors<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> impl Iterator<Item = &'a PatternShift> {
-    let moved = move |pattern: &&PatternShift| pattern.service == place && pattern.severity >= 17 && pattern.now > pattern.expected;
+    let moved = move |pattern: &&PatternShift| {
+        pattern.service == place && pattern.severity >= 17 && pattern.now > pattern.expected
+    };
     analysis.patterns.iter().filter(moved)
 }
 
@@ -95,10 +98,18 @@ pub fn outside_address<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> Option
     let named = |pattern: &'a PatternShift| {
         let host = pattern.sample.split("://").nth(1)?.split(['/', ' ', ':', '"', '\'']).next()?;
         // A name with a dot that is none of ours.
-        let ours = analysis.seen.coverage.iter().any(|known| host.split('.').any(|part| part == known.service));
-        (host.contains('.') && !host.ends_with(".local") && !ours && host.parse::<std::net::IpAddr>().is_err()).then_some(host)
+        let ours =
+            analysis.seen.coverage.iter().any(|known| host.split('.').any(|part| part == known.service));
+        (host.contains('.')
+            && !host.ends_with(".local")
+            && !ours
+            && host.parse::<std::net::IpAddr>().is_err())
+        .then_some(host)
     };
-    let outside: f64 = new_errors(analysis, place).filter(|pattern| named(pattern).is_some()).map(|pattern| pattern.now).sum();
+    let outside: f64 = new_errors(analysis, place)
+        .filter(|pattern| named(pattern).is_some())
+        .map(|pattern| pattern.now)
+        .sum();
     (all > 0.0 && outside >= MOST * all).then(|| new_errors(analysis, place).find_map(named)).flatten()
 }
 
@@ -106,7 +117,10 @@ pub fn outside_address<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> Option
 pub fn stuck_record<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> Option<&'a PatternShift> {
     let all: f64 = new_errors(analysis, place).map(|pattern| pattern.now).sum();
     new_errors(analysis, place).find(|pattern| {
-        pattern.variants == 1 && pattern.now >= REPEATED_RECORD && pattern.now >= MOST * all && names_a_record(&pattern.sample)
+        pattern.variants == 1
+            && pattern.now >= REPEATED_RECORD
+            && pattern.now >= MOST * all
+            && names_a_record(&pattern.sample)
     })
 }
 
@@ -114,15 +128,19 @@ pub fn stuck_record<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> Option<&'
 fn names_a_record(text: &str) -> bool {
     text.split([' ', ',', ';', '(', ')']).any(|part| {
         let Some((key, value)) = part.split_once(['=', ':']) else { return false };
-        RECORD_KEYS.iter().any(|known| key.to_lowercase().ends_with(known)) && value.chars().any(|c| c.is_ascii_digit())
+        RECORD_KEYS.iter().any(|known| key.to_lowercase().ends_with(known))
+            && value.chars().any(|c| c.is_ascii_digit())
     })
 }
 
 /// Something that is no part of the place's calls and took a resource that the place then lacked.
 pub fn neighbour<'a>(analysis: &'a Analysis<'_>, place: &str) -> Option<&'a str> {
-    let resource = |metric: &&MetricMove| matches!(metric.topic, Topic::Cpu | Topic::Memory | Topic::Disk) && metric.score > 0.0;
+    let resource = |metric: &&MetricMove| {
+        matches!(metric.topic, Topic::Cpu | Topic::Memory | Topic::Disk) && metric.score > 0.0
+    };
     let throttled = analysis.metrics.iter().any(|metric| {
-        metric.service == place && words(&metric.name).iter().any(|word| word.starts_with("throttl") || word == "steal")
+        metric.service == place
+            && words(&metric.name).iter().any(|word| word.starts_with("throttl") || word == "steal")
             && metric.score > 0.0
     });
     let ours: BTreeSet<&str> =
@@ -133,7 +151,10 @@ pub fn neighbour<'a>(analysis: &'a Analysis<'_>, place: &str) -> Option<&'a str>
         .iter()
         .filter(resource)
         .filter(|metric| metric.service != place && !ours.contains(metric.service.as_str()))
-        .find(|metric| throttled && metric.began.is_none_or(|began| began <= own.plus(std::time::Duration::from_secs(120))))
+        .find(|metric| {
+            throttled
+                && metric.began.is_none_or(|began| began <= own.plus(std::time::Duration::from_secs(120)))
+        })
         .map(|metric| metric.service.as_str())
 }
 

@@ -77,7 +77,10 @@ const WORDS: [(Topic, &[&str]); 9] = [
             "lag",
         ],
     ),
-    (Topic::Latency, &["latency", "duration", "time", "rt", "delay", "wait", "p50", "p90", "p95", "p99", "response"]),
+    (
+        Topic::Latency,
+        &["latency", "duration", "time", "rt", "delay", "wait", "p50", "p90", "p95", "p99", "response"],
+    ),
     (Topic::Cpu, &["cpu", "load"]),
     (Topic::Memory, &["memory", "mem", "heap", "rss", "gc"]),
     (Topic::Disk, &["disk", "filesystem", "iops", "fs"]),
@@ -226,7 +229,8 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     let words = words(&series.name);
     let says = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str())) || series.unit == "%";
     let is_ratio = topic == Topic::Success
-        || topic == Topic::Errors && (says(&["ratio", "pct", "percent"]) || says(&["rate"]) && largest <= 1.0);
+        || topic == Topic::Errors
+            && (says(&["ratio", "pct", "percent"]) || says(&["rate"]) && largest <= 1.0);
     let bounded = matches!(topic, Topic::Cpu | Topic::Memory | Topic::Disk | Topic::Saturation);
     let is_share = bounded
         && (says(&["ratio", "pct", "percent", "utilization", "utilisation"]) || series.name.contains('%'));
@@ -278,7 +282,12 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         let score = (value - past.median) / spread.max(f64::MIN_POSITIVE) * if inside { 0.5 } else { 1.0 };
         // Of n values of chance the largest lies about sqrt(2 ln n) out; one beyond all of them at least as far.
         let outside = (value - past.max).max(past.min - value);
-        let beyond = outside > if *is_ratio { 2.0 * RATIO_FLOOR * scale } else { RANGE_MARGIN * (past.max - past.min).max(FLOOR_SHARE * past.median.abs()) };
+        let beyond = outside
+            > if *is_ratio {
+                2.0 * RATIO_FLOOR * scale
+            } else {
+                RANGE_MARGIN * (past.max - past.min).max(FLOOR_SHARE * past.median.abs())
+            };
         let rank = if beyond { (2.0 * past.count.max(1.0).ln()).sqrt() } else { 0.0 };
         let score = score.signum() * score.abs().max(rank);
         if score.is_finite() { score.clamp(-1000.0, 1000.0) } else { 0.0 }
@@ -289,7 +298,11 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         // The value of this morning that is most like the past: harm may have begun a little before it was noticed.
         let usual = past.median.clamp(early.min, early.max);
         let fresh = score_of(Level { median: usual, min: usual, max: usual, ..past }, past);
-        score = if fresh.signum() == score.signum() { score.signum() * score.abs().min(fresh.abs()) } else { 0.0 };
+        score = if fresh.signum() == score.signum() {
+            score.signum() * score.abs().min(fresh.abs())
+        } else {
+            0.0
+        };
     }
     let rise = (reached(past) - past.median) / scale;
     let worse_by = if *topic == Topic::Success { -rise } else { rise };

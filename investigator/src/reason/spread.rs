@@ -52,18 +52,28 @@ pub fn added(
             continue;
         }
         let amount = requests.get(place).copied().unwrap_or(1.0) * mean_rise(&moves);
-        let certainty = moves.iter().map(|metric| certainty(metric)).fold(0.0, f64::max) * one_caller_only(&moves);
+        let certainty =
+            moves.iter().map(|metric| certainty(metric)).fold(0.0, f64::max) * one_caller_only(&moves);
         families.entry(name).or_default().insert(place, Symptom { amount, certainty });
     }
     let reached = impacted.map(|impacted| below(impacted, edges));
     let mut found: BTreeMap<String, Added> = BTreeMap::new();
     for (name, symptoms) in &families {
-        let additive = metrics.iter().any(|metric| metric.name == *name && (metric.topic != Topic::Latency || is_mean(metric)));
+        let additive = metrics
+            .iter()
+            .any(|metric| metric.name == *name && (metric.topic != Topic::Latency || is_mean(metric)));
         let requests = if additive { requests.clone() } else { BTreeMap::new() };
-        let shown = impacted.and_then(|impacted| symptoms.get(impacted)).map_or(1.0, |symptom| 0.4 + 0.6 * symptom.certainty);
+        let shown = impacted
+            .and_then(|impacted| symptoms.get(impacted))
+            .map_or(1.0, |symptom| 0.4 + 0.6 * symptom.certainty);
         let own: BTreeMap<&str, f64> = symptoms
             .iter()
-            .map(|(place, symptom)| (*place, symptom.amount * symptom.certainty * (1.0 - explained(place, symptoms, edges, &requests))))
+            .map(|(place, symptom)| {
+                (
+                    *place,
+                    symptom.amount * symptom.certainty * (1.0 - explained(place, symptoms, edges, &requests)),
+                )
+            })
             .collect();
         let most = own.values().copied().fold(0.0, f64::max);
         for (place, amount) in own.iter().filter(|(_, amount)| **amount > 0.0 && most > 0.0) {
@@ -90,7 +100,8 @@ fn requests(metrics: &[MetricMove]) -> BTreeMap<&str, f64> {
 }
 
 fn is_mean(metric: &MetricMove) -> bool {
-    metric.topic == Topic::Latency && words(&metric.name).iter().any(|word| ["mean", "avg", "average"].contains(&word.as_str()))
+    metric.topic == Topic::Latency
+        && words(&metric.name).iter().any(|word| ["mean", "avg", "average"].contains(&word.as_str()))
 }
 
 fn by_place(metrics: &[MetricMove]) -> BTreeMap<(&str, &str), Vec<&MetricMove>> {
@@ -135,7 +146,9 @@ fn explained(
     let counted = requests.contains_key(place);
     let mut explained = 0.0_f64;
     for (_, callee) in callees.filter(|(_, callee)| callee != place) {
-        let Some(symptom) = symptoms.get(callee.as_str()).filter(|symptom| symptom.certainty > 0.0) else { continue };
+        let Some(symptom) = symptoms.get(callee.as_str()).filter(|symptom| symptom.certainty > 0.0) else {
+            continue;
+        };
         if counted && requests.contains_key(callee.as_str()) {
             explained += symptom.certainty * symptom.amount / own.max(f64::MIN_POSITIVE);
         } else {
@@ -150,7 +163,9 @@ pub fn below(service: &str, edges: &BTreeSet<(String, String)>) -> BTreeSet<Stri
     let mut reached = BTreeSet::from([service.to_owned()]);
     let mut pending = vec![service.to_owned()];
     while let Some(here) = pending.pop() {
-        for (_, callee) in edges.range((here.clone(), String::new())..).take_while(|(caller, _)| *caller == here) {
+        for (_, callee) in
+            edges.range((here.clone(), String::new())..).take_while(|(caller, _)| *caller == here)
+        {
             if reached.insert(callee.clone()) {
                 pending.push(callee.clone());
             }

@@ -47,6 +47,7 @@ pub fn impact(analysis: &Analysis<'_>) -> Impact {
             minute: minute.minute,
             requests: minute.requests as f64,
             errors: minute.errors as f64,
+            timed: minute.requests as f64,
             slow: minute.latency.slower_than(objectives.latency_ms),
         })
         .collect();
@@ -159,14 +160,14 @@ pub fn considered(
     verdict: Verdict,
 ) -> Vec<ConsideredChange> {
     let first = hypotheses.first();
-    let mut considered: Vec<ConsideredChange> = analysis.changes.all
+    let mut considered: Vec<ConsideredChange> = analysis
+        .changes
+        .all
         .iter()
         .cloned()
         .map(|change| {
             let (score, reason) = reason_for(analysis, &change, first);
-            let named = first.is_some_and(|first| {
-                first.change.as_deref() == Some(change.reference.as_str())
-            });
+            let named = first.is_some_and(|first| first.change.as_deref() == Some(change.reference.as_str()));
             let cites = first
                 .map(|first| first.supports.iter().take(2).copied().collect::<Vec<_>>())
                 .unwrap_or_default();
@@ -194,9 +195,7 @@ pub fn chain(
         return Vec::new();
     };
     let mut links: Vec<ChainLink> = Vec::new();
-    let culprit = analysis.changes.all
-        .iter()
-        .find(|change| Some(&change.reference) == first.change.as_ref());
+    let culprit = analysis.changes.all.iter().find(|change| Some(&change.reference) == first.change.as_ref());
     if let Some(change) = culprit {
         let cites: Vec<_> = gathered.find(EvidenceKind::Change, &change.service).into_iter().collect();
         links.push(ChainLink {

@@ -77,7 +77,9 @@ pub struct Suspect {
 impl Suspect {
     /// The strongest single signal, 0 to 1.
     pub fn strongest(&self) -> f64 {
-        [self.errors, self.latency, self.logs, self.paths, self.symptoms, self.filled].into_iter().fold(0.0, f64::max)
+        [self.errors, self.latency, self.logs, self.paths, self.symptoms, self.filled]
+            .into_iter()
+            .fold(0.0, f64::max)
     }
 }
 
@@ -160,7 +162,11 @@ pub fn suspects(
             logs: logs.share(place),
             paths: paths.share(place),
             symptoms: added.get(place).map_or(0.0, |added| added.share * added.certainty)
-                * if traces && (services.contains(place.as_str()) || !called.contains(place)) { TRACED } else { 1.0 },
+                * if traces && (services.contains(place.as_str()) || !called.contains(place)) {
+                    TRACED
+                } else {
+                    1.0
+                },
             resources: moved.share(place),
             filled: filled.get(place.as_str()).copied().unwrap_or_default(),
             changed: 0.0,
@@ -262,10 +268,13 @@ struct Work {
     more_calls: f64,
 }
 
+/// What spends time: a service, its operation (none between services), and whom it reaches.
+type Spender<'a> = (&'a str, &'a str, Option<&'a str>);
+
 /// Added exclusive time by place. Whether it is beyond chance is judged on logarithms, which long tails do not rule.
 fn added_time<'a>(comparison: &'a Comparison, latency: &mut Signal) {
     let steps = &comparison.steps;
-    let mut work: BTreeMap<(&str, &str, Option<&str>), (Option<Remote<'a>>, Work)> = BTreeMap::new();
+    let mut work: BTreeMap<Spender<'_>, (Option<Remote<'a>>, Work)> = BTreeMap::new();
     for (_, step) in comparison.scoped() {
         let remote = remote_place(step, steps);
         let to = match &remote {
@@ -311,7 +320,11 @@ fn added_time<'a>(comparison: &'a Comparison, latency: &mut Signal) {
 }
 
 fn joined(left: Moments, right: Moments) -> Moments {
-    Moments { count: left.count + right.count, sum: left.sum + right.sum, squares: left.squares + right.squares }
+    Moments {
+        count: left.count + right.count,
+        sum: left.sum + right.sum,
+        squares: left.squares + right.squares,
+    }
 }
 
 /// A step whose calls changed in number counts against the service that makes them.

@@ -18,7 +18,10 @@ pub struct Gap {
 }
 
 /// What each edge's gap puts on its ends: `(caller's part, callee's part)`, adding up to 1.
-pub fn blamed<'a>(gaps: &BTreeMap<(&'a str, &'a str), Gap>, significant: f64) -> BTreeMap<(&'a str, &'a str), (f64, f64)> {
+pub fn blamed<'a>(
+    gaps: &BTreeMap<(&'a str, &'a str), Gap>,
+    significant: f64,
+) -> BTreeMap<(&'a str, &'a str), (f64, f64)> {
     let mut calls_out: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
     let mut calls_in: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
     let mut edges_in: BTreeMap<&str, usize> = BTreeMap::new();

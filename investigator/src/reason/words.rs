@@ -32,18 +32,105 @@ const MAX_BYTES: usize = 20_000;
 
 /// Words that any failure and any code hold.
 const COMMON: &[&str] = &[
-    "error", "err", "fail", "failed", "failure", "request", "response", "status", "http", "https", "service", "svc", "server",
-    "client", "handler", "upstream", "the", "a", "an", "of", "to", "in", "on", "for", "and", "or", "is", "not", "with", "from",
-    "by", "return", "returned", "returning", "func", "function", "def", "class", "var", "let", "const", "import", "package",
-    "string", "int", "bool", "float64", "map", "type", "struct", "this", "self", "new", "get", "set", "ctx", "context", "go",
-    "ts", "py", "js", "java", "yaml", "src", "pkg", "cmd", "internal", "main", "chore", "feat", "fix", "refactor", "total",
-    "ratio", "rate", "count", "p99", "p95", "ms", "second", "pct", "per", "no", "if", "else", "true", "false", "does", "exist",
-    "fatal", "runtime", "panic", "invalid",
+    "error",
+    "err",
+    "fail",
+    "failed",
+    "failure",
+    "request",
+    "response",
+    "status",
+    "http",
+    "https",
+    "service",
+    "svc",
+    "server",
+    "client",
+    "handler",
+    "upstream",
+    "the",
+    "a",
+    "an",
+    "of",
+    "to",
+    "in",
+    "on",
+    "for",
+    "and",
+    "or",
+    "is",
+    "not",
+    "with",
+    "from",
+    "by",
+    "return",
+    "returned",
+    "returning",
+    "func",
+    "function",
+    "def",
+    "class",
+    "var",
+    "let",
+    "const",
+    "import",
+    "package",
+    "string",
+    "int",
+    "bool",
+    "float64",
+    "map",
+    "type",
+    "struct",
+    "this",
+    "self",
+    "new",
+    "get",
+    "set",
+    "ctx",
+    "context",
+    "go",
+    "ts",
+    "py",
+    "js",
+    "java",
+    "yaml",
+    "src",
+    "pkg",
+    "cmd",
+    "internal",
+    "main",
+    "chore",
+    "feat",
+    "fix",
+    "refactor",
+    "total",
+    "ratio",
+    "rate",
+    "count",
+    "p99",
+    "p95",
+    "ms",
+    "second",
+    "pct",
+    "per",
+    "no",
+    "if",
+    "else",
+    "true",
+    "false",
+    "does",
+    "exist",
+    "fatal",
+    "runtime",
+    "panic",
+    "invalid",
 ];
 
 static CONCEPTS: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
-    let table: BTreeMap<String, Vec<String>> = toml::from_str(include_str!("../../../knowledge/concepts.toml"))
-        .expect("knowledge/concepts.toml is checked by a test");
+    let table: BTreeMap<String, Vec<String>> =
+        toml::from_str(include_str!("../../../knowledge/concepts.toml"))
+            .expect("knowledge/concepts.toml is checked by a test");
     let mut concepts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (concept, words) in table {
         for word in words {
@@ -131,11 +218,12 @@ impl Words {
                 }
             }
         }
-        let (gone, come) = balance.values().fold((0.0, 0.0), |(gone, come), balance| match balance.signum() {
-            -1 => (gone + 1.0, come),
-            1 => (gone, come + 1.0),
-            _ => (gone, come),
-        });
+        let (gone, come) =
+            balance.values().fold((0.0, 0.0), |(gone, come), balance| match balance.signum() {
+                -1 => (gone + 1.0, come),
+                1 => (gone, come + 1.0),
+                _ => (gone, come),
+            });
         if !diff.is_empty() {
             self.taken = Some(if gone + come > 0.0 { gone / (gone + come) } else { 0.0 });
         }
@@ -162,14 +250,13 @@ impl Words {
 
 /// What stands in quotes or square brackets.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
-    ['\'', '"', '`', '[']
-        .into_iter()
-        .flat_map(move |open| {
-            let close = if open == '[' { ']' } else { open };
-            text.split(open).skip(1).step_by(if open == close { 2 } else { 1 }).filter_map(move |rest| {
-                rest.split(close).next().filter(|inner| inner.len() <= 60)
-            })
-        })
+    ['\'', '"', '`', '['].into_iter().flat_map(move |open| {
+        let close = if open == '[' { ']' } else { open };
+        text.split(open)
+            .skip(1)
+            .step_by(if open == close { 2 } else { 1 })
+            .filter_map(move |rest| rest.split(close).next().filter(|inner| inner.len() <= 60))
+    })
 }
 
 /// How rare words are among changes.
@@ -208,7 +295,9 @@ fn split(text: &str) -> BTreeSet<String> {
             Some(stem) if stem.len() >= 3 && !stem.ends_with('s') => stem.to_owned(),
             _ => word,
         })
-        .filter(|word| word.len() >= 2 && !COMMON.contains(&word.as_str()) && !word.chars().all(|c| c.is_ascii_digit()))
+        .filter(|word| {
+            word.len() >= 2 && !COMMON.contains(&word.as_str()) && !word.chars().all(|c| c.is_ascii_digit())
+        })
         .collect()
 }
 
@@ -217,7 +306,8 @@ mod tests {
     use super::*;
 
     fn change(diff: &str) -> Words {
-        let detail = serde_json::json!({ "message": "tidy", "files_changed": ["a/b.go"], "diff": diff }).to_string();
+        let detail =
+            serde_json::json!({ "message": "tidy", "files_changed": ["a/b.go"], "diff": diff }).to_string();
         Words::of(&Change { detail, ..Change::default() })
     }
 

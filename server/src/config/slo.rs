@@ -1,6 +1,8 @@
-//! Objectives: what share of requests must succeed, and how fast.
+//! Objectives: what share of requests must succeed, and how fast; and indicators made of metrics.
 
-use detectors::objective::{ObjectiveTable, Objectives};
+use detectors::Goal;
+use detectors::objective::{ObjectiveTable, Objectives, Scope};
+use domain::{Attributes, Sli};
 use globset::GlobMatcher;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -64,18 +66,18 @@ impl From<Millis> for f64 {
     }
 }
 
-/// A shell-like pattern over service names: `checkout*`, `{cart,payment}`.
+/// A shell-like pattern over names: `checkout*`, `{cart,payment}`, `POST *`.
 #[derive(Clone, Debug)]
-pub struct ServiceGlob(GlobMatcher);
+pub struct NameGlob(GlobMatcher);
 
-impl ServiceGlob {
+impl NameGlob {
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
         self.0.glob().glob()
     }
 }
 
-impl<'de> Deserialize<'de> for ServiceGlob {
+impl<'de> Deserialize<'de> for NameGlob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let glob = globset::Glob::new(&text).map_err(serde::de::Error::custom)?;
@@ -83,25 +85,63 @@ impl<'de> Deserialize<'de> for ServiceGlob {
     }
 }
 
-impl Serialize for ServiceGlob {
+impl Serialize for NameGlob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
 }
 
-/// Objectives for the services that `match` covers. What it leaves out is the default: 99% succeed, 99% within 500 ms.
+/// Objectives for the services that `match` covers, or for the endpoints of these that `endpoint` covers. What it leaves
+/// out is the default: 99% succeed, 99% within 500 ms.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SloRule {
     /// Services it is for.
     #[serde(rename = "match")]
-    pub services: ServiceGlob,
+    pub services: NameGlob,
+    /// Endpoints of these; left out, the service as a whole and all its endpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<NameGlob>,
     /// Share of requests that must succeed.
     pub availability: Option<Ratio>,
     /// What counts as fast, in milliseconds.
     pub latency_ms: Option<Millis>,
     /// Share of requests that must be fast.
     pub latency_ratio: Option<Ratio>,
+}
+
+/// An indicator of its own: the share of good events among all, by two counters.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SliRule {
+    /// What people call it: `orders placed`.
+    pub name: String,
+    /// The service that it is about.
+    pub service: String,
+    /// Share of events that must be good.
+    pub objective: Ratio,
+    /// Counts good events.
+    pub good: Counter,
+    /// Counts all events.
+    pub total: Counter,
+}
+
+impl SliRule {
+    /// What detectors measure.
+    pub const fn goal(&self) -> Goal {
+        Goal { sli: Sli::Custom, objective: self.objective.get(), threshold_ms: None }
+    }
+}
+
+/// A counter: the metric of that name, all series of which the labels are these.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counter {
+    /// The metric's name.
+    pub metric: String,
+    /// Labels with exact values.
+    #[serde(default)]
+    pub labels: Attributes,
 }
 
 /// The rules as detectors read them: the last match wins.
@@ -113,7 +153,8 @@ pub fn table(rules: &[SloRule]) -> ObjectiveTable {
             latency_ms: rule.latency_ms.map_or(default.latency_ms, Millis::get),
             latency_ratio: rule.latency_ratio.map_or(default.latency_ratio, Ratio::get),
         };
-        (rule.services.0.clone(), objectives)
+        let endpoints = rule.endpoint.as_ref().map(|endpoint| endpoint.0.clone());
+        (Scope { services: rule.services.0.clone(), endpoints }, objectives)
     });
     ObjectiveTable::new(default, overrides.collect())
 }
@@ -132,7 +173,8 @@ mod tests {
         let file: File = toml::from_str(
             "[[slo]]\nmatch = '*'\nlatency_ms = 800\n\
              [[slo]]\nmatch = 'checkout*'\navailability = 0.995\n\
-             [[slo]]\nmatch = 'checkout-eu'\nlatency_ms = 300\nlatency_ratio = 0.95",
+             [[slo]]\nmatch = 'checkout-eu'\nlatency_ms = 300\nlatency_ratio = 0.95\n\
+             [[slo]]\nmatch = 'checkout*'\nendpoint = 'POST *'\nlatency_ms = 2000",
         )
         .unwrap();
         let table = table(&file.slo);
@@ -146,6 +188,9 @@ mod tests {
         check("cart", 0.99, 800.0, 0.99);
         check("checkout", 0.995, 500.0, 0.99);
         check("checkout-eu", 0.99, 300.0, 0.95);
+        assert_eq!(table.of_endpoint("checkout-eu", "POST /orders").latency_ms, 2000.0);
+        assert_eq!(table.of_endpoint("checkout-eu", "GET /orders").latency_ms, 300.0);
+        assert_eq!(table.thresholds(), [300.0, 500.0, 800.0, 2000.0]);
     }
 
     #[test]

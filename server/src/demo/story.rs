@@ -18,7 +18,7 @@ pub struct Story {
     /// Events told, by incident.
     told: BTreeMap<IncidentId, usize>,
     /// Services and objectives told.
-    joined: BTreeSet<(IncidentId, String, &'static str)>,
+    joined: BTreeSet<(IncidentId, String)>,
     checks: BTreeSet<(IncidentId, EvidenceKind)>,
 }
 
@@ -64,22 +64,14 @@ impl Story {
         for (at, event) in incident.events.iter().skip(told) {
             match event {
                 IncidentEvent::Opened { finding } => {
-                    self.joined.insert((incident.id, finding.service.clone(), finding.sli.as_str()));
+                    self.joined.insert((incident.id, finding.fingerprint()));
                     let since = self.since_fault(*at);
-                    self.step(&format!(
-                        "incident  {} opened{since}: {}",
-                        incident.id,
-                        domain::incident::title(finding)
-                    ));
+                    self.step(&format!("incident  {} opened{since}: {}", incident.id, finding.title()));
                     self.more(&format!("          {url}"));
                 }
                 IncidentEvent::Updated { finding } => {
-                    if self.joined.insert((incident.id, finding.service.clone(), finding.sli.as_str())) {
-                        self.step(&format!(
-                            "incident  {} also {}",
-                            incident.id,
-                            domain::incident::title(finding)
-                        ));
+                    if self.joined.insert((incident.id, finding.fingerprint())) {
+                        self.step(&format!("incident  {} also {}", incident.id, finding.title()));
                     }
                 }
                 IncidentEvent::Investigated { run, elapsed_ms, .. } => {

@@ -1,7 +1,14 @@
 //! One incident per cause: which open incident a finding belongs to. Pure.
 //!
-//! First version: a finding joins the incident of its own service, or one whose latest report blames its service, or one
-//! whose service it can reach, or be reached from, along calls. Two causes at once on one call path are taken for one.
+//! A finding joins the incident that is about its service, or blames it. Otherwise it joins one that can explain it:
+//!
+//! - where an investigation named a root, the one whose root lies on a call path with the finding's service: harm travels
+//!   along calls, up to callers as failures and down to the called as load;
+//! - before that, the one with a service on a call path whose own harm no other of its services explains: the deepest ones
+//!   that are hurt.
+//!
+//! Two causes at once on one call path are taken for one until an investigation tells them apart; incidents that turn out
+//! to have the same root are joined ([`same_cause`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,9 +55,33 @@ pub fn place(finding: &Finding, open: &[&Incident], calls: &CallGraph) -> Option
     let service = finding.service.as_str();
     let named = |incident: &Incident| incident.findings.iter().any(|known| known.service == service);
     let blamed = |incident: &Incident| incident.root_service == service;
-    let on_path = |incident: &Incident| calls.share_a_path(service, &incident.service);
-    let tests: [&dyn Fn(&Incident) -> bool; 3] = [&named, &blamed, &on_path];
+    let explained = |incident: &Incident| match incident.root_service.as_str() {
+        "" => deepest(incident, calls).into_iter().any(|hurt| calls.share_a_path(service, hurt)),
+        root => calls.share_a_path(service, root),
+    };
+    let tests: [&dyn Fn(&Incident) -> bool; 3] = [&named, &blamed, &explained];
     tests.iter().find_map(|test| open.iter().find(|incident| test(incident))).map(|incident| incident.id)
+}
+
+/// Services that an incident is about and that depend on no other of them. In a cycle nobody is deepest: then all are.
+fn deepest<'a>(incident: &'a Incident, calls: &CallGraph) -> Vec<&'a str> {
+    let hurt: BTreeSet<&str> = incident.findings.iter().map(|finding| finding.service.as_str()).collect();
+    let last = |service: &&str| !hurt.iter().any(|other| other != service && calls.reaches(service, other));
+    let deepest: Vec<&str> = hurt.iter().copied().filter(last).collect();
+    if deepest.is_empty() { hurt.into_iter().collect() } else { deepest }
+}
+
+/// Pairs of open incidents whose investigations blame the same service: the older, and the younger that joins it.
+pub fn same_cause<'a>(open: &[&'a Incident]) -> Vec<(&'a Incident, &'a Incident)> {
+    let mut oldest: BTreeMap<&str, &'a Incident> = BTreeMap::new();
+    let mut pairs = Vec::new();
+    for incident in open.iter().filter(|incident| !incident.root_service.is_empty()) {
+        match oldest.get(incident.root_service.as_str()) {
+            Some(older) => pairs.push((*older, *incident)),
+            None => drop(oldest.insert(&incident.root_service, incident)),
+        }
+    }
+    pairs
 }
 
 /// Orders findings of one round so that the service nearest to the users opens the incident and the others join it.
@@ -62,36 +93,46 @@ pub fn nearest_to_users_first(findings: &mut [Finding], calls: &CallGraph) {
     };
     let ranks: BTreeMap<String, usize> =
         services.iter().map(|service| (service.clone(), callers(service))).collect();
+    let burn = |finding: &Finding| finding.objective().map_or(0.0, |missed| missed.burn_short);
     findings.sort_by(|left, right| {
         let rank = |finding: &Finding| (ranks[&finding.service], std::cmp::Reverse(finding.severity));
         rank(left)
             .cmp(&rank(right))
-            .then(right.burn_short.total_cmp(&left.burn_short))
-            .then_with(|| left.service.cmp(&right.service))
+            .then(burn(right).total_cmp(&burn(left)))
+            .then_with(|| (&left.service, &left.subject).cmp(&(&right.service, &right.subject)))
     });
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use domain::{ConfidenceLevel, IncidentEvent, Severity, Sli, UnixNanos, Window};
+    use domain::{ConfidenceLevel, Detail, IncidentEvent, ObjectiveMissed, Severity, Sli, UnixNanos, Window};
 
     use super::*;
+
+    pub(crate) fn missed(sli: Sli, good_ratio: f64) -> ObjectiveMissed {
+        ObjectiveMissed {
+            sli,
+            objective: 0.99,
+            threshold_ms: (sli == Sli::Latency).then_some(500.0),
+            burn_long: 20.0,
+            burn_short: 20.0,
+            burn_at_least: 15.0,
+            burn_limit: 14.4,
+            good_ratio,
+            requests: 100,
+            short_seconds: 300,
+        }
+    }
 
     pub(crate) fn finding(service: &str) -> Finding {
         let at = UnixNanos::from_seconds;
         Finding {
             service: service.into(),
-            sli: Sli::Availability,
-            objective: 0.99,
-            threshold_ms: None,
+            subject: String::new(),
             severity: Severity::Critical,
-            burn_long: 20.0,
-            burn_short: 20.0,
-            burn_limit: 14.4,
-            good_ratio: 0.8,
-            requests: 100,
             started: at(600),
             window: Window::new(at(0), at(660)),
+            detail: Detail::Objective(missed(Sli::Availability, 0.8)),
         }
     }
 
@@ -134,6 +175,34 @@ pub(crate) mod tests {
         check("search", &[(1, "gateway", "search")], Some(1));
         check("catalog", &[(1, "checkout", "payment")], None);
         check("payment", &[(1, "gateway", ""), (2, "payment", "")], Some(2));
+        // The root is known and explains nothing of what is beside it.
+        check("payment", &[(1, "gateway", "catalog")], None);
+        check("gateway", &[(1, "checkout", "payment")], Some(1));
+    }
+
+    #[test]
+    fn callers_of_one_root_join_one_incident() {
+        let [payment, gateway] = ["payment", "gateway"].map(finding);
+        let opened = IncidentEvent::Opened { finding: finding("checkout") };
+        let events = [opened, IncidentEvent::Updated { finding: payment }];
+        let events = events.map(|event| (UnixNanos::from_seconds(1), event));
+        let incident = Incident::fold(IncidentId(1), &events).unwrap();
+        assert_eq!(deepest(&incident, &shop()), ["payment"]);
+        // It does not reach checkout's caller by name, but what both depend on.
+        assert_eq!(place(&gateway, &[&incident], &shop()), Some(IncidentId(1)));
+        assert_eq!(place(&finding("catalog"), &[&incident], &shop()), None);
+    }
+
+    #[test]
+    fn incidents_with_one_root_are_joined() {
+        let open = [
+            incident(1, "checkout", "payment"),
+            incident(2, "catalog", ""),
+            incident(3, "search", "payment"),
+            incident(4, "mail", ""),
+        ];
+        let pairs = same_cause(&open.iter().collect::<Vec<_>>());
+        assert_eq!(pairs.iter().map(|(a, b)| (a.id.0, b.id.0)).collect::<Vec<_>>(), [(1, 3)]);
     }
 
     #[test]

@@ -246,7 +246,7 @@ fn keys(panels: &[Panel]) -> Vec<Key> {
 }
 
 /// The points of the panels, evenly thinned, as a table.
-fn points_table(panels: &[Panel]) -> Table {
+pub(super) fn points_table(panels: &[Panel]) -> Table {
     let lines: Vec<(&Panel, &domain::evidence::Line)> =
         panels.iter().flat_map(|panel| panel.lines.iter().map(move |line| (panel, line))).collect();
     let shown = &lines[..lines.len().min(MOST_COLUMNS - 1)];

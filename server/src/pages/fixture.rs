@@ -649,20 +649,25 @@ pub(super) fn report() -> Report {
     }
 }
 
-fn finding(service: &str, sli: Sli) -> Finding {
+pub(super) fn finding(service: &str, sli: Sli) -> Finding {
     Finding {
         service: service.into(),
-        sli,
-        objective: 0.999,
-        threshold_ms: (sli == Sli::Latency).then_some(800.0),
+        subject: String::new(),
         severity: Severity::Critical,
-        burn_long: 24.7,
-        burn_short: 87.0,
-        burn_limit: 14.4,
-        good_ratio: 0.921,
-        requests: 5520,
         started: STARTED,
         window: window(),
+        detail: Detail::Objective(ObjectiveMissed {
+            sli,
+            objective: 0.999,
+            threshold_ms: (sli == Sli::Latency).then_some(800.0),
+            burn_long: 24.7,
+            burn_short: 87.0,
+            burn_at_least: 76.0,
+            burn_limit: 14.4,
+            good_ratio: 0.921,
+            requests: 5520,
+            short_seconds: 300,
+        }),
     }
 }
 
@@ -738,6 +743,7 @@ pub(super) fn health_page() -> HealthPage {
                     at: time,
                     requests_per_second: rate * (1.0 + 0.08 * noise(index)),
                     error_ratio: Some(if hot { errors } else { 0.001 } * (1.0 + 0.2 * noise(index))),
+                    p50_seconds: Some(p95.min(0.2) * 0.4 * (1.0 + 0.1 * noise(index + 3))),
                     p95_seconds: Some(if hot { p95 } else { p95.min(0.2) } * (1.0 + 0.1 * noise(index + 7))),
                 }
             })
@@ -759,6 +765,7 @@ pub(super) fn health_page() -> HealthPage {
         now: at(21, 0),
         range: Range::Hour,
         services,
+        findings: findings(),
         incidents: vec![incident()],
         changes: changes().into_iter().map(|considered| considered.change).collect(),
         freshness: vec![
@@ -770,6 +777,87 @@ pub(super) fn health_page() -> HealthPage {
         dropped: vec![("body too large".into(), 3)],
         base_path: String::new(),
     }
+}
+
+/// One finding of each kind, worst first.
+pub(super) fn findings() -> Vec<Finding> {
+    let silence = Silence { expected: 612.0, callers: vec!["checkout".into()], calls: 598, failed: 598 };
+    let observation = Observation {
+        detector: "log pattern".into(),
+        sentence: "catalog logs a message it has never logged before: acquire cancelled, <*> of <*> in use."
+            .into(),
+        numbers: vec![("Lines".into(), "1 391".into()), ("Known since".into(), "12 Nov".into())],
+    };
+    vec![
+        finding("checkout", Sli::Availability),
+        Finding { detail: Detail::Silence(silence), ..finding("recommend", Sli::Availability) },
+        Finding {
+            subject: "GET /products/{id}".into(),
+            severity: Severity::Warning,
+            ..finding("catalog", Sli::Latency)
+        },
+        Finding {
+            severity: Severity::Notice,
+            detail: Detail::Observation(observation),
+            ..finding("catalog", Sli::Latency)
+        },
+    ]
+}
+
+/// The page of the service that fails.
+pub(super) fn service_page() -> ServicePage {
+    let health = health_page();
+    let service = health.services[2].clone();
+    let endpoint = |name: &str, status, share: f64, waits| EndpointRow {
+        row: ServiceRow { status, requests_per_second: 18.4 * share, ..service.clone() },
+        endpoint: name.into(),
+        waits,
+    };
+    let mut failed = panel(
+        "Failed share of requests",
+        Unit::Ratio,
+        vec![line("failed", LineRole::Subject, 0.001, 0.079, 0.1)],
+    );
+    failed.limit = Some(Limit { name: "limit, 14.4 × the budget".into(), value: 0.0144 });
+    let objective = |name: &str, burns| ObjectiveBurn {
+        name: name.into(),
+        objective: 0.999,
+        burns,
+        good_ratio: Some(0.9951),
+        requests: 1_589_760.0,
+    };
+    let shown =
+        |finding: Finding| ServiceFinding { finding, panels: vec![failed.clone()], incident: Some(142) };
+    ServicePage {
+        now: at(21, 0),
+        range: Range::Hour,
+        objectives: vec![
+            objective("requests succeed", [Some(24.7), Some(4.1), Some(1.03)]),
+            objective("requests under 800 ms", [Some(11.2), Some(1.9), Some(0.5)]),
+            objective("orders placed", [None, None, None]),
+        ],
+        findings: vec![
+            shown(finding("checkout", Sli::Availability)),
+            ServiceFinding { panels: Vec::new(), incident: None, finding: findings().remove(3) },
+        ],
+        endpoints: vec![
+            endpoint("GET /orders/{id}", ServiceStatus::Healthy, 0.2, false),
+            endpoint("POST /orders", ServiceStatus::Failing, 0.7, false),
+            endpoint("GET /orders/{id}/events", ServiceStatus::Healthy, 0.1, true),
+        ],
+        service,
+        versions: vec![("1.4.1".into(), at(2, 10)), ("1.4.0".into(), at(-9000, 0))],
+        changes: changes().into_iter().map(|considered| considered.change).collect(),
+        incidents: vec![incident()],
+        open_incidents: 1,
+        base_path: String::new(),
+    }
+}
+
+/// The list of services.
+pub(super) fn services_page() -> ServicesPage {
+    let HealthPage { now, range, services, incidents, base_path, .. } = health_page();
+    ServicesPage { now, range, services, query: String::new(), incidents, base_path }
 }
 
 /// The sample trace's page.

@@ -1,16 +1,17 @@
 //! The overview: which services fare badly, what is open, what changed, how fresh the data is.
 
-use domain::text::{number, percent, plain, seconds};
-use domain::{Change, ConfidenceLevel, Incident, Sli, UnixNanos, Window};
+use domain::text::plain;
+use domain::{Change, UnixNanos, Window};
 use serde::Serialize;
 
-use super::input::{HealthPage, Range, ServicePoint, ServiceRow, ServiceStatus};
+use super::findings::{FindingRow, findings};
+use super::input::{HealthPage, Range, ServiceRow, ServiceStatus};
+use super::open::{OpenIncident, RangeLink, open, ranges};
 use super::sections::change_title;
-use super::svg::spark::spark;
+use super::services::{Row, row, worst_first};
 use super::svg::strip::{Tick, strip};
-use super::svg::width;
 use super::templates::{Svg, render};
-use super::words::{Cut, Head, Shell, State, Table, ago, count, cut, plural, short_time};
+use super::words::{Head, Shell, State, Table, ago, count, cut, plural, short_time};
 
 const MOST_SERVICES: usize = 200;
 const MOST_INCIDENTS: usize = 10;
@@ -19,8 +20,6 @@ const MOST_CHANGES: usize = 24;
 const STALE_SECONDS: f64 = 300.0;
 /// The strip looks at least this far back, so that a deploy shortly before the range is seen.
 const STRIP_SECONDS: u64 = 7200;
-/// Budget left below these shares is a warning, or worse.
-const LOW_BUDGET: f64 = 0.25;
 
 #[derive(Serialize)]
 struct View {
@@ -31,6 +30,8 @@ struct View {
     refresh: String,
     incidents: Vec<OpenIncident>,
     more_incidents: usize,
+    findings: Vec<FindingRow>,
+    more_findings: usize,
     services: Vec<Row>,
     more_services: usize,
     span: String,
@@ -38,49 +39,6 @@ struct View {
     fresh: Vec<Fresh>,
     fresh_state: State,
     dropped: Vec<(String, String)>,
-}
-
-#[derive(Serialize)]
-struct RangeLink {
-    value: &'static str,
-    name: &'static str,
-    current: bool,
-}
-
-#[derive(Serialize)]
-struct OpenIncident {
-    number: u32,
-    title: Cut,
-    state: State,
-    cause: String,
-    duration: String,
-    status: &'static str,
-    spark: Option<Svg>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    name: Cut,
-    state: State,
-    requests: Cell,
-    errors: Cell,
-    latency: Cell,
-    budget: Option<Budget>,
-    deploy: Option<(String, Cut)>,
-}
-
-#[derive(Serialize)]
-struct Cell {
-    spark: Option<Svg>,
-    value: String,
-    hot: bool,
-}
-
-#[derive(Serialize)]
-struct Budget {
-    class: &'static str,
-    width: String,
-    text: String,
 }
 
 #[derive(Serialize)]
@@ -100,11 +58,8 @@ struct Fresh {
 
 /// Draws the overview.
 pub(super) fn page(page: &HealthPage) -> String {
-    let mut services: Vec<&ServiceRow> = page.services.iter().collect();
-    services.sort_by(|a, b| {
-        let errors = |row: &ServiceRow| row.error_ratio.unwrap_or(0.0);
-        a.status.cmp(&b.status).then(errors(b).total_cmp(&errors(a))).then(a.name.cmp(&b.name))
-    });
+    let services = worst_first(&page.services);
+    let (findings, more_findings) = findings(&page.findings, page);
     let start = page.now.minus(std::time::Duration::from_secs(page.range.seconds()));
     let fresh: Vec<Fresh> = page.freshness.iter().map(|signal| fresh(signal, page.now)).collect();
     let view = View {
@@ -117,11 +72,22 @@ pub(super) fn page(page: &HealthPage) -> String {
         },
         title: title(&services),
         sub: sub(page, &services),
-        ranges: Range::ALL.into_iter().map(|range| range_link(range, page.range)).collect(),
+        ranges: ranges(page.range, ""),
         refresh: format!("{}/?range={}", page.base_path, page.range.as_str()),
-        incidents: page.incidents.iter().take(MOST_INCIDENTS).map(|incident| open(incident, page)).collect(),
+        incidents: page
+            .incidents
+            .iter()
+            .take(MOST_INCIDENTS)
+            .map(|incident| open(incident, &page.services, page.now))
+            .collect(),
         more_incidents: page.incidents.len().saturating_sub(MOST_INCIDENTS),
-        services: services.iter().take(MOST_SERVICES).map(|service| row(service, page)).collect(),
+        services: services
+            .iter()
+            .take(MOST_SERVICES)
+            .map(|service| row(service, &page.incidents, page.now, &page.base_path))
+            .collect(),
+        findings,
+        more_findings,
         more_services: services.len().saturating_sub(MOST_SERVICES),
         span: format!(
             "{} to {} UTC, worst first",
@@ -151,7 +117,8 @@ pub(super) fn page(page: &HealthPage) -> String {
 fn title(services: &[&ServiceRow]) -> String {
     let all = services.len();
     let with = |status| services.iter().filter(|service| service.status == status).count();
-    let (failing, slow) = (with(ServiceStatus::Failing), with(ServiceStatus::Slow));
+    let (failing, slow) =
+        (with(ServiceStatus::Failing) + with(ServiceStatus::Silent), with(ServiceStatus::Slow));
     let be = |count: usize| if count == 1 { "is" } else { "are" };
     let of = |count: usize, word: &str| {
         let noun = if all == 1 { "service" } else { "services" };
@@ -192,103 +159,6 @@ fn sub(page: &HealthPage, services: &[&ServiceRow]) -> String {
         parts.push(format!("{} had no traffic.", plural(quiet, "service", "services")));
     }
     parts.join(" ")
-}
-
-fn range_link(range: Range, current: Range) -> RangeLink {
-    let name = match range {
-        Range::Hour => "1 h",
-        Range::SixHours => "6 h",
-        Range::Day => "24 h",
-        Range::Week => "7 d",
-    };
-    RangeLink { value: range.as_str(), name, current: range == current }
-}
-
-fn open(incident: &Incident, page: &HealthPage) -> OpenIncident {
-    let service = page.services.iter().find(|service| service.name == incident.service);
-    let errors = service.and_then(|service| spark_of(service, Some(incident.started), |p| p.error_ratio));
-    let cause = match (incident.summary.as_str(), incident.confidence) {
-        ("", _) => "Being investigated.".to_owned(),
-        (summary, None | Some(ConfidenceLevel::Inconclusive)) => plain(summary, 240),
-        (summary, Some(level)) => {
-            format!("Cause, {} confidence: {}", level.word().to_lowercase(), plain(summary, 240))
-        }
-    };
-    OpenIncident {
-        number: incident.id.0,
-        title: cut(&incident.title, 140),
-        state: State::of(incident.severity),
-        cause,
-        duration: domain::text::duration(page.now.seconds_since(incident.started).max(0.0)),
-        status: match incident.status {
-            domain::IncidentStatus::Acknowledged => "acknowledged",
-            _ => "open",
-        },
-        spark: errors,
-    }
-}
-
-/// When users of this service began to be hurt, or those of a service that it is blamed for.
-fn hot_since(name: &str, incidents: &[Incident]) -> Option<UnixNanos> {
-    let concerns = |incident: &&Incident| {
-        incident.root_service == name || incident.findings.iter().any(|finding| finding.service == name)
-    };
-    incidents.iter().filter(concerns).map(|incident| incident.started).min()
-}
-
-fn misses_latency(name: &str, page: &HealthPage) -> bool {
-    let mut findings = page.incidents.iter().flat_map(|incident| &incident.findings);
-    findings.any(|finding| finding.service == name && finding.sli == Sli::Latency)
-}
-
-fn spark_of(
-    service: &ServiceRow,
-    hot: Option<UnixNanos>,
-    value: impl Fn(&ServicePoint) -> Option<f64>,
-) -> Option<Svg> {
-    let values: Vec<f64> = service.series.iter().map(|point| value(point).unwrap_or(0.0)).collect();
-    let hot = hot.and_then(|hot| service.series.iter().position(|point| point.at >= hot));
-    spark(&values, hot).map(Svg)
-}
-
-fn row(service: &ServiceRow, page: &HealthPage) -> Row {
-    let failing = service.status == ServiceStatus::Failing;
-    let hurt = hot_since(&service.name, &page.incidents).filter(|_| service.status <= ServiceStatus::Slow);
-    Row {
-        name: cut(&service.name, 48),
-        state: match service.status {
-            ServiceStatus::Failing => State::new("st-crit", "i-crit", "Failing"),
-            ServiceStatus::Slow => State::new("st-warn", "i-warn", "Slow"),
-            ServiceStatus::Healthy => State::new("st-ok st-quiet", "i-ok", "Healthy"),
-            ServiceStatus::NoTraffic => State::new("st-none st-quiet", "i-none", "No traffic"),
-        },
-        requests: Cell {
-            spark: spark_of(service, None, |point| Some(point.requests_per_second)),
-            value: number(service.requests_per_second),
-            hot: false,
-        },
-        errors: Cell {
-            spark: spark_of(service, hurt, |point| point.error_ratio),
-            value: service.error_ratio.map_or("–".into(), percent),
-            hot: failing,
-        },
-        latency: Cell {
-            spark: spark_of(service, hurt, |point| point.p95_seconds),
-            value: service.p95_seconds.map_or("–".into(), seconds),
-            hot: service.status == ServiceStatus::Slow || (failing && misses_latency(&service.name, page)),
-        },
-        budget: service.budget_left.map(budget),
-        deploy: service.last_deploy.as_ref().map(|(version, at)| (ago(*at, page.now), cut(version, 20))),
-    }
-}
-
-fn budget(left: f64) -> Budget {
-    let class = match left {
-        left if left <= 0.0 => "b-crit",
-        left if left < LOW_BUDGET => "b-warn",
-        _ => "b-ok",
-    };
-    Budget { class, width: width(left.clamp(0.0, 1.0)), text: percent(left) }
 }
 
 fn changes(page: &HealthPage) -> Option<Strip> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::input::{IncidentFilter, IncidentsPage};
 use super::templates::render;
-use super::words::{Cut, Moment, Shell, State, cut, moment};
+use super::words::{Cut, Moment, Shell, State, cut, encode, moment};
 
 const MOST_ROWS: usize = 200;
 
@@ -100,20 +100,6 @@ fn link(filter: IncidentFilter, current: IncidentFilter, query: &str) -> FilterL
     };
     let query = if query.is_empty() { String::new() } else { format!("&q={}", encode(query)) };
     FilterLink { href: format!("?status={}{query}", filter.as_str()), name, current: filter == current }
-}
-
-/// Percent-encodes a value of a query string.
-fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte))
-            }
-            other => encoded.push_str(&format!("%{other:02X}")),
-        }
-    }
-    encoded
 }
 
 fn row(incident: &Incident, now: UnixNanos) -> Row {

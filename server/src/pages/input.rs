@@ -3,8 +3,8 @@
 //! Deliberately absent: how it is gathered. Every page also carries `now`, the number of open incidents for the top
 //! bar, and `base_path`, which stands before every link: empty, or `/inquest` behind a proxy that adds it.
 
-use domain::evidence::Trace;
-use domain::{Change, CheckOutcome, EvidenceKind, Incident, Report, UnixNanos};
+use domain::evidence::{Panel, Trace};
+use domain::{Change, CheckOutcome, EvidenceKind, Finding, Incident, Report, UnixNanos};
 
 /// The page of one incident.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct HealthPage {
     pub range: Range,
     /// Services in any order; the page puts the worst first.
     pub services: Vec<ServiceRow>,
+    /// What detectors see now, worst first.
+    pub findings: Vec<Finding>,
     /// Incidents open now.
     pub incidents: Vec<Incident>,
     /// Changes to mark on the strip, in any order.
@@ -142,6 +144,8 @@ pub struct ServicePoint {
     pub requests_per_second: f64,
     /// Share of failed requests; `None` without requests.
     pub error_ratio: Option<f64>,
+    /// Median in seconds; `None` without requests.
+    pub p50_seconds: Option<f64>,
     /// 95th percentile in seconds; `None` without requests.
     pub p95_seconds: Option<f64>,
 }
@@ -151,6 +155,8 @@ pub struct ServicePoint {
 pub enum ServiceStatus {
     /// Its availability objective is missed.
     Failing,
+    /// It receives nothing while it is still called.
+    Silent,
     /// Its latency objective is missed.
     Slow,
     /// It meets its objectives.
@@ -158,6 +164,87 @@ pub enum ServiceStatus {
     /// No requests in the range.
     #[default]
     NoTraffic,
+}
+
+/// The list of services.
+#[derive(Clone, Debug)]
+pub struct ServicesPage {
+    /// The present instant.
+    pub now: UnixNanos,
+    /// How far back the page looks.
+    pub range: Range,
+    /// Services in any order; the page puts the worst first.
+    pub services: Vec<ServiceRow>,
+    /// Part of a name to look for; or empty.
+    pub query: String,
+    /// Incidents open now.
+    pub incidents: Vec<Incident>,
+    /// What stands before every link.
+    pub base_path: String,
+}
+
+/// The page of one service.
+#[derive(Clone, Debug)]
+pub struct ServicePage {
+    /// The present instant.
+    pub now: UnixNanos,
+    /// How far back the page looks.
+    pub range: Range,
+    /// The service as on the overview.
+    pub service: ServiceRow,
+    /// Its objectives and custom SLIs.
+    pub objectives: Vec<ObjectiveBurn>,
+    /// What detectors see now, worst first.
+    pub findings: Vec<ServiceFinding>,
+    /// Its endpoints in any order; the page puts the worst first.
+    pub endpoints: Vec<EndpointRow>,
+    /// Its versions with their first sight, the latest first.
+    pub versions: Vec<(String, UnixNanos)>,
+    /// Changes of the range that concern it.
+    pub changes: Vec<Change>,
+    /// Open incidents that it takes part in.
+    pub incidents: Vec<Incident>,
+    /// Incidents open now, for the top bar.
+    pub open_incidents: usize,
+    /// What stands before every link.
+    pub base_path: String,
+}
+
+/// How fast the budget of one objective burns.
+#[derive(Clone, Debug)]
+pub struct ObjectiveBurn {
+    /// What must be good: `requests succeed`, `requests under 500 ms`, or the name of a custom SLI.
+    pub name: String,
+    /// Share that must be, 0 to 1.
+    pub objective: f64,
+    /// Burn over 1 h, 6 h and 24 h; `None` without requests.
+    pub burns: [Option<f64>; 3],
+    /// Share of good requests over 24 h; `None` without requests.
+    pub good_ratio: Option<f64>,
+    /// Requests that counted over 24 h.
+    pub requests: f64,
+}
+
+/// A finding and what it looks like.
+#[derive(Clone, Debug)]
+pub struct ServiceFinding {
+    /// The finding.
+    pub finding: Finding,
+    /// What to draw; may be empty.
+    pub panels: Vec<Panel>,
+    /// The number of the open incident that it belongs to.
+    pub incident: Option<u32>,
+}
+
+/// One endpoint of a service.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointRow {
+    /// How it fares, under the name of its service.
+    pub row: ServiceRow,
+    /// Its name.
+    pub endpoint: String,
+    /// Whether it waits by design: its requests, or the long ones of them, stay out of latency.
+    pub waits: bool,
 }
 
 /// How fresh one signal is.

@@ -1,7 +1,7 @@
 //! Sections of the incident page that come from its journal: timeline, alerts, notes and audit.
 
 use domain::text::{number, percent, plain};
-use domain::{Incident, IncidentEvent, Report, Sli, TimelineEntry, TimelineKind, UnixNanos};
+use domain::{Incident, IncidentEvent, Report, TimelineEntry, TimelineKind, UnixNanos};
 use serde::Serialize;
 
 use super::words::{Citations, Cite, Cut, State, Words, cut, lag};
@@ -116,22 +116,24 @@ pub(super) fn alerts(incident: &Incident) -> Option<Alerts> {
         return None;
     }
     let row = |(index, finding): (usize, &domain::Finding)| {
-        let what = match (finding.sli, finding.threshold_ms) {
-            (Sli::Latency, Some(threshold)) => {
-                format!(
-                    "latency, {} under {}",
-                    percent(finding.objective),
-                    domain::text::seconds(threshold / 1e3)
-                )
+        let missed = finding.objective();
+        let what = match (missed, missed.and_then(|missed| missed.threshold_ms)) {
+            (Some(missed), Some(threshold)) => format!(
+                "latency, {} under {}",
+                percent(missed.objective),
+                domain::text::seconds(threshold / 1e3)
+            ),
+            (Some(missed), None) => {
+                format!("{}, objective {}", missed.sli.as_str(), percent(missed.objective))
             }
-            (sli, _) => format!("{}, objective {}", sli.as_str(), percent(finding.objective)),
+            (None, _) => finding.kind().to_owned(),
         };
         AlertRow {
-            name: cut(&format!("{} {what}", plain(&finding.service, 80)), 140),
+            name: cut(&format!("{} {what}", plain(&finding.whom(), 80)), 140),
             state: State::of(finding.severity),
             since: finding.started.clock_time(),
-            good: percent(finding.good_ratio),
-            burn: format!("{} ×", number(finding.burn_short)),
+            good: missed.map_or("–".into(), |missed| percent(missed.good_ratio)),
+            burn: missed.map_or("–".into(), |missed| format!("{} ×", number(missed.burn_short))),
             role: if index == 0 { "Opened the incident" } else { "Joined it" },
         }
     };

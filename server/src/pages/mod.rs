@@ -11,12 +11,16 @@
 pub mod assets;
 mod evidence;
 mod exhibits;
+mod findings;
 mod health;
 mod incident;
 mod incidents;
 pub mod input;
 mod journal;
+mod open;
 mod sections;
+mod service;
+mod services;
 mod svg;
 mod templates;
 mod trace;
@@ -30,8 +34,9 @@ mod tests;
 use serde::Serialize;
 
 pub use input::{
-    CheckProgress, HealthPage, IncidentFilter, IncidentPage, IncidentsPage, ProgressState, Range,
-    ServicePoint, ServiceRow, ServiceStatus, SignalFreshness, TracePage,
+    CheckProgress, EndpointRow, HealthPage, IncidentFilter, IncidentPage, IncidentsPage, ObjectiveBurn,
+    ProgressState, Range, ServiceFinding, ServicePage, ServicePoint, ServiceRow, ServiceStatus, ServicesPage,
+    SignalFreshness, TracePage,
 };
 
 /// The page of one incident.
@@ -50,6 +55,16 @@ pub fn render_progress(checks: &[CheckProgress]) -> String {
 /// The overview of all services.
 pub fn render_health(page: &HealthPage) -> String {
     health::page(page)
+}
+
+/// The list of services.
+pub fn render_services(page: &ServicesPage) -> String {
+    services::list(page)
+}
+
+/// The page of one service.
+pub fn render_service(page: &ServicePage) -> String {
+    service::page(page)
 }
 
 /// The list of incidents.

@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use domain::evidence::{Exhibit, Frame, LogPattern};
 use domain::{ConfidenceLevel, Incident, IncidentStatus, Sentence, Verdict};
 
-use super::fixture::{health_page, incident, incident_page, incidents_page, progress, report, trace_page};
+use super::fixture::{
+    findings, health_page, incident, incident_page, incidents_page, progress, report, service_page,
+    services_page, trace_page,
+};
 use super::*;
 
 /// Text of a page without its tags, drawings and hidden previews; one line per block, white space joined.
@@ -266,7 +269,26 @@ fn hostile_text_is_only_ever_text() {
     let mut trace = trace_page();
     trace.trace.spans[0].service.clone_from(&evil);
     trace.trace.spans[0].message.clone_from(&evil);
+    for finding in &mut health.findings {
+        finding.service.clone_from(&evil);
+        finding.subject.clone_from(&evil);
+    }
+    let mut service = service_page();
+    service.service.name.clone_from(&evil);
+    service.versions[0].0.clone_from(&evil);
+    service.endpoints[0].endpoint.clone_from(&evil);
+    service.objectives[0].name.clone_from(&evil);
+    service.changes[0].version.clone_from(&evil);
+    service.findings[0].finding = health.findings[1].clone();
+    service.findings[0].panels[0].title.clone_from(&evil);
+    service.findings[1].finding = health.findings[3].clone();
+    let mut services = services_page();
+    services.services[0].name.clone_from(&evil);
+    let searched = ServicesPage { query: evil.clone(), ..services_page() };
     let pages = [
+        ("service-hostile", render_service(&service)),
+        ("services-hostile", render_services(&services)),
+        ("services-searched-hostile", render_services(&searched)),
         ("health-hostile", render_health(&health)),
         ("incidents-hostile", render_incidents(&list)),
         ("trace-hostile", render_trace(&trace)),
@@ -286,9 +308,46 @@ fn the_overview_puts_the_worst_first() {
 }
 
 #[test]
+fn the_service_page_says_how_it_fares_and_why() {
+    let html = render_service(&service_page());
+    check("service", &html);
+    snapshot("service", &told(&html));
+}
+
+#[test]
+fn a_service_that_fares_well_has_a_page_too() {
+    let quiet = ServicePage {
+        findings: Vec::new(),
+        incidents: Vec::new(),
+        endpoints: Vec::new(),
+        versions: Vec::new(),
+        service: ServiceRow { name: "..".into(), status: ServiceStatus::Healthy, ..ServiceRow::default() },
+        ..service_page()
+    };
+    let html = render_service(&quiet);
+    check("service-quiet", &html);
+    let text = told(&html);
+    assert!(text.contains("# .. meets its objectives"), "{text}");
+    assert!(text.contains("Nothing was found"), "{text}");
+    assert!(html.contains("?range=6h&amp;name=.."), "the range keeps the name: {html}");
+}
+
+#[test]
+fn every_service_is_in_the_list_and_has_a_page() {
+    let html = render_services(&services_page());
+    check("services", &html);
+    snapshot("services", &told(&html));
+    assert!(html.contains(r#"href="/services/checkout""#));
+    let narrowed = render_services(&ServicesPage { query: "CART".into(), ..services_page() });
+    assert!(narrowed.contains(r#"href="/services/cart""#) && !narrowed.contains(r#"href="/services/mail""#));
+    assert_eq!(findings().len(), 4, "one of each kind on the overview");
+}
+
+#[test]
 fn an_empty_overview_says_what_to_do() {
     let page = HealthPage {
         services: Vec::new(),
+        findings: Vec::new(),
         incidents: Vec::new(),
         changes: Vec::new(),
         freshness: Vec::new(),
@@ -337,6 +396,9 @@ fn errors_have_a_page() {
 #[test]
 fn links_carry_the_base_path() {
     let html = render_incident(&IncidentPage { base_path: "/inquest".into(), ..incident_page() });
+    let html = html
+        + &render_service(&ServicePage { base_path: "/inquest".into(), ..service_page() })
+        + &render_health(&HealthPage { base_path: "/inquest".into(), ..health_page() });
     let own = |link: &&str| link.starts_with('/') && !link.starts_with("/inquest/");
     let links = [attribute(&html, "href"), attribute(&html, "action"), attribute(&html, "src")].concat();
     assert_eq!(links.iter().find(|link| own(link)), None);

@@ -98,6 +98,7 @@ impl State {
         match severity {
             Severity::Critical => Self::new("st-crit", "i-crit", "Critical"),
             Severity::Warning => Self::new("st-warn", "i-warn", "Warning"),
+            Severity::Notice => Self::new("st-none", "i-none", "Notice"),
         }
     }
 }
@@ -191,6 +192,29 @@ pub(super) fn count(value: u64) -> String {
     domain::text::count(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
+/// Percent-encodes a segment of a path or a value of a query string.
+pub(super) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte))
+            }
+            other => encoded.push_str(&format!("%{other:02X}")),
+        }
+    }
+    encoded
+}
+
+/// The address of a service's page, whatever its name: browsers take `.` and `..` as steps of the path even when they are
+/// encoded, and an empty segment is none, so these names go into the query.
+pub(super) fn service_href(base: &str, name: &str) -> String {
+    match name {
+        "" | "." | ".." => format!("{base}/services?name={}", encode(name)),
+        name => format!("{base}/services/{}", encode(name)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,6 +228,16 @@ mod tests {
         assert_eq!(lag(at(79), at(100)), "−21 s");
         assert_eq!(ago(at(0), at(1100)), "18 m");
         assert_eq!(ago(at(50), at(0)), "0 s");
+    }
+
+    #[test]
+    fn any_name_has_an_address() {
+        let check = |name: &str, expected: &str| assert_eq!(service_href("/i", name), expected);
+        check("cart", "/i/services/cart");
+        check("a/b ?#<'\">", "/i/services/a%2Fb%20%3F%23%3C%27%22%3E");
+        check("корзина", "/i/services/%D0%BA%D0%BE%D1%80%D0%B7%D0%B8%D0%BD%D0%B0");
+        check("..", "/i/services?name=..");
+        check("", "/i/services?name=");
     }
 
     #[test]

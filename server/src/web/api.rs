@@ -2,18 +2,50 @@
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use domain::{Report, UnixNanos, Window};
 use investigator::Question;
+use serde::Deserialize;
 
 use super::App;
 use super::error::{self, Error};
-use super::wire::{IncidentDetail, IncidentSummary, InvestigateRequest};
+use super::wire::{self, IncidentDetail, IncidentSummary, InvestigateRequest};
 use crate::config::Span;
+use crate::detect::Memory;
 use crate::investigate::DEFAULT_SINCE;
+use crate::known_service;
 
 /// Longest service name taken.
 const MAX_SERVICE_BYTES: usize = 512;
+
+/// What findings are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FindingsQuery {
+    /// RFC 3339 or Unix seconds; left out, the latest round.
+    at: Option<String>,
+}
+
+/// `GET /api/v1/findings`: what detectors see now, worst first, or what they would have seen at another time. Alerts name
+/// the open incident that they belong to.
+pub async fn findings(
+    State(app): State<App>,
+    Query(query): Query<FindingsQuery>,
+) -> Result<Json<Vec<wire::Finding>>, Error> {
+    let findings = match query.at.as_deref().map(instant).transpose()? {
+        None => app.outlooks.borrow().findings.clone(),
+        Some(at) => app.look.findings(&mut Memory::default(), at).await?,
+    };
+    let open = app.incidents.open();
+    let findings = findings.iter().map(|finding| {
+        let about = |incident: &&domain::Incident| {
+            incident.findings.iter().any(|known| known.is_about_the_same(finding))
+        };
+        let incident = open.iter().find(about).map(|incident| incident.id.to_string());
+        wire::Finding { incident, ..finding.into() }
+    });
+    Ok(Json(findings.collect()))
+}
 
 /// `GET /api/v1/incidents`: newest first.
 pub async fn incidents(State(app): State<App>) -> Json<Vec<IncidentSummary>> {
@@ -34,6 +66,9 @@ pub async fn investigate(
 ) -> Result<Json<Report>, Error> {
     let request = error::body(request)?;
     let question = question(&app, &request)?;
+    known_service::check(&app.store, &request.service, question.window)
+        .await?
+        .map_err(|unknown| Error::not_found(unknown.to_string()))?;
     Ok(Json(app.investigations.answer(&question, |_| ()).await?))
 }
 

@@ -1,6 +1,6 @@
 //! What the API says: structures of its own, so that the inside can change without the outside.
 
-use domain::{Incident, IncidentEvent, IncidentStatus, Report, Severity, Sli};
+use domain::{Detail, Incident, IncidentEvent, IncidentStatus, Report, Severity};
 use serde::{Deserialize, Serialize};
 
 /// One incident in a list.
@@ -30,23 +30,51 @@ pub struct IncidentSummary {
     pub root_service: String,
     /// Investigations so far.
     pub runs: u32,
-    /// Objectives missed.
+    /// Its alerts.
     pub findings: Vec<Finding>,
     /// Path of its page.
     pub path: String,
 }
 
-/// An objective missed.
+/// What a detector saw: an alert, when it is severe enough.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The service whose callers are hurt.
+    /// Sixteen hexadecimal digits that stay the same while the same thing goes on.
+    pub fingerprint: String,
+    /// The service it is about.
     pub service: String,
-    /// What is missed.
-    pub sli: Sli,
-    /// The objective, 0 to 1.
-    pub objective: f64,
-    /// Share of good requests lately, 0 to 1.
-    pub good_ratio: f64,
+    /// What of the service: an endpoint, a custom SLI, a series; empty for all of it.
+    pub subject: String,
+    /// How bad.
+    pub severity: Severity,
+    /// One line.
+    pub title: String,
+    /// One sentence.
+    pub sentence: String,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// What was seen, with the numbers behind it.
+    #[serde(flatten)]
+    pub detail: Detail,
+    /// The incident that it belongs to: `INC-0142`. Left out where there is none, or it is told around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+}
+
+impl From<&domain::Finding> for Finding {
+    fn from(finding: &domain::Finding) -> Self {
+        Self {
+            fingerprint: finding.fingerprint(),
+            service: finding.service.clone(),
+            subject: finding.subject.clone(),
+            severity: finding.severity,
+            title: finding.title(),
+            sentence: finding.sentence(),
+            started: finding.started.to_string(),
+            detail: finding.detail.clone(),
+            incident: None,
+        }
+    }
 }
 
 /// All of one incident.
@@ -87,12 +115,6 @@ pub struct InvestigateRequest {
 
 impl From<&Incident> for IncidentSummary {
     fn from(incident: &Incident) -> Self {
-        let finding = |finding: &domain::Finding| Finding {
-            service: finding.service.clone(),
-            sli: finding.sli,
-            objective: finding.objective,
-            good_ratio: finding.good_ratio,
-        };
         Self {
             id: incident.id.to_string(),
             title: incident.title.clone(),
@@ -106,7 +128,7 @@ impl From<&Incident> for IncidentSummary {
             confidence: incident.confidence.map(|level| level.word().to_owned()),
             root_service: incident.root_service.clone(),
             runs: incident.runs,
-            findings: incident.findings.iter().map(finding).collect(),
+            findings: incident.findings.iter().map(Finding::from).collect(),
             path: format!("/incidents/{}", incident.id.0),
         }
     }

@@ -425,6 +425,45 @@ pub(crate) fn exception_code(text: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
+    /// The way to a server, over a socket: the front stands in for one.
+    #[tokio::test]
+    async fn a_store_over_a_socket_keeps_what_it_is_given() {
+        let engine = tokio::task::spawn_blocking(|| super::super::Engine::open(None)).await.unwrap().unwrap();
+        let running = Arc::clone(engine.running());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let running = Arc::clone(&running);
+                let service = service_fn(move |request| {
+                    let running = Arc::clone(&running);
+                    async move { Ok::<_, Infallible>(answer(&running, request).await) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(socket), service);
+                tokio::spawn(connection);
+            }
+        });
+        let location =
+            crate::Location::Remote { url: format!("http://someone:secret@{address}/?database=far") };
+        let store = crate::Store::open(location, crate::Options::default()).await.unwrap();
+        assert!(!store.is_embedded());
+        assert_eq!(store.database(), "far");
+        let log = domain::LogRecord {
+            at: domain::UnixNanos::from_seconds(1_795_089_600),
+            service: "cart".into(),
+            body: "it's here".into(),
+            ..domain::LogRecord::default()
+        };
+        store.append(&domain::Batch { logs: vec![log], ..domain::Batch::default() }).await.unwrap();
+        let body: String = store.client().query("SELECT Body FROM otel_logs").fetch_one().await.unwrap();
+        assert_eq!(body, "it's here");
+        store.close().await.unwrap();
+        server.abort();
+        let _ = server.await;
+        tokio::task::spawn_blocking(move || engine.close()).await.unwrap();
+    }
+
     #[test]
     fn the_format_is_taken_off_an_insert() {
         assert_eq!(

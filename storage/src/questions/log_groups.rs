@@ -1,11 +1,13 @@
-//! Log messages counted by service, severity and masked text, baseline against window.
+//! Log messages counted by service, severity and pattern, baseline against window.
 //!
-//! The masks here only cut the number of groups down to what can be pulled; the templater of `detectors` does the rest.
+//! Messages that another program stored have no pattern: they are grouped by their text with digits masked, and the
+//! templater of `detectors` does the rest.
 
 use clickhouse::Row;
 use domain::Window;
 use serde::{Deserialize, Serialize};
 
+use super::log_patterns::{join_general, settled};
 use super::sql;
 use crate::{Error, Store};
 
@@ -16,7 +18,7 @@ const MAX_CHARACTERS: usize = 400;
 /// Slices that the whole span of baseline and window is cut into, for sparklines.
 pub const SLICES: i64 = 40;
 
-/// Messages of one service that differ only in numbers.
+/// Messages of one service and pattern.
 #[derive(Clone, Debug, Row, Serialize, Deserialize)]
 pub struct LogGroup {
     /// Service.
@@ -25,8 +27,10 @@ pub struct LogGroup {
     pub severity: u8,
     /// Logger.
     pub logger: String,
-    /// The message, digits masked.
-    pub masked: String,
+    /// The pattern; 0 when none was stored.
+    pub pattern: u64,
+    /// The pattern's template; without a pattern empty.
+    pub template: String,
     /// Messages in the baseline.
     pub before: u64,
     /// Messages in the window.
@@ -71,15 +75,21 @@ impl Store {
 fn query(baseline: Option<&Window>, window: &Window, origin: i64, slice: i64) -> String {
     let now = sql::within("Timestamp", window);
     let before = baseline.map_or_else(|| "0".to_owned(), |baseline| sql::within("Timestamp", baseline));
+    let (settled, join) = (settled("PatternId"), join_general("PatternId"));
     format!(
-        "SELECT service, severity, logger, masked, countIf(is_before) AS before, countIf(is_now) AS now, \
-           minIf(ns, is_now) AS first_seen, any(head) AS sample, uniqExact(head) AS variants, \
+        "SELECT service, severity, logger, pattern, texts.template AS template, before, now, first_seen, sample, variants, \
+           slices, counts \
+         FROM (SELECT service, severity, logger, pattern, masked, countIf(is_before) AS before, countIf(is_now) AS now, \
+           minIf(ns, is_now) AS first_seen, argMin(head, (NOT is_now, ns, head)) AS sample, uniqExact(head) AS variants, \
            (sumMap([toInt64(intDiv(ns - {origin}, {slice}))], [toUInt64(1)]) AS per_slice).1 AS slices, per_slice.2 AS counts FROM \
-         (SELECT ServiceName AS service, toUInt8(SeverityNumber) AS severity, ScopeName AS logger, \
+         (SELECT ServiceName AS service, toUInt8(SeverityNumber) AS severity, ScopeName AS logger, {settled} AS pattern, \
             substringUTF8(splitByChar('\\n', Body)[1], 1, {MAX_CHARACTERS}) AS head, \
-            replaceRegexpAll(head, '[0-9a-fA-F]*[0-9][0-9a-fA-F]*', '<*>') AS masked, \
+            if(pattern != 0, '', replaceRegexpAll(head, '[0-9a-fA-F]*[0-9][0-9a-fA-F]*', '<*>')) AS masked, \
             toUnixTimestamp64Nano(Timestamp) AS ns, {before} AS is_before, {now} AS is_now \
-          FROM otel_logs WHERE is_before OR is_now) \
-         GROUP BY service, severity, logger, masked ORDER BY before + now DESC, service, masked LIMIT {MAX_GROUPS}"
+          FROM otel_logs {join} WHERE is_before OR is_now) \
+         GROUP BY service, severity, logger, pattern, masked \
+         ORDER BY before + now DESC, service, pattern, masked LIMIT {MAX_GROUPS}) AS grouped \
+         LEFT JOIN (SELECT Id, any(Template) AS template FROM log_patterns GROUP BY Id) AS texts ON texts.Id = grouped.pattern \
+         ORDER BY before + now DESC, service, severity, logger, pattern, sample"
     )
 }

@@ -122,7 +122,7 @@ fn levels(row: LevelsRow) -> Option<SeriesLevels> {
 
 /// Values per series in order of time: levels as they are, counters and deltas as rates. A counter that falls was reset,
 /// so its new value is what it grew by.
-fn values(which: &str) -> String {
+pub(super) fn values(which: &str) -> String {
     format!(
         "SELECT SeriesId, any(Kind) AS series_kind, any(Name) AS series_name, any(Labels) AS series_labels, any(Unit) AS series_unit, \
            arraySort(groupArray((toInt64(toUnixTimestamp64Milli(Timestamp)), Value))) AS raw, raw.1 AS times, raw.2 AS levels, \
@@ -154,7 +154,7 @@ fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
     format!(
         "WITH if(length(old_values) >= 2, before, early) AS usual, sign(late_median - usual[2]) AS side, \
            arrayFilter({}, points) AS inside, \
-           arrayMap(p -> usual[1] >= 2 AND side * p.2 > (if(side > 0, usual[5], -usual[4]) + {MARGIN} * abs(usual[2])), inside) AS outs, \
+           arrayMap(p -> usual[1] >= 2 AND side != 0 AND side * p.2 > (if(side > 0, usual[5], -usual[4]) + {MARGIN} * abs(usual[2])), inside) AS outs, \
            arrayMap((out, place) -> out / place, arrayReverse(arrayCumSum(arrayReverse(outs))), \
              arrayReverse(arrayEnumerate(outs))) AS rests \
          SELECT SeriesId AS id, series_name AS name, series_labels AS labels, series_kind AS kind, series_unit AS unit, \

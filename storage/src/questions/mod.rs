@@ -5,14 +5,20 @@
 
 pub mod attributes;
 pub mod call_tree;
+pub mod callers;
 pub mod changes;
+pub mod counters;
 pub mod coverage;
 pub mod error_causes;
 pub mod log_flow;
 pub mod log_groups;
+pub mod log_patterns;
+pub mod metric_values;
 pub mod metrics;
 pub mod operations;
+pub mod requests;
 pub mod service_graph;
+pub mod services;
 pub mod sli;
 pub mod sql;
 pub mod trace;

@@ -52,6 +52,18 @@ pub const PEER: &str = "substring(arrayFirst(x -> x != '', [SpanAttributes['peer
     SpanAttributes['db.name'], SpanAttributes['messaging.destination.name'], SpanAttributes['server.address'], \
     SpanAttributes['net.peer.name'], SpanAttributes['rpc.service']]), 1, 200)";
 
+/// Who a span calls in the words of `span_minutes`: the same expression as in its view.
+pub const MINUTE_PEER: &str = "substringUTF8(multiIf(\
+    SpanAttributes['peer.service'] != '', SpanAttributes['peer.service'], \
+    SpanAttributes['db.system.name'] != '', trimRight(concat(SpanAttributes['db.system.name'], ':', \
+        if(SpanAttributes['db.namespace'] != '', SpanAttributes['db.namespace'], SpanAttributes['db.name'])), ':'), \
+    SpanAttributes['db.system'] != '', trimRight(concat(SpanAttributes['db.system'], ':', \
+        if(SpanAttributes['db.namespace'] != '', SpanAttributes['db.namespace'], SpanAttributes['db.name'])), ':'), \
+    SpanAttributes['messaging.destination.name'] != '', SpanAttributes['messaging.destination.name'], \
+    SpanAttributes['server.address'] != '', SpanAttributes['server.address'], \
+    SpanAttributes['net.peer.name'] != '', SpanAttributes['net.peer.name'], \
+    SpanAttributes['rpc.service']), 1, 128)";
+
 #[cfg(test)]
 mod tests {
     use super::quote;

@@ -6,7 +6,7 @@ use clickhouse::Row;
 use domain::{Attributes, Batch, MetricKind, Series};
 use serde::Deserialize;
 
-use super::{LOGS, METRICS, PROFILES, Part, Recording, SPANS, copy, execute, json};
+use super::{LOGS, METRICS, PROFILES, Part, Recording, SPANS, copy, execute, json, patterns};
 use crate::Store;
 use crate::append::write;
 use crate::error::Error;
@@ -36,7 +36,7 @@ pub async fn load(store: &Store, dir: &Path) -> Result<Recording, Error> {
 
 async fn send_through(scratch: &Store, store: &Store, recording: &mut Recording) -> Result<(), Error> {
     load_telemetry(scratch, recording).await?;
-    for table in ["otel_traces", "otel_logs", "metric_series", "metric_samples", "profiles"] {
+    for table in ["otel_traces", "log_patterns", "otel_logs", "metric_series", "metric_samples", "profiles"] {
         copy(scratch, store, table, "1").await?;
     }
     Ok(())
@@ -162,17 +162,22 @@ async fn load_logs(store: &Store, dir: &Path) -> Result<Option<String>, Error> {
 }
 
 async fn insert_logs(store: &Store, rows: &str) -> Result<(), Error> {
+    let found = patterns::find(store, rows).await?;
+    let (severity, key) = (patterns::SEVERITY, patterns::KEY);
     let statement = format!(
         "INSERT INTO otel_logs (
              Timestamp, TraceId, SpanId, SeverityText, SeverityNumber, ServiceName, Body,
-             ResourceAttributes, ScopeName, LogAttributes, EventName)
+             ResourceAttributes, ScopeName, LogAttributes, EventName, PatternId)
          SELECT
              Timestamp, lower(toValidUTF8(TraceId)), lower(toValidUTF8(SpanId)), toValidUTF8(SeverityText),
-             toUInt8(least(greatest(SeverityNumber, 0), 24)), toValidUTF8(ServiceName), toValidUTF8(Body),
-             {MAP} ResourceAttributes), toValidUTF8(ScopeName), {MAP} LogAttributes), toValidUTF8(EventName)
-         FROM {rows}"
+             {severity}, toValidUTF8(ServiceName), toValidUTF8(Body),
+             {MAP} ResourceAttributes), toValidUTF8(ScopeName), {MAP} LogAttributes), toValidUTF8(EventName),
+             Pattern
+         FROM (SELECT * FROM {rows}) AS messages LEFT ANY JOIN {found} AS found ON {key} = found.Key"
     );
-    execute(&store.writer(), &statement).await
+    let inserted = execute(&store.writer(), &statement).await;
+    patterns::forget(store, &found).await?;
+    inserted
 }
 
 async fn load_profiles(store: &Store, dir: &Path) -> Result<Option<String>, Error> {

@@ -6,6 +6,7 @@
 mod export;
 mod json;
 mod load;
+mod patterns;
 
 use std::path::{Path, PathBuf};
 

@@ -27,10 +27,13 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
             services.push(&pattern.service);
         }
     }
-    let mut drafts: Vec<Draft> = services.into_iter().map(|service| draft(analysis, service, &telling)).collect();
+    let mut drafts: Vec<Draft> =
+        services.into_iter().map(|service| draft(analysis, service, &telling)).collect();
     drafts.extend(paths(analysis));
     if drafts.is_empty() {
-        return Outcome::Nothing("no pattern is new, multiplied or gone, and statements follow each other as before".to_owned());
+        return Outcome::Nothing(
+            "no pattern is new, multiplied or gone, and statements follow each other as before".to_owned(),
+        );
     }
     Outcome::Found(drafts)
 }
@@ -46,7 +49,8 @@ fn paths(analysis: &Analysis<'_>) -> Vec<Draft> {
     services
         .into_iter()
         .map(|service| {
-            let mine = || analysis.divergences.iter().filter(|step| step.service == service).take(MAX_PATTERNS);
+            let mine =
+                || analysis.divergences.iter().filter(|step| step.service == service).take(MAX_PATTERNS);
             let first = mine().next();
             let words = |statement: &str| match statement {
                 "" => "the end".to_owned(),
@@ -71,7 +75,9 @@ fn paths(analysis: &Analysis<'_>) -> Vec<Draft> {
                 exhibit: Exhibit::Table {
                     columns: ["After", "Comes", "Before", "Now"].map(str::to_owned).to_vec(),
                     rows: mine()
-                        .map(|step| vec![words(&step.from), words(&step.to), percent(step.before), percent(step.now)])
+                        .map(|step| {
+                            vec![words(&step.from), words(&step.to), percent(step.before), percent(step.now)]
+                        })
                         .collect(),
                 },
             }

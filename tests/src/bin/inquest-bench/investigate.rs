@@ -1,32 +1,33 @@
-//! How long an answer takes over an hour of telemetry: a million spans, a million logs, two thousand series.
+//! How long an answer takes over an hour of telemetry: a million spans or more, a million logs, two thousand series.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use futures::{StreamExt as _, TryStreamExt as _};
 use system_tests::load::{self, Behaviour, Channel, Outcome, Signal, SpanTemplate};
 use system_tests::program::{self, Program};
 
 use crate::{mebibytes, median};
 
-const SPANS: u64 = 1_000_000;
+/// Spans, unless told otherwise.
+pub const SPANS: u64 = 1_000_000;
 const LOGS: u64 = 1_000_000;
 const SERIES: u32 = 2_000;
 const PER_REQUEST: u32 = 1_000;
-const REQUESTS: u64 = SPANS / PER_REQUEST as u64;
+/// Requests on their way at once, so that the server can store them together.
+const IN_FLIGHT: usize = 16;
 const HOUR_NS: u64 = 3_600_000_000_000;
-/// The last sixth of the hour is the incident.
-const INCIDENT_FROM: u64 = REQUESTS * 5 / 6;
 const MINUTE_NS: u64 = 60_000_000_000;
 const RUNS: usize = 5;
 const SEED: u16 = 0x1ace;
 
-/// Fills a store through the front door, then asks five times.
-pub async fn run() -> Result<()> {
+/// Fills a store through the front door with `spans` spans, then asks five times.
+pub async fn run(spans: u64) -> Result<()> {
     let data = tempfile::tempdir().context("failed to make a data folder")?;
     let program = Program::serve(data.path()).await?;
     let filling = Instant::now();
-    fill(&program.grpc_url()).await?;
+    fill(&program.grpc_url(), spans / u64::from(PER_REQUEST)).await?;
     println!("filled in         {:.0} s", filling.elapsed().as_secs_f64());
 
     let mut seconds = Vec::new();
@@ -58,26 +59,30 @@ pub async fn run() -> Result<()> {
     program.stop().await
 }
 
-async fn fill(endpoint: &str) -> Result<()> {
+async fn fill(endpoint: &str, requests: u64) -> Result<()> {
+    ensure!(requests > 0, "at least {PER_REQUEST} spans");
     let channel = load::connect(endpoint)?;
     let healthy = SpanTemplate::new(PER_REQUEST, Behaviour::Healthy, 0);
     let failing = SpanTemplate::new(PER_REQUEST, Behaviour::PaymentFails, 0);
     let begin = load::now_ns() - HOUR_NS;
-    let step = HOUR_NS / REQUESTS;
-    for number in 0..REQUESTS {
+    let step = HOUR_NS / requests;
+    let deliveries = (0..requests).map(|number| {
         let at = begin + number * step;
-        let (template, behaviour) = if number >= INCIDENT_FROM {
+        // The last sixth of the hour is the incident.
+        let (template, behaviour) = if number >= requests * 5 / 6 {
             (&failing, Behaviour::PaymentFails)
         } else {
             (&healthy, Behaviour::Healthy)
         };
+        let logs_of = |number| u32::try_from(LOGS * number / requests).unwrap_or(u32::MAX);
         let spans = template.request(SEED, number, at, step);
-        let logs = load::log_request((LOGS / REQUESTS) as u32, behaviour, number, at, step);
-        let (spans, logs) =
-            tokio::join!(deliver(&channel, Signal::Traces, spans), deliver(&channel, Signal::Logs, logs));
-        spans?;
-        logs?;
-    }
+        let logs = load::log_request(logs_of(number + 1) - logs_of(number), behaviour, number, at, step);
+        let channel = &channel;
+        async move {
+            tokio::try_join!(deliver(channel, Signal::Traces, spans), deliver(channel, Signal::Logs, logs))
+        }
+    });
+    futures::stream::iter(deliveries).buffer_unordered(IN_FLIGHT).try_for_each(|_| async { Ok(()) }).await?;
     for minute in 0..HOUR_NS / MINUTE_NS {
         let samples = load::metric_request(SERIES, begin + minute * MINUTE_NS);
         deliver(&channel, Signal::Metrics, samples).await?;

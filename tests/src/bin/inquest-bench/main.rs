@@ -6,15 +6,19 @@
 #![expect(clippy::disallowed_methods, reason = "it measures by the wall clock")]
 
 mod demo;
+mod detect;
 mod ingest;
 mod investigate;
 mod serve;
+mod templates;
 
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask bench ingest [--seconds N] [--connections N] [--kill]
-       cargo xtask bench investigate
+       cargo xtask bench investigate [--spans N]
+       cargo xtask bench detect
        cargo xtask bench serve
+       cargo xtask bench templates
        cargo xtask bench demo [--runs N]";
 
 #[tokio::main(flavor = "current_thread")]
@@ -27,18 +31,26 @@ async fn main() -> Result<()> {
             flags.check(&["--seconds", "--connections"], &["--kill"])?;
             let options = ingest::Options {
                 seconds: flags.number("--seconds")?.unwrap_or(60),
-                connections: flags.number("--connections")?.unwrap_or(4),
+                connections: flags.number("--connections")?.unwrap_or(16),
                 kill: flags.has("--kill"),
             };
             ingest::run(&options).await
         }
         "investigate" => {
+            flags.check(&["--spans"], &[])?;
+            investigate::run(flags.number("--spans")?.unwrap_or(investigate::SPANS)).await
+        }
+        "detect" => {
             flags.check(&[], &[])?;
-            investigate::run().await
+            detect::run().await
         }
         "serve" => {
             flags.check(&[], &[])?;
             serve::run().await
+        }
+        "templates" => {
+            flags.check(&[], &[])?;
+            templates::run().await
         }
         "demo" => {
             flags.check(&["--runs"], &[])?;

@@ -1,0 +1,345 @@
+//! Log patterns of a service that are new, spike or stopped.
+//!
+//! Time is cut into windows of [`WINDOW`] that end at `now`; window 0 is the latest. Counts are compared with *like*
+//! windows: with three days of history those within half an hour of the same time of day, else all of the last day.
+//!
+//! - **New**: first seen within window 0, while the service's logs have been known for [`MIN_KNOWN`] or longer. A pattern
+//!   that a deploy merely reworded is matched to the one it replaces, and is none; nor has the old one stopped.
+//! - **Spike**: the count is so high that the bound of [`tail_bound`] on its chance is below [`MAX_CHANCE`], and three times
+//!   what is usual.
+//! - **Stopped**: silent for so many windows that it would be chance below [`MAX_CHANCE`], judged by the share of like
+//!   windows in which it wrote (lower Wilson bound), while the service writes on.
+
+mod chance;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domain::UnixNanos;
+
+pub use chance::tail_bound;
+
+use crate::log_template::{PatternId, similarity};
+use crate::statistics::wilson;
+
+/// What counts are taken over.
+pub const WINDOW: Duration = Duration::from_secs(300);
+/// Windows of history that are of use: a week and half an hour.
+pub const HISTORY_WINDOWS: u32 = 7 * DAY + NEIGHBOURS + 1;
+/// How long a service must have been heard before a pattern can be called new to it.
+pub const MIN_KNOWN: Duration = Duration::from_secs(3_600);
+
+/// Chance of a finding where there is nothing to find. Every pattern is looked at every minute: 500 services of 50
+/// patterns make 36 million looks a day.
+const MAX_CHANCE: f64 = 1e-9;
+/// Windows of a day.
+const DAY: u32 = 288;
+/// Days of history from which on the time of day counts.
+const SEASONAL_DAYS: u32 = 3;
+/// Windows before and after the same time of another day that are like it.
+const NEIGHBOURS: u32 = 6;
+/// A spike has at least so many messages.
+const MIN_SPIKE: u64 = 10;
+/// A spike has at least so many times the usual count.
+const MIN_SPIKE_RATIO: f64 = 3.0;
+/// Like windows without which no pattern is said to have stopped or to spike.
+const MIN_LIKE_WINDOWS: usize = 12;
+/// Standard deviations of the bound on how often a pattern writes.
+const PRESENCE_Z: f64 = 3.0;
+/// Share of the service's usual messages without which the service, and not the pattern, has fallen silent.
+const MIN_SERVICE_SHARE: f64 = 0.3;
+/// Share of words in common from which one pattern is the rewording of another.
+const MIN_SIMILARITY: f64 = 0.6;
+/// New patterns of one service that are told one by one; the rest is one finding.
+const MAX_NEW: usize = 5;
+
+/// What is known of the logs of a service.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServiceLogs {
+    /// The service.
+    pub service: String,
+    /// Its first message that is known of.
+    pub since: UnixNanos,
+    /// When a version of it first appeared, the latest; `None` when versions are not told.
+    pub deployed: Option<UnixNanos>,
+    /// Its patterns, in any order.
+    pub patterns: Vec<PatternHistory>,
+}
+
+/// How often a pattern was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PatternHistory {
+    /// The pattern.
+    pub pattern: PatternId,
+    /// Its template.
+    pub template: String,
+    /// Highest severity number, 0 when not said.
+    pub severity: u8,
+    /// First message that is known of.
+    pub first_seen: UnixNanos,
+    /// Last message that is known of.
+    pub last_seen: UnixNanos,
+    /// Messages by window, counted back from now; windows without any may be left out.
+    pub windows: BTreeMap<u32, u64>,
+}
+
+/// A pattern that moved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatternFinding {
+    /// The service.
+    pub service: String,
+    /// The pattern.
+    pub pattern: PatternId,
+    /// Its template.
+    pub template: String,
+    /// Highest severity number, 0 when not said.
+    pub severity: u8,
+    /// How it moved.
+    pub change: PatternChange,
+    /// When the change began.
+    pub at: UnixNanos,
+    /// Messages in the latest window.
+    pub messages: u64,
+}
+
+/// How a pattern moved.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PatternChange {
+    /// Never seen before in this service.
+    New {
+        /// Since when it is known that it was not there.
+        absent_since: UnixNanos,
+        /// Further new patterns that this one stands for.
+        more: usize,
+    },
+    /// Written far more often than usual.
+    Spike {
+        /// Messages that a window usually has.
+        usual: f64,
+        /// Bound on the chance of as many.
+        chance: f64,
+    },
+    /// Written no more.
+    Stopped {
+        /// Share of like windows in which it was written, 0 to 1.
+        presence: f64,
+        /// Bound on the chance of so long a silence.
+        chance: f64,
+    },
+}
+
+/// What became of the patterns of a service.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PatternChanges {
+    /// What moved, most severe first.
+    pub findings: Vec<PatternFinding>,
+    /// Patterns that a deploy reworded: the new one and the one that it replaces.
+    pub reworded: Vec<(PatternId, PatternId)>,
+}
+
+/// Looks for patterns of one service that moved.
+pub fn evaluate(logs: &ServiceLogs, now: UnixNanos) -> PatternChanges {
+    let reworded = reworded(logs);
+    let replaced = |pattern: PatternId| reworded.iter().any(|(_, old)| *old == pattern);
+    let mut findings = new(logs, &reworded, now);
+    for pattern in logs.patterns.iter().filter(|pattern| !is_new(pattern, now)) {
+        findings.extend(spike(logs, pattern, now));
+        if !replaced(pattern.pattern) {
+            findings.extend(stopped(logs, pattern));
+        }
+    }
+    findings.sort_by(|left, right| {
+        (right.severity, right.messages, left.pattern).cmp(&(left.severity, left.messages, right.pattern))
+    });
+    PatternChanges { findings, reworded }
+}
+
+impl PatternFinding {
+    /// What makes two findings the same one, looked at again: the pattern, and the way it moved.
+    pub fn fingerprint(&self) -> (&str, PatternId, u8) {
+        let way = match self.change {
+            PatternChange::New { .. } => 0,
+            PatternChange::Spike { .. } => 1,
+            PatternChange::Stopped { .. } => 2,
+        };
+        (&self.service, self.pattern, way)
+    }
+
+    /// The finding as a sentence. The template is text from outside: escape it where it is shown.
+    pub fn sentence(&self) -> String {
+        let Self { service, template, messages, at, .. } = self;
+        match &self.change {
+            PatternChange::New { absent_since, more } => {
+                let others = if *more > 0 { format!(", as are {more} more") } else { String::new() };
+                format!(
+                    "{service} writes \"{template}\" for the first time, {messages} times since {}: it was not there since \
+                     {}{others}",
+                    at.clock_time(),
+                    absent_since.date(),
+                )
+            }
+            PatternChange::Spike { usual, .. } => {
+                format!(
+                    "{service} wrote \"{template}\" {messages} times in 5 minutes, usually {usual:.1} times"
+                )
+            }
+            PatternChange::Stopped { presence, .. } => format!(
+                "{service} no longer writes \"{template}\", last at {}; it used to in {:.0}% of 5-minute windows",
+                at.clock_time(),
+                presence * 100.0,
+            ),
+        }
+    }
+}
+
+fn is_new(pattern: &PatternHistory, now: UnixNanos) -> bool {
+    pattern.first_seen > now.minus(WINDOW)
+}
+
+/// Patterns new since the deploy, and the pattern that each replaces, the most alike first and each once. Only a deploy
+/// rewords, and what it replaced is written no more.
+fn reworded(logs: &ServiceLogs) -> Vec<(PatternId, PatternId)> {
+    let Some(deployed) = logs.deployed else { return Vec::new() };
+    // In a rolling deploy both versions write for a while.
+    let (before, after) = (deployed.minus(WINDOW), deployed.plus(WINDOW));
+    let class = |pattern: &PatternHistory| pattern.severity.div_ceil(4);
+    let replaced = || logs.patterns.iter().filter(|old| old.first_seen < before && old.last_seen <= after);
+    let mut pairs: Vec<(f64, PatternId, PatternId)> = logs
+        .patterns
+        .iter()
+        .filter(|new| new.first_seen >= before)
+        .flat_map(|new| replaced().filter(|old| class(old) == class(new)).map(move |old| (new, old)))
+        .map(|(new, old)| (similarity(&new.template, &old.template), new.pattern, old.pattern))
+        .filter(|(share, _, _)| *share >= MIN_SIMILARITY)
+        .collect();
+    pairs.sort_by(|left, right| right.0.total_cmp(&left.0).then((left.1, left.2).cmp(&(right.1, right.2))));
+    let mut matched: Vec<(PatternId, PatternId)> = Vec::new();
+    for (_, new, old) in pairs {
+        if !matched.iter().any(|(taken_new, taken_old)| *taken_new == new || *taken_old == old) {
+            matched.push((new, old));
+        }
+    }
+    matched
+}
+
+fn new(logs: &ServiceLogs, reworded: &[(PatternId, PatternId)], now: UnixNanos) -> Vec<PatternFinding> {
+    if logs.since > now.minus(MIN_KNOWN) {
+        return Vec::new();
+    }
+    let mut new: Vec<&PatternHistory> = logs
+        .patterns
+        .iter()
+        .filter(|pattern| is_new(pattern, now))
+        .filter(|pattern| !reworded.iter().any(|(new, _)| *new == pattern.pattern))
+        .collect();
+    new.sort_by_key(|pattern| (std::cmp::Reverse(pattern.severity), pattern.first_seen, pattern.pattern));
+    let more = new.len().saturating_sub(MAX_NEW);
+    new.iter()
+        .take(MAX_NEW)
+        .enumerate()
+        .map(|(place, pattern)| {
+            let more = if place + 1 == MAX_NEW { more } else { 0 };
+            let change = PatternChange::New { absent_since: logs.since, more };
+            finding(logs, pattern, change, pattern.first_seen)
+        })
+        .collect()
+}
+
+fn spike(logs: &ServiceLogs, pattern: &PatternHistory, now: UnixNanos) -> Option<PatternFinding> {
+    let messages = pattern.count(0);
+    if messages < MIN_SPIKE {
+        return None;
+    }
+    let like = like_windows(logs, now, 0);
+    let counts: Vec<f64> = like.iter().map(|window| pattern.count(*window) as f64).collect();
+    if counts.len() < MIN_LIKE_WINDOWS {
+        return None;
+    }
+    let usual = chance::Usual::of(&counts);
+    let chance = usual.chance_of(messages as f64);
+    (messages as f64 >= MIN_SPIKE_RATIO * usual.mean && chance <= MAX_CHANCE).then(|| {
+        let change = PatternChange::Spike { usual: usual.mean, chance };
+        finding(logs, pattern, change, now.minus(WINDOW))
+    })
+}
+
+/// How long a pattern has been silent, in whole windows; `None` when longer than is known.
+fn silence(pattern: &PatternHistory) -> Option<u32> {
+    pattern.windows.iter().find(|(_, count)| **count > 0).map(|(window, _)| *window)
+}
+
+fn stopped(logs: &ServiceLogs, pattern: &PatternHistory) -> Option<PatternFinding> {
+    let silent = silence(pattern).filter(|silent| *silent > 0)?;
+    let now = pattern.last_seen.plus(WINDOW * silent);
+    // Each silent window is judged by those like it; those before the silence tell how often the pattern writes.
+    let mut chance = 1.0;
+    let (mut wrote, mut looked) = (0, 0);
+    for window in 0..silent.min(DAY) {
+        let like: Vec<u32> =
+            like_windows(logs, now, window).into_iter().filter(|like| *like >= silent).collect();
+        if like.len() < MIN_LIKE_WINDOWS {
+            return None;
+        }
+        let present = like.iter().filter(|like| pattern.count(**like) > 0).count();
+        chance *= 1.0 - wilson(present as f64, like.len() as f64, PRESENCE_Z).0;
+        (wrote, looked) = (wrote + present, looked + like.len());
+        if chance <= MAX_CHANCE {
+            break;
+        }
+    }
+    (chance <= MAX_CHANCE && service_writes_on(logs, silent)).then(|| {
+        let change = PatternChange::Stopped { presence: wrote as f64 / looked.max(1) as f64, chance };
+        finding(logs, pattern, change, pattern.last_seen)
+    })
+}
+
+/// Whether the service as a whole wrote as usual while a pattern was silent.
+fn service_writes_on(logs: &ServiceLogs, silent: u32) -> bool {
+    let total = |from: u32, to: u32| -> u64 {
+        logs.patterns.iter().flat_map(|pattern| pattern.windows.range(from..to)).map(|(_, count)| count).sum()
+    };
+    let (during, before) = (total(0, silent), total(silent, 2 * silent));
+    during > 0 && during as f64 >= MIN_SERVICE_SHARE * before as f64
+}
+
+/// Windows that tell what is usual in `window`, as far as the service was known.
+fn like_windows(logs: &ServiceLogs, now: UnixNanos, window: u32) -> Vec<u32> {
+    let known =
+        (now.seconds_since(logs.since) / WINDOW.as_secs_f64()).clamp(0.0, f64::from(HISTORY_WINDOWS)) as u32;
+    if known >= SEASONAL_DAYS * DAY + NEIGHBOURS + window {
+        (1..=7)
+            .flat_map(|day| window + day * DAY - NEIGHBOURS..=window + day * DAY + NEIGHBOURS)
+            .filter(|like| *like < known)
+            .collect()
+    } else {
+        // The hour before does not count: what began slowly must not pass for usual.
+        let from = window + if known > 4 * MIN_LIKE_WINDOWS as u32 { MIN_LIKE_WINDOWS as u32 } else { 1 };
+        (from..known.min(window + DAY)).collect()
+    }
+}
+
+fn finding(
+    logs: &ServiceLogs,
+    pattern: &PatternHistory,
+    change: PatternChange,
+    at: UnixNanos,
+) -> PatternFinding {
+    PatternFinding {
+        service: logs.service.clone(),
+        pattern: pattern.pattern,
+        template: pattern.template.clone(),
+        severity: pattern.severity,
+        change,
+        at,
+        messages: pattern.count(0),
+    }
+}
+
+impl PatternHistory {
+    fn count(&self, window: u32) -> u64 {
+        self.windows.get(&window).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

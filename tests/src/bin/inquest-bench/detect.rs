@@ -1,0 +1,140 @@
+//! How long a round of detection takes over stored aggregates: 500 services with ten endpoints each, three days known.
+//!
+//! The store is filled with what the views would have made of the spans, the program is started on it, and its own measure
+//! of each round is read. A few services fail, so that rounds find something, ask who calls whom and open incidents.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use storage::{Location, Options, Store};
+use system_tests::load::now_ns;
+use system_tests::program::Program;
+
+use crate::{mebibytes, median};
+
+const SERVICES: u32 = 500;
+const ENDPOINTS: u32 = 10;
+/// Buckets of latency that an endpoint fills in a minute.
+const BUCKETS: u32 = 8;
+/// Minutes known; beyond them hours. Some are still to come when the program starts.
+const MINUTES: u32 = 8 * 60;
+const MINUTES_AHEAD: u32 = 10;
+const HOURS: u32 = 72;
+/// Services that fail, for the last ten minutes.
+const FAILING: u32 = 5;
+/// Calls between services a minute, seen from both ends.
+const CALLS: u32 = 30_000;
+const STARTS: usize = 3;
+/// Rounds after the first that are measured for each start.
+const ROUNDS: u32 = 4;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Fills a store, starts the program on it several times, and prints what its rounds took.
+pub async fn run() -> Result<()> {
+    let data = tempfile::tempdir().context("failed to make a data folder")?;
+    let filling = Instant::now();
+    fill(data.path()).await?;
+    println!("filled in         {:.0} s", filling.elapsed().as_secs_f64());
+    let (mut first, mut later) = (Vec::new(), Vec::new());
+    let mut peak_bytes = 0;
+    for _ in 0..STARTS {
+        let program = Program::serve(data.path()).await?;
+        let rounds = rounds(&program, ROUNDS + 1).await?;
+        println!(
+            "rounds            {}",
+            rounds.iter().map(|s| format!("{s:.3} s")).collect::<Vec<_>>().join(", ")
+        );
+        first.extend(rounds.first());
+        later.extend(rounds.iter().skip(1));
+        peak_bytes = peak_bytes.max(program.usage()?.peak_bytes);
+        let findings = reqwest::get(format!("{}/api/v1/findings", program.url())).await?;
+        let findings: Vec<serde_json::Value> = findings.json().await?;
+        ensure!(findings.len() == FAILING as usize, "{} findings instead of {FAILING}", findings.len());
+        program.stop().await?;
+    }
+    println!(
+        "first round       {:.3} s, median of {STARTS}: everything is asked for",
+        median(first).unwrap_or_default()
+    );
+    println!(
+        "later rounds      {:.3} s, median of {}",
+        median(later.clone()).unwrap_or_default(),
+        later.len()
+    );
+    println!("resident          {} at most", mebibytes(peak_bytes));
+    Ok(())
+}
+
+/// The seconds that each of the first rounds took, by the program's own count.
+async fn rounds(program: &Program, wanted: u32) -> Result<Vec<f64>> {
+    let url = format!("{}/metrics", program.url());
+    let started = Instant::now();
+    let (mut seen, mut sum) = (0.0, 0.0);
+    let mut rounds = Vec::new();
+    while rounds.len() < wanted as usize {
+        ensure!(started.elapsed() < PATIENCE, "{} rounds in {} s", rounds.len(), PATIENCE.as_secs());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let text = reqwest::get(&url).await?.text().await?;
+        let value = |name: &str| -> f64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+        };
+        let (count, total) =
+            (value("inquest_evaluation_seconds_count "), value("inquest_evaluation_seconds_sum "));
+        ensure!(value("inquest_failed_evaluations_total ") == 0.0, "a round failed");
+        if count > seen {
+            rounds.push((total - sum) / (count - seen));
+            (seen, sum) = (count, total);
+        }
+    }
+    Ok(rounds)
+}
+
+async fn fill(data: &Path) -> Result<()> {
+    let store = Store::open(Location::Embedded { dir: data.to_owned() }, Options::default()).await?;
+    let end = now_ns() / 60_000_000_000 * 60 + u64::from(MINUTES_AHEAD) * 60;
+    let endpoints = SERVICES * ENDPOINTS;
+    let names = format!(
+        "concat('service-', toString(intDiv(endpoint, {ENDPOINTS}))) AS ServiceName, \
+         concat('GET /resource/', toString(endpoint % {ENDPOINTS})) AS SpanName"
+    );
+    let failed = format!(
+        "if(intDiv(endpoint, {ENDPOINTS}) < {FAILING} AND ago <= {}, 3, 0) AS Errors",
+        MINUTES_AHEAD + 10
+    );
+    let per_minute = endpoints * BUCKETS;
+    // Part by part, as telemetry comes: one block of everything would be one sort in memory.
+    for part in 0..MINUTES / 30 {
+        let query = format!(
+            "INSERT INTO span_minutes SELECT toDateTime({end} - 60 * ago) AS Minute, {names}, 'Server' AS SpanKind, '' AS Peer, \
+               toInt16(44 + bucket * 2) AS Bucket, toUInt64(8) AS Requests, {failed}, toUInt64(0) AS DurationNs FROM \
+             (SELECT intDiv(number, {per_minute}) + {} AS ago, intDiv(number % {per_minute}, {BUCKETS}) AS endpoint, \
+                number % {BUCKETS} AS bucket FROM numbers({}))",
+            part * 30 + 1,
+            u64::from(per_minute) * 30
+        );
+        store.client().query(&query).execute().await?;
+    }
+    let per_hour = u64::from(per_minute);
+    let hours = format!(
+        "INSERT INTO request_hours SELECT toStartOfHour(toDateTime({end} - 3600 * (ago + {}))) AS Hour, {}, toUInt8(1) AS Timed, \
+           toInt16(44 + bucket * 2) AS Bucket, toUInt64(480) AS Requests, toUInt64(0) AS Errors FROM \
+         (SELECT intDiv(number, {per_hour}) + 1 AS ago, intDiv(number % {per_hour}, {BUCKETS}) AS endpoint, \
+            number % {BUCKETS} AS bucket FROM numbers({}))",
+        MINUTES / 60,
+        names.replace("SpanName", "Endpoint"),
+        per_hour * u64::from(HOURS - MINUTES / 60)
+    );
+    store.client().query(&hours).execute().await?;
+    let calls = format!(
+        "INSERT INTO call_ends SELECT toDateTime({end} - 60 * intDiv(number, {})) AS Minute, intDiv(number, 2) AS CallKey, \
+           if(number % 2 = 0, concat('service-', toString(intDiv(intDiv(number, 2) % {SERVICES}, 3))), '') AS Caller, \
+           if(number % 2 = 1, concat('service-', toString(intDiv(number, 2) % {SERVICES})), '') AS Callee, \
+           toUInt64(1000000) AS DurationNs, toUInt8(0) AS Failed FROM numbers({})",
+        2 * CALLS,
+        u64::from(2 * CALLS) * u64::from(15 + MINUTES_AHEAD)
+    );
+    store.client().query(&calls).execute().await?;
+    Ok(store.close().await?)
+}
