@@ -1,7 +1,7 @@
 //! The verdict, and how sure it is.
 //!
-//! Confidence is the estimated chance that the first hypothesis is right ([`super::confidence`]), less what could not be
-//! seen. Below [`INCONCLUSIVE`] no cause is named.
+//! Confidence is the estimated chance that the first hypothesis is right, given that something is wrong
+//! ([`super::confidence`]). Below [`INCONCLUSIVE`] no cause is named.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +16,11 @@ use super::confidence::{Signs, confidence};
 use super::hypotheses::has_traces;
 use super::suspects::Suspect;
 
-/// Confidence below which no cause is named.
-pub const INCONCLUSIVE: f64 = 0.3;
-const MEDIUM: f64 = 0.6;
-const HIGH: f64 = 0.85;
+/// Confidence below which no cause is named. High, because confidence supposes that something is wrong: where nothing is,
+/// the weakest signs must not name a cause.
+pub const INCONCLUSIVE: f64 = 0.8343;
+const MEDIUM: f64 = 0.8922;
+const HIGH: f64 = 0.9334;
 
 /// The verdict and its confidence.
 pub fn conclude(
