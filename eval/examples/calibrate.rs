@@ -1,6 +1,10 @@
 //! `cargo run --release -p eval --example calibrate -- DIR...`: fits the confidence on recorded incidents and on their
 //! fault-free windows, and tells how well it carries over to a system that it was not fitted on.
-#![allow(clippy::print_stdout, reason = "a command of its own: it prints")]
+#![allow(
+    clippy::print_stdout,
+    clippy::needless_range_loop,
+    reason = "a command of its own: it prints; matrices read best by index"
+)]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
