@@ -8,6 +8,7 @@
 //! Parameters are the same for all series and stand as constants beside what they govern. Deliberately absent: thresholds
 //! in units of the metric (`inspections`), and comparisons between instances (`peers`).
 
+pub mod discoveries;
 pub mod episode;
 pub mod rarity;
 mod recent;

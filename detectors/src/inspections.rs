@@ -70,7 +70,8 @@ pub enum Unit {
 }
 
 impl Unit {
-    fn show(self, value: f64) -> String {
+    /// The value in words ready to print.
+    pub fn show(self, value: f64) -> String {
         match self {
             Self::Share => text::percent(value),
             Self::SharePerHour => format!("{} an hour", text::percent(value)),

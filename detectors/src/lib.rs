@@ -15,6 +15,7 @@ pub mod shift;
 pub mod silence;
 pub mod sli;
 pub mod statistics;
+pub mod suppression;
 pub mod table;
 pub mod waits;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::text::{count, duration, number, percent, plain, seconds};
-use crate::{UnixNanos, Window};
+use crate::{SeriesId, UnixNanos, Window};
 
 /// How bad it is, mildest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -117,6 +117,28 @@ pub struct Observation {
     pub sentence: String,
     /// The numbers behind it, in words ready to print.
     pub numbers: Vec<(String, String)>,
+    /// What to draw of it.
+    #[serde(default, skip_serializing_if = "SeenIn::is_nothing")]
+    pub seen_in: SeenIn,
+}
+
+/// What an observation was made in: what a chart of it draws.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeenIn {
+    /// In what is stored nowhere.
+    #[default]
+    Nothing,
+    /// In metric series, the most telling first.
+    Series(Vec<SeriesId>),
+    /// In the messages of a log pattern, by its id.
+    LogPattern(u64),
+}
+
+impl SeenIn {
+    const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
 }
 
 impl Finding {

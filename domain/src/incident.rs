@@ -88,6 +88,13 @@ pub enum IncidentEvent {
         /// What it really was, or empty.
         text: String,
     },
+    /// A person says what fixed it.
+    Fixed {
+        /// Who.
+        actor: String,
+        /// What did.
+        text: String,
+    },
 }
 
 /// An incident as it stands: the fold of its events.
@@ -167,7 +174,7 @@ impl Incident {
                 self.status = IncidentStatus::Resolved;
                 self.resolved = Some(at);
             }
-            IncidentEvent::Feedback { .. } => {}
+            IncidentEvent::Feedback { .. } | IncidentEvent::Fixed { .. } => {}
         }
     }
 

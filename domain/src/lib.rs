@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: I/O, clocks, randomness, async, SQL. Everything here is plain data that serialises.
 
+pub mod alert;
 pub mod batch;
 pub mod change;
 pub mod diagnosis;
@@ -13,6 +14,7 @@ pub mod telemetry;
 pub mod text;
 pub mod time;
 
+pub use alert::{Alert, AlertSource};
 pub use batch::Batch;
 pub use change::{Change, ChangeKind};
 pub use diagnosis::{
@@ -21,7 +23,7 @@ pub use diagnosis::{
     TimelineEntry, TimelineKind, Verdict,
 };
 pub use evidence::{Evidence, EvidenceId, EvidenceKind, Exhibit, Figure, Strength};
-pub use finding::{Detail, Finding, ObjectiveMissed, Observation, Severity, Silence, Sli};
+pub use finding::{Detail, Finding, ObjectiveMissed, Observation, SeenIn, Severity, Silence, Sli};
 pub use incident::{Incident, IncidentEvent, IncidentId, IncidentStatus};
 pub use report::{Answer, NarratedBy, Report, Sentence, Step, StepKind};
 pub use telemetry::{

@@ -60,6 +60,48 @@ pub struct Answer {
 pub enum NarratedBy {
     /// Our templates; no model is configured.
     Template,
+    /// A model; what it wrote was checked.
+    Model {
+        /// Its name.
+        model: String,
+        /// Version of the prompt.
+        prompt: String,
+        /// Sentences that failed the checks and are not shown.
+        dropped: u32,
+        /// Secrets masked before anything was sent.
+        masked: u32,
+    },
+    /// Our templates, because the model that is configured gave nothing to show.
+    TemplateInstead {
+        /// Its name.
+        model: String,
+        /// Why, as the end of "written from template: ...".
+        reason: String,
+    },
+}
+
+impl NarratedBy {
+    /// Who wrote the answer, in words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Template => "Written from template, no model configured".to_owned(),
+            Self::Model { model, dropped, masked, .. } => {
+                let mut text = format!("Written by {model}");
+                match dropped {
+                    0 => {}
+                    1 => text += " (1 sentence failed a check and is left out)",
+                    _ => text += &format!(" ({dropped} sentences failed a check and are left out)"),
+                }
+                match masked {
+                    0 => {}
+                    1 => text += " (1 secret masked before sending)",
+                    _ => text += &format!(" ({masked} secrets masked before sending)"),
+                }
+                text
+            }
+            Self::TemplateInstead { model, reason } => format!("Written from template: {model} {reason}"),
+        }
+    }
 }
 
 /// What a reader gets.

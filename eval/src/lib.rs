@@ -1,7 +1,7 @@
 //! Runs recorded incidents through the investigator and scores the answers.
 //!
-//! Every folder that holds `incident.json` is a case. `label.json` is read here, by the scorer, and nowhere else. [`nab`] scores the
-//! detector of anomalies on labelled series.
+//! Every folder that holds `incident.json` is a case. `label.json` is read here, by the scorer, and nowhere else.
+//! [`narrative`] scores how answers are told. [`nab`] scores the detector of anomalies on labelled series.
 
 pub mod baseline;
 pub mod case;
@@ -10,10 +10,12 @@ pub mod html;
 pub mod label;
 pub mod log_templates;
 pub mod nab;
+pub mod narrative;
 pub mod quiet;
 pub mod run;
 pub mod score;
 pub mod summary;
+pub mod suppression;
 pub mod table;
 
 pub use case::cases_below;

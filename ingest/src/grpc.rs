@@ -22,11 +22,13 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use crate::body::read;
+use crate::body::{gunzip, read};
+use crate::budget::Reservation;
 use crate::decode::Encoding;
 use crate::http::content_type;
 use crate::intake::{Body, Ingest};
 use crate::limits::MAX_GRPC_STREAMS;
+use crate::profiles;
 use crate::refusal::Refusal;
 use crate::reply;
 use crate::tally::{Partial, Signal};
@@ -76,6 +78,11 @@ fn routes(ingest: &Arc<Ingest>) -> Routes {
         .route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", route(Signal::Traces))
         .route("/opentelemetry.proto.collector.logs.v1.LogsService/Export", route(Signal::Logs))
         .route("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", route(Signal::Metrics));
+    let profiles = {
+        let ingest = Arc::clone(ingest);
+        post(move |request: Request| export_profiles(Arc::clone(&ingest), request))
+    };
+    let methods = methods.route(profiles::METHOD, profiles);
     let router = std::mem::take(routes.axum_router_mut()).merge(methods);
     *routes.axum_router_mut() = router;
     routes.prepare()
@@ -93,18 +100,51 @@ async fn export(ingest: Arc<Ingest>, signal: Signal, request: Request) -> Respon
     }
 }
 
+async fn export_profiles(ingest: Arc<Ingest>, request: Request) -> Response {
+    if !content_type(request.headers()).starts_with("application/grpc") {
+        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+    }
+    let outcome = receive_profiles(&ingest, request).await;
+    ingest.metrics.answered("profiles", outcome.as_ref().map_or_else(Refusal::outcome, |_| "ok"));
+    match outcome {
+        Ok(rejected) => taken(&prost::Message::encode_to_vec(&profiles::Taken { rejected })),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+async fn receive_profiles(ingest: &Ingest, request: Request) -> Result<u64, Refusal> {
+    let (body, reservation) = message(ingest, request, profiles::MAX_BODY_BYTES).await?;
+    let bytes = if body.gzip {
+        gunzip(&body.bytes, profiles::MAX_BODY_BYTES, &reservation)?
+    } else {
+        body.bytes.to_vec()
+    };
+    let (batch, rejected) = profiles::decode(&bytes, &ingest.limits, ingest.now())?;
+    ingest.store(batch, reservation).await?;
+    Ok(rejected)
+}
+
 async fn receive(ingest: &Ingest, signal: Signal, request: Request) -> Result<Option<Partial>, Refusal> {
+    let (body, reservation) = message(ingest, request, ingest.limits.max_body_bytes).await?;
+    ingest.export(signal, body, reservation).await
+}
+
+/// The message of a call, and the room that it takes.
+async fn message(
+    ingest: &Ingest,
+    request: Request,
+    max_bytes: usize,
+) -> Result<(Body, Arc<Reservation>), Refusal> {
     let packed_as_gzip = accepts(request.headers())?;
     let reservation = Arc::new(ingest.reserve());
     let limits = &ingest.limits;
-    let limit = limits.max_body_bytes + PREFIX_BYTES;
+    let limit = max_bytes + PREFIX_BYTES;
     let framed = read(request.into_body(), limit, limits, &reservation).await?;
     let (packed, bytes) = unframe(framed)?;
     if packed && !packed_as_gzip {
         return Err(Refusal::Malformed("compressed message without grpc-encoding".into()));
     }
-    let body = Body { bytes, encoding: Encoding::Protobuf, gzip: packed };
-    ingest.export(signal, body, reservation).await
+    Ok((Body { bytes, encoding: Encoding::Protobuf, gzip: packed }, reservation))
 }
 
 /// Whether messages may be gzip; an error for any other compression.

@@ -13,6 +13,7 @@ mod grpc;
 mod http;
 mod intake;
 mod metrics;
+pub mod profiles;
 mod refusal;
 mod reply;
 mod weigh;

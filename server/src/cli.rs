@@ -237,6 +237,41 @@ pub struct TemplatesArgs {
 pub enum EvalCommand {
     /// Investigates recordings and compares the answers with their labels.
     Run(EvalArgs),
+    /// Checks how answers are told: recorded incidents with recorded answers, and a hostile set.
+    Narrative(NarrativeArgs),
+    /// Replays logs whose failures are known through the suppression of alerts, split in time.
+    Suppression(SuppressionArgs),
+}
+
+/// Arguments of `eval narrative`.
+#[derive(Clone, Debug, Args)]
+pub struct NarrativeArgs {
+    /// Folders of recordings, or of folders of them
+    #[arg(value_name = "DIR", default_value = "eval/recordings")]
+    pub dirs: Vec<PathBuf>,
+    /// Folder of recorded answers: ID.jsonl holds one per line
+    #[arg(long, value_name = "DIR", default_value = "eval/narratives")]
+    pub answers: PathBuf,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Ask the model of the config file instead of repeating recorded answers
+    #[arg(long, requires = "config")]
+    pub live: bool,
+    /// Config file that names the model
+    #[arg(long, value_name = "FILE", env = "INQUEST_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `eval suppression`.
+#[derive(Clone, Debug, Args)]
+pub struct SuppressionArgs {
+    /// Folders with logs in the format of LogHub that have a column `Label`
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<PathBuf>,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// Arguments of `eval run`.
@@ -360,6 +395,10 @@ mod tests {
         check("inquest logs templates", false);
         check("inquest eval run a b --json out.json --html out.html --jobs 2 --baseline old.json", true);
         check("inquest eval run", false);
+        check("inquest eval narrative --json out.json", true);
+        check("inquest eval narrative --live", false);
+        check("inquest eval suppression logs --json out.json", true);
+        check("inquest eval suppression", false);
         check("inquest eval run a --jobs 0", false);
         check("inquest demo --fault traffic-surge --after 20s --exit-after-answer --json", true);
         check("inquest detect anomalies cpu.csv --csv", true);

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::cli::{Cli, Command, ConfigCommand, DetectCommand, EvalCommand, ServeArgs, StoreArgs};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::{anomalies, demo, evaluate, lifecycle, logging, logs, output, recording, serve, why};
+use crate::{anomalies, demo, evaluate, lifecycle, logging, logs, narrative, output, recording, serve, why};
 
 /// Runs what was asked. `false` when it ended well but the answer is no.
 pub async fn run(cli: Cli) -> anyhow::Result<bool> {
@@ -22,6 +22,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Recording(command) => recording::run(&command).await.map(|()| true),
         Command::Logs(command) => logs::run(&command).map(|()| true),
         Command::Eval(EvalCommand::Run(arguments)) => evaluate::run(&arguments).await,
+        Command::Eval(EvalCommand::Narrative(arguments)) => narrative::run(&arguments).await,
+        Command::Eval(EvalCommand::Suppression(arguments)) => evaluate::suppression(&arguments).await,
         Command::Detect(DetectCommand::Anomalies(arguments)) => anomalies::run(&arguments).map(|()| true),
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Config(command) => config(&command).map(|()| true),

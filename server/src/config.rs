@@ -13,13 +13,17 @@
 //! | `INQUEST_GRPC` | `--grpc` | address of OTLP over gRPC |
 //! | `INQUEST_HTTP` | `--http` | address of OTLP over HTTP |
 //! | `INQUEST_SERVER` | `--server` | address that `why` and `recording` ask |
+//! | `INQUEST_MODEL_KEY` | | key of the language model, unless `narrator.key_env` names another variable |
 //! | `INQUEST_LOG` | | what to log, as `info,ingest=debug` |
 //! | `INQUEST_ENGINE` | | path of the engine's library, instead of fetching it |
 
 mod burn;
 mod duration;
 mod inspections;
+mod knowledge;
+mod narrator;
 mod problem;
+mod reach;
 mod slo;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,7 +36,10 @@ use serde::{Deserialize, Serialize};
 pub use burn::Burn;
 pub use duration::{Keep, Span};
 pub use inspections::InspectionLimits;
+pub use knowledge::{Knowledge, Memory};
+pub use narrator::{Narrator, Provider};
 pub use problem::Problem;
+pub use reach::{Access, Channel, Noise, Secret, Slack, SlackUser, Target};
 pub use slo::{Counter, Millis, NameGlob, Ratio, SliRule, SloRule, table};
 
 /// Everything that can be set.
@@ -55,10 +62,24 @@ pub struct Config {
     pub inspections: InspectionLimits,
     /// How an incident is looked into.
     pub investigation: Investigation,
+    /// Who phrases the answers.
+    pub narrator: Narrator,
+    /// What is known of failures.
+    pub knowledge: Knowledge,
+    /// How past incidents are compared.
+    pub memory: Memory,
     /// Objectives by service and endpoint; the last match wins.
     pub slo: Vec<SloRule>,
     /// Indicators made of metrics.
     pub sli: Vec<SliRule>,
+    /// Who may use the API for programs.
+    pub access: Access,
+    /// Which alerts may be held back.
+    pub noise: Noise,
+    /// The Slack app; off when left out.
+    pub slack: Option<Slack>,
+    /// Where news of incidents is sent; nowhere when left out.
+    pub notify: Vec<Channel>,
 }
 
 /// Where to listen. Port 0 takes a free one.

@@ -3,12 +3,15 @@
 //! A round asks the store for what changed, lets every detector look, and compares the findings with the open incidents.
 //! Deliberately absent: the arithmetic (`detectors`) and the grouping (`incidents::grouping`).
 
-pub mod inspections;
+mod join;
 mod levels;
+mod log_patterns;
 mod objectives;
+mod observations;
 mod onset;
 mod outlook;
 mod over;
+mod series;
 mod silence;
 mod waits;
 
@@ -17,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use detectors::BurnRule;
+use detectors::inspections::Limits;
 use detectors::objective::ObjectiveTable;
 use domain::{Clock, Finding, IncidentEvent, IncidentId, UnixNanos, Window};
 use storage::Store;
@@ -29,9 +33,11 @@ use crate::config::{Config, SliRule};
 use crate::incidents::Incidents;
 use crate::incidents::grouping::{CallGraph, nearest_to_users_first, place, same_cause};
 use crate::metrics::IncidentMetrics;
+use crate::noise::Noise;
 pub use levels::custom_series;
 use levels::{Lens, Levels};
 use objectives::Terms;
+use observations::Observations;
 pub use outlook::{Outlook, Outlooks};
 use over::{over, says_something_new};
 use silence::Silences;
@@ -53,6 +59,8 @@ pub struct Look {
     pub custom: Arc<[SliRule]>,
     /// Burn rates that fire.
     pub rules: Arc<[BurnRule]>,
+    /// Limits of inspections that differ from the defaults.
+    pub limits: Arc<Limits>,
     /// How long objectives must be met before that is believed.
     pub recent: Duration,
 }
@@ -65,12 +73,20 @@ impl Look {
             objectives,
             custom: config.sli.clone().into(),
             rules: config.detection.burn.iter().map(crate::config::Burn::rule).collect(),
+            limits: Arc::new(config.inspections.limits()),
             recent: config.detection.resolve_after.0,
         }
     }
 
-    /// Everything that every detector finds at `now`, which may be long past. A new detector is a new line here.
-    pub async fn findings(&self, memory: &mut Memory, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
+    /// Everything that detectors find at `now`, which may be long past.
+    pub async fn all(&self, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
+        let mut findings = self.harm(&mut Memory::default(), now).await?;
+        findings.extend(observations::at(self, now).await?);
+        Ok(findings)
+    }
+
+    /// Who is hurt at `now`: objectives that are missed, services that fell silent.
+    async fn harm(&self, memory: &mut Memory, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
         let Memory { levels, waits, silences } = memory;
         if levels.is_stale(now) {
             *waits = waits::known(&self.store, now).await.context("cannot ask what waits")?;
@@ -95,6 +111,8 @@ pub struct Detector {
     pub look: Look,
     /// Where incidents are noted.
     pub incidents: Incidents,
+    /// What holds findings back that are noise.
+    pub noise: Noise,
     /// How often to look.
     pub every: Duration,
     /// The present instant.
@@ -116,6 +134,15 @@ pub struct Memory {
 impl Detector {
     /// Looks until `stop`. `opened` hears of each incident that it opens.
     pub async fn run(self, stop: CancellationToken, opened: impl Fn(IncidentId)) {
+        let observations = Observations::default();
+        let now = || self.clock.now();
+        tokio::join!(
+            observations.keep(&self.look, &self.metrics, now, stop.clone()),
+            self.rounds(&observations, stop, opened)
+        );
+    }
+
+    async fn rounds(&self, beside: &Observations, stop: CancellationToken, opened: impl Fn(IncidentId)) {
         let mut memory = Memory::default();
         let mut ticks = tokio::time::interval(self.every.max(Duration::from_millis(100)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -125,7 +152,7 @@ impl Detector {
                 _ = ticks.tick() => {}
             }
             let began = Instant::now();
-            match self.round(&mut memory, &opened).await {
+            match self.round(&mut memory, beside.findings(), &opened).await {
                 Ok(()) => self.metrics.evaluations.inc(),
                 Err(error) => {
                     tracing::error!(error = format!("{error:#}"), "objectives could not be evaluated");
@@ -137,23 +164,43 @@ impl Detector {
     }
 
     /// One look at everything.
-    async fn round(&self, memory: &mut Memory, opened: &impl Fn(IncidentId)) -> anyhow::Result<()> {
+    async fn round(
+        &self,
+        memory: &mut Memory,
+        notices: Vec<Finding>,
+        opened: &impl Fn(IncidentId),
+    ) -> anyhow::Result<()> {
         let now = self.clock.now();
-        let mut findings = self.look.findings(memory, now).await?;
+        let mut findings = self.look.harm(memory, now).await?;
         let calls = match findings.iter().any(Finding::opens_incident) || self.incidents.open_count() > 1 {
             true => self.calls(now).await?,
             false => CallGraph::default(),
         };
         nearest_to_users_first(&mut findings, &calls);
-        for finding in findings.iter().filter(|finding| finding.opens_incident()) {
-            self.note(finding, &calls, now, opened).await?;
+        let held_back = self.held_back(&findings).await;
+        for (finding, held_back) in findings.iter().zip(held_back) {
+            if finding.opens_incident() && !held_back {
+                self.note(finding, &calls, now, opened).await?;
+            }
+        }
+        for (id, finding) in join::notices(&notices, &self.incidents.open()) {
+            self.incidents.append(id, IncidentEvent::Updated { finding: finding.clone() }).await?;
         }
         self.join().await?;
         self.resolve(&memory.levels, &findings, now).await?;
+        findings.extend(notices);
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let outlook = Outlook { at: Some(now), findings, waits: memory.waits.clone() };
         self.outlook.send_replace(Arc::new(outlook));
         Ok(())
+    }
+
+    /// Which of the findings are held back as noise; none, when that cannot be told.
+    async fn held_back(&self, findings: &[Finding]) -> Vec<bool> {
+        self.noise.accept_findings(findings).await.unwrap_or_else(|error| {
+            tracing::error!(error = format!("{error:#}"), "findings could not be taken as alerts");
+            vec![false; findings.len()]
+        })
     }
 
     async fn calls(&self, now: UnixNanos) -> anyhow::Result<CallGraph> {

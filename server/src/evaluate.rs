@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use eval::{Run, Summary, baseline, cases_below, table};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::EvalArgs;
+use crate::cli::{EvalArgs, SuppressionArgs};
 use crate::output;
 
 /// Runs the command. `false` when a case could not be investigated, or is worse than in the baseline.
@@ -44,6 +44,35 @@ pub async fn run(arguments: &EvalArgs) -> anyhow::Result<bool> {
     }
     Ok(run.failures.is_empty()
         && earlier.is_none_or(|earlier| told(&baseline::compare(&earlier, &run.results()))))
+}
+
+/// `inquest eval suppression`. `false` when an alert that tells of a failure was held back, or too much else was.
+pub async fn suppression(arguments: &SuppressionArgs) -> anyhow::Result<bool> {
+    let mut outcomes = Vec::new();
+    for root in &arguments.dirs {
+        let mut logs = eval::suppression::read(root)?;
+        let recorded = eval::suppression::read_recordings(&cases_below(root)?).await?;
+        if !recorded.is_empty() {
+            logs.push((format!("recordings of {}", root.display()), recorded));
+        }
+        for (system, messages) in logs {
+            let replay = |threshold: &f64| eval::suppression::replay(&system, &messages, *threshold);
+            outcomes.extend(eval::suppression::THRESHOLDS.iter().map(replay));
+        }
+    }
+    anyhow::ensure!(!outcomes.is_empty(), "no log with labels below these folders");
+    let all = eval::suppression::together(&outcomes);
+    if let Some(path) = &arguments.json {
+        let json = serde_json::json!({"systems": outcomes, "summary": all});
+        let text = serde_json::to_string_pretty(&json).context("the results do not serialise")?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    outcomes.extend(all.clone());
+    output::text(&eval::suppression::table(&outcomes));
+    let default = all.iter().find(|one| one.threshold == detectors::suppression::AUTO_THRESHOLD);
+    Ok(default.is_some_and(|one| {
+        one.wrongly_suppressed == 0 && one.precision().is_some_and(|precision| precision >= 0.98)
+    }))
 }
 
 fn write(arguments: &EvalArgs, run: &Run) -> anyhow::Result<()> {

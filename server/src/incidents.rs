@@ -150,7 +150,8 @@ impl Incidents {
         self.shared.clock.now()
     }
 
-    fn announce(&self, id: IncidentId) {
+    /// Tells those who listen that an incident looks different now.
+    pub fn announce(&self, id: IncidentId) {
         // Nobody listening is no error.
         let _ = self.shared.announcements.send(id);
     }

@@ -11,7 +11,7 @@ use domain::{
     CheckOutcome, Clock, EvidenceKind, Incident, IncidentEvent, IncidentId, Report, UnixNanos, Verdict,
     Window,
 };
-use investigator::{Progress, Question};
+use investigator::{Knowledge, Progress, Question};
 use storage::Store;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -19,8 +19,10 @@ use tokio::time::Instant;
 use crate::config::Investigation;
 use crate::incidents::Incidents;
 use crate::lifecycle::Stage;
+use crate::memory::Memory;
 use crate::metrics::IncidentMetrics;
 use crate::pages::input::{CheckProgress, ProgressState};
+use crate::telling::Telling;
 
 /// When an open incident is looked into, counted from its detection.
 pub const RUNS_AFTER: [Duration; 4] =
@@ -52,6 +54,9 @@ pub struct Investigations {
 struct Shared {
     store: Store,
     incidents: Incidents,
+    telling: Telling,
+    memory: Memory,
+    knowledge: Arc<Knowledge>,
     objectives: Arc<ObjectiveTable>,
     settings: Investigation,
     clock: Arc<dyn Clock>,
@@ -62,9 +67,13 @@ struct Shared {
 
 impl Investigations {
     /// Investigations of the incidents of `store`, as tasks of `stage`.
+    #[expect(clippy::too_many_arguments, reason = "the parts that it puts together, each of its own type")]
     pub fn new(
         store: Store,
         incidents: Incidents,
+        telling: Telling,
+        memory: Memory,
+        knowledge: Arc<Knowledge>,
         objectives: Arc<ObjectiveTable>,
         settings: Investigation,
         clock: Arc<dyn Clock>,
@@ -72,7 +81,19 @@ impl Investigations {
         stage: Stage,
     ) -> Self {
         let permits = Semaphore::new(settings.concurrency.get());
-        let shared = Shared { store, incidents, objectives, settings, clock, metrics, permits, stage };
+        let shared = Shared {
+            store,
+            incidents,
+            telling,
+            memory,
+            knowledge,
+            objectives,
+            settings,
+            clock,
+            metrics,
+            permits,
+            stage,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -143,7 +164,24 @@ impl Investigations {
             root_service: report.diagnosis.cause().map(|cause| cause.service.clone()).unwrap_or_default(),
             elapsed_ms,
         };
-        incidents.append(incident.id, event).await
+        incidents.append(incident.id, event).await?;
+        incidents.clear_progress(incident.id);
+        self.shared
+            .memory
+            .remember(incident.id, &report.diagnosis)
+            .await
+            .context("cannot remember the incident")?;
+        self.retell(incident.id, run, report).await
+    }
+
+    /// Has the model phrase a report that is already shown from templates; it takes its place when it comes.
+    async fn retell(&self, id: IncidentId, run: u32, report: Report) -> anyhow::Result<()> {
+        let Shared { store, incidents, telling, clock, .. } = &*self.shared;
+        let Some(report) = telling.retell(report.diagnosis, &id.to_string()).await? else { return Ok(()) };
+        let json = serde_json::to_string(&report).context("the report does not serialise")?;
+        store.report_put(id.0, run, clock.now(), &json).await.context("cannot store the report")?;
+        incidents.announce(id);
+        Ok(())
     }
 
     /// Answers a question, as soon as one of the places is free and within the time allowed.
@@ -152,13 +190,14 @@ impl Investigations {
         question: &Question,
         progress: impl Fn(Progress) + Send + Sync,
     ) -> anyhow::Result<Report> {
-        let Shared { store, settings, permits, metrics, .. } = &*self.shared;
+        let Shared { store, settings, permits, metrics, knowledge, .. } = &*self.shared;
         let _place = permits.acquire().await.context("the program is stopping")?;
         let began = Instant::now();
-        let answer = investigator::investigate(store, question, progress);
-        let report = tokio::time::timeout(settings.timeout.0, answer)
+        let answer = investigator::diagnose(store, question, progress);
+        let diagnosis = tokio::time::timeout(settings.timeout.0, answer)
             .await
             .with_context(|| format!("the investigation took longer than {}", settings.timeout))??;
+        let report = investigator::narrate::narrate_with(diagnosis, knowledge)?;
         metrics.investigation_seconds.observe(began.elapsed().as_secs_f64());
         Ok(report)
     }

@@ -4,6 +4,7 @@
 //! [`serve::start`] builds the whole program in-process, for `inquest serve`, for the demo and for system tests.
 
 pub mod anomalies;
+pub mod brief;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -18,11 +19,18 @@ pub mod known_service;
 pub mod lifecycle;
 pub mod logging;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
+pub mod narrative;
+pub mod noise;
+pub mod notify;
 pub mod output;
 pub mod pages;
 pub mod recording;
 pub mod serve;
+pub mod signature;
+pub mod slack;
+pub mod telling;
 pub mod web;
 pub mod why;
 pub mod writer;

@@ -117,6 +117,8 @@ pub struct IncidentMetrics {
     pub failed_evaluations: Counter,
     /// Time a round took.
     pub evaluation_seconds: Histogram,
+    /// Time a look at metrics and log patterns took.
+    pub observation_seconds: Histogram,
     /// Incidents opened.
     pub opened: Counter,
     /// Incidents open now.
@@ -135,6 +137,7 @@ impl Default for IncidentMetrics {
             evaluations: Counter::default(),
             failed_evaluations: Counter::default(),
             evaluation_seconds: seconds(),
+            observation_seconds: seconds(),
             opened: Counter::default(),
             open: Gauge::default(),
             investigations: Counter::default(),
@@ -153,6 +156,11 @@ impl IncidentMetrics {
             self.failed_evaluations.clone(),
         );
         registry.register("inquest_evaluation_seconds", "Time of a round", self.evaluation_seconds.clone());
+        registry.register(
+            "inquest_observation_seconds",
+            "Time of a look at metrics and log patterns",
+            self.observation_seconds.clone(),
+        );
         registry.register("inquest_incidents_opened", "Incidents opened", self.opened.clone());
         registry.register("inquest_incidents_open", "Incidents open now", self.open.clone());
         registry.register("inquest_investigations", "Investigations ended", self.investigations.clone());

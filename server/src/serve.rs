@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use domain::{Batch, Clock};
 use ingest::Ingest;
+use investigator::Knowledge;
 use prometheus_client::registry::Registry;
 use storage::{Location, Options, Store};
 use tokio::net::TcpListener;
@@ -17,7 +18,12 @@ use crate::detect::{Detector, Look};
 use crate::incidents::Incidents;
 use crate::investigate::Investigations;
 use crate::lifecycle::Stage;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::noise::{self, Noise};
+use crate::notify::Notifier;
+use crate::slack::Slack;
+use crate::telling::Telling;
 use crate::web::{self, App};
 use crate::writer::{self, AppendFailed, Versions};
 
@@ -141,9 +147,18 @@ async fn assemble(
 
     let incidents = Incidents::load(store.clone(), clock.clone(), metrics.incidents.clone()).await?;
     let objectives = Arc::new(config::table(&config.slo));
+    let knowledge = Arc::new(match &config.knowledge.folder {
+        None => Knowledge::built_in().clone(),
+        Some(folder) => Knowledge::built_in().with_folder(folder).context("cannot use `knowledge.folder`")?,
+    });
+    let telling = Telling::load(&config.narrator, knowledge.clone(), store.clone(), clock.clone()).await?;
+    let memory = Memory::new(&config.memory, store.clone(), incidents.clone(), clock.clone())?;
     let investigations = Investigations::new(
         store.clone(),
         incidents.clone(),
+        telling.clone(),
+        memory.clone(),
+        knowledge.clone(),
         objectives.clone(),
         config.investigation.clone(),
         clock.clone(),
@@ -152,11 +167,15 @@ async fn assemble(
     );
     let look = Look::new(store.clone(), objectives.clone(), config);
     let (outlook, outlooks) = tokio::sync::watch::channel(Arc::default());
+    let settings = noise::Settings::new(&config.noise)?;
+    let noise =
+        Noise::load(store.clone(), clock.clone(), incidents.clone(), outlooks.clone(), settings).await?;
     if config.detection.enabled {
         investigations.resume();
         let detector = Detector {
             look: look.clone(),
             incidents: incidents.clone(),
+            noise: noise.clone(),
             every: config.detection.every.0,
             clock: clock.clone(),
             metrics: metrics.incidents.clone(),
@@ -167,14 +186,29 @@ async fn assemble(
     }
 
     let public_url = config.public_url.as_deref();
+    let pages_url =
+        public_url.map_or_else(|| addresses.pages_url(), |url| url.trim_end_matches('/').to_owned());
+    let notifier =
+        Notifier::new(&config.notify, store.clone(), incidents.clone(), clock.clone(), &pages_url).await?;
+    let (token, notifying, heard) = (schedules.token(), notifier.clone(), noise.subscribe());
+    schedules.spawn(async move { notifying.run(token, heard).await });
+    let slack = config.slack.as_ref().map(|slack| Slack::new(slack, &pages_url)).transpose()?;
     let app = App {
         store: store.clone(),
         incidents: incidents.clone(),
         investigations: investigations.clone(),
+        telling,
+        memory,
+        knowledge,
         look,
         outlooks,
         clock,
         registry: Arc::new(registry),
+        noise,
+        notifier,
+        slack,
+        api_token: config.access.api_token.clone(),
+        tasks: schedules.clone(),
         base_path: web::base_path(public_url).into(),
         draining: listeners.token(),
     };

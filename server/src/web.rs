@@ -9,10 +9,18 @@ pub mod export;
 mod fleet;
 mod health;
 mod incidents;
+mod mcp;
+mod observed;
 mod probes;
 mod progress;
+mod redaction;
+mod review;
 mod services;
+mod settings;
+mod slack;
+mod token;
 mod traces;
+mod why;
 pub mod wire;
 
 use std::sync::Arc;
@@ -23,16 +31,24 @@ use axum::extract::DefaultBodyLimit;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use domain::{Clock, IncidentId, Report};
+use investigator::Knowledge;
 use prometheus_client::registry::Registry;
 use storage::Store;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::csrf::CsrfLayer;
 
+use crate::config::Secret;
 use crate::detect::{Look, Outlooks};
 use crate::incidents::Incidents;
 use crate::investigate::Investigations;
+use crate::lifecycle::Stage;
+use crate::memory::Memory;
+use crate::noise::Noise;
+use crate::notify::Notifier;
 use crate::pages;
+use crate::slack::Slack;
+use crate::telling::Telling;
 
 /// Largest form or API request; changes and telemetry have limits of their own.
 const MAX_BODY_BYTES: usize = 64 << 10;
@@ -46,6 +62,12 @@ pub struct App {
     pub incidents: Incidents,
     /// Investigations.
     pub investigations: Investigations,
+    /// Who phrases answers.
+    pub telling: Telling,
+    /// Past incidents.
+    pub memory: Memory,
+    /// What is known of failures.
+    pub knowledge: Arc<Knowledge>,
     /// What detection looks at, for other times than the present.
     pub look: Look,
     /// What detection last saw.
@@ -54,6 +76,16 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub registry: Arc<Registry>,
+    /// Alerts, and what holds them back.
+    pub noise: Noise,
+    /// What sends news.
+    pub notifier: Notifier,
+    /// The Slack app, when there is one.
+    pub slack: Option<Slack>,
+    /// What programs must show.
+    pub api_token: Option<Secret>,
+    /// Where work goes that outlasts its request.
+    pub tasks: Stage,
     /// What stands before every link: empty, or `/inquest` behind a proxy that adds it.
     pub base_path: Arc<str>,
     /// Cancelled when the program is about to stop.
@@ -91,9 +123,31 @@ pub fn router(app: App, changes: Router, public_url: Option<&str>) -> anyhow::Re
         .route("/incidents/{id}/acknowledge", post(incidents::acknowledge))
         .route("/incidents/{id}/resolve", post(incidents::resolve))
         .route("/incidents/{id}/feedback", post(incidents::feedback))
+        .route("/incidents/{id}/ask", post(incidents::ask))
+        .route("/settings/redaction", get(redaction::show).post(redaction::redact))
         .route("/services", get(services::list))
         .route("/services/{name}", get(services::show))
         .route("/traces/{id}", get(traces::show))
+        .route("/review", get(review::queue))
+        .route("/review/policies", get(review::policies).post(review::import))
+        .route("/review/policies.yaml", get(review::export))
+        .route("/review/audit", get(review::audit))
+        .route("/review/mode", post(review::mode))
+        .route("/review/{fingerprint}/{action}", post(review::decide))
+        .route("/settings", get(settings::show))
+        .route("/settings/notify/{name}/test", post(settings::test))
+        .route("/settings/notify/letters/{id}/retry", post(settings::retry))
+        .route("/api/v1/why/{service}", get(why::why))
+        .route("/api/v1/alerts", get(review::alerts))
+        .route(
+            "/api/v1/alerts/alertmanager",
+            post(review::alertmanager)
+                .layer(DefaultBodyLimit::max(crate::noise::alertmanager::MAX_BODY_BYTES)),
+        )
+        .route("/mcp", post(mcp::call))
+        .route("/slack/command", post(slack::command))
+        .route("/slack/action", post(slack::action))
+        .route("/slack/event", post(slack::event))
         .route("/api/v1/findings", get(api::findings))
         .route("/api/v1/incidents", get(api::incidents))
         .route("/api/v1/incidents/{id}", get(api::incident))

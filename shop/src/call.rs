@@ -156,7 +156,10 @@ impl Outbound {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(call.body)))
             .map_err(|error| unreachable(error.to_string()))?;
-        TraceContextPropagator::new().inject_context(context, &mut Headers(request.headers_mut()));
+        // What nobody records, nobody needs to find.
+        if context.span().span_context().is_sampled() {
+            TraceContextPropagator::new().inject_context(context, &mut Headers(request.headers_mut()));
+        }
         let response = self.client.request(request).await.map_err(|error| unreachable(error.to_string()))?;
         let status = response.status();
         context.span().set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));

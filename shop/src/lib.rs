@@ -12,6 +12,7 @@
 //! come from the code path it describes.
 
 mod acquirer;
+mod bare;
 mod call;
 mod changes;
 mod database;
@@ -27,6 +28,7 @@ mod serve;
 mod services;
 mod telemetry;
 
+pub use bare::{BareOptions, run_bare, serve_bare};
 pub use event::ShopEvent;
 pub use fault::{Fault, UnknownFault};
 pub use run::{ShopOptions, run};

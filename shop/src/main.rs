@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use shop::{Fault, ShopOptions};
+use shop::{BareOptions, Fault, ShopOptions};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,15 @@ struct Arguments {
     /// Where deploys and flags are posted, such as http://127.0.0.1:8080/api/v1/changes.
     #[arg(long)]
     changes: Option<String>,
+    /// Runs each service as a process of its own and sends no telemetry at all: what an agent on the host has to find out alone.
+    #[arg(long)]
+    bare: bool,
+    /// Port of the first service without telemetry; the others follow.
+    #[arg(long, default_value_t = 18300)]
+    first_port: u16,
+    /// Which service this process is; how the shop starts its processes.
+    #[arg(long, hide = true)]
+    serve: Option<String>,
     /// Folder of the database files; by default one of its own below the system's temporary folder.
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -69,7 +78,21 @@ async fn main() -> anyhow::Result<()> {
         interrupted().await;
         stop.cancel();
     });
-    let outcome = shop::run(options, sender, cancel).await;
+    let bare = BareOptions {
+        first_port: arguments.first_port,
+        seed: options.seed,
+        requests_per_second: options.requests_per_second,
+        fault: options.fault,
+        data_dir: options.data_dir.clone(),
+    };
+    let outcome = match &arguments.serve {
+        Some(service) => {
+            drop(sender);
+            shop::serve_bare(service, bare, cancel).await
+        }
+        None if arguments.bare => shop::run_bare(bare, sender, cancel).await,
+        None => shop::run(options, sender, cancel).await,
+    };
     let _ = printer.await;
     if arguments.data_dir.is_none() {
         // Left over files in the temporary folder are the system's to clear.

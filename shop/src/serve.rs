@@ -63,8 +63,16 @@ impl Instance {
 
 /// Serves `router` without any telemetry until the token is cancelled.
 pub(crate) async fn serve(router: Router) -> anyhow::Result<(SocketAddr, CancellationToken, JoinHandle<()>)> {
+    serve_at(router, 0).await
+}
+
+/// The same at a port of loopback; 0 for any.
+pub(crate) async fn serve_at(
+    router: Router,
+    port: u16,
+) -> anyhow::Result<(SocketAddr, CancellationToken, JoinHandle<()>)> {
     let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("failed to open a loopback port")?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.context("failed to open a loopback port")?;
     let address = listener.local_addr().context("failed to read the loopback port")?;
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();

@@ -88,6 +88,24 @@ impl Telemetry {
         })
     }
 
+    /// Keeps everything to itself: nothing is sent, and no trace context travels.
+    pub fn silent(identity: Identity) -> Self {
+        let traces = SdkTracerProvider::builder().with_sampler(trace::Sampler::AlwaysOff).build();
+        let logs = SdkLoggerProvider::builder().build();
+        let metrics = SdkMeterProvider::builder().build();
+        let meter = metrics.meter(SCOPE);
+        Self {
+            identity,
+            server: ServerMetrics::new(&meter),
+            meter,
+            tracer: traces.tracer(SCOPE),
+            logger: logs.logger(SCOPE),
+            traces,
+            logs,
+            metrics,
+        }
+    }
+
     pub fn meter(&self) -> &Meter {
         &self.meter
     }

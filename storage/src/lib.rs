@@ -3,6 +3,7 @@
 //!
 //! Deliberately absent: free-form queries. What others want to know, they ask through typed questions in this crate.
 
+pub mod alerts;
 pub mod engine;
 pub mod questions;
 pub mod recording;
@@ -11,6 +12,7 @@ mod append;
 mod error;
 mod health;
 mod journal;
+mod memory;
 mod migrate;
 mod patterns;
 mod report;
@@ -22,5 +24,6 @@ pub use engine::Engine;
 pub use error::{EngineError, Error};
 pub use health::{Health, SignalHealth};
 pub use journal::JournalEntry;
+pub use memory::Neighbour;
 pub use retention::Retention;
 pub use store::{Location, Options, Store};

@@ -7,12 +7,14 @@ use clickhouse::Client;
 use crate::error::Error;
 
 /// Steps, oldest first. One that was released is never edited: a correction is a new step.
-const STEPS: [(u32, &str, &str); 5] = [
+const STEPS: [(u32, &str, &str); 7] = [
     (1, "telemetry", include_str!("migrations/0001_telemetry.sql")),
     (2, "journal", include_str!("migrations/0002_journal.sql")),
     (3, "aggregates", include_str!("migrations/0003_aggregates.sql")),
     (4, "log patterns", include_str!("migrations/0004_log_patterns.sql")),
     (5, "requests", include_str!("migrations/0005_requests.sql")),
+    (6, "alerts", include_str!("migrations/0006_alerts.sql")),
+    (7, "incident memory", include_str!("migrations/0007_incident_memory.sql")),
 ];
 
 /// Creates the database and takes the steps that it lacks.

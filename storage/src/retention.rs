@@ -26,7 +26,7 @@ pub struct Retention {
 
 impl Retention {
     /// Tables, the expression that ClickHouse counts from, and how long their rows are kept.
-    fn tables(&self) -> [(&'static str, &'static str, Option<Duration>); 12] {
+    fn tables(&self) -> [(&'static str, &'static str, Option<Duration>); 14] {
         [
             ("otel_traces", "toDateTime(Timestamp)", self.traces),
             ("otel_traces_trace_id_ts", "toDateTime(Start)", self.traces),
@@ -40,6 +40,8 @@ impl Retention {
             ("request_hours", "Hour", self.aggregates),
             ("log_pattern_minutes", "Minute", self.aggregates),
             ("log_pattern_lives", "Last", self.aggregates),
+            ("alerts", "toDateTime(Timestamp)", self.aggregates),
+            ("alert_hours", "Hour", self.aggregates),
         ]
     }
 }

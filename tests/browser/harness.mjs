@@ -70,6 +70,31 @@ export async function startDemo(fault) {
   }
 }
 
+/** Starts the program on an empty folder and free ports, without any telemetry. */
+export async function startServer() {
+  const data = mkdtempSync(join(tmpdir(), 'inquest-browser-'));
+  const free = ['--listen', '--grpc', '--http'].flatMap((flag) => [flag, '127.0.0.1:0']);
+  const child = spawn(needed('INQUEST_BIN'), ['serve', '--data', data, ...free], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  const ended = once(child, 'exit');
+  const origin = await new Promise((resolve, reject) => {
+    const read = (chunk) => {
+      output += chunk;
+      const link = output.match(/http:\/\/[\d.]+:\d+/);
+      if (link) resolve(link[0]);
+    };
+    child.stdout.on('data', read);
+    child.stderr.on('data', read);
+    ended.then(([code]) => reject(new Error(`the program ended with ${code}:\n${output}`)), reject);
+  });
+  const stop = async () => {
+    child.kill('SIGINT');
+    await ended;
+    rmSync(data, { recursive: true, force: true });
+  };
+  return { origin, stop };
+}
+
 /** Waits until the incident has a report that names a cause; it is looked into again while it grows. */
 async function answered(url) {
   const deadline = Date.now() + ANSWER_TIMEOUT_MS;

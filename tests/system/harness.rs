@@ -56,10 +56,15 @@ pub fn config(data: &Path) -> Config {
 
 /// Runs `test` against a server on an empty folder, and stops the server in order whatever becomes of the test.
 pub async fn serve(test: impl AsyncFnOnce(&mut TestServer)) {
+    serve_with(|_| (), test).await;
+}
+
+/// The same with other settings.
+pub async fn serve_with(change: impl Fn(&mut Config), test: impl AsyncFnOnce(&mut TestServer)) {
     let _turn = Turn::take().await;
     let data = tempfile::tempdir().expect("a temporary folder");
     let mut server =
-        TestServer { running: Some(start(data.path()).await), data, http: reqwest::Client::new() };
+        TestServer { running: Some(start(data.path(), change).await), data, http: reqwest::Client::new() };
     let outcome = AssertUnwindSafe(test(&mut server)).catch_unwind().await;
     server.stop().await;
     if let Err(panic) = outcome {
@@ -67,15 +72,22 @@ pub async fn serve(test: impl AsyncFnOnce(&mut TestServer)) {
     }
 }
 
-async fn start(data: &Path) -> Running {
-    serve::start(config(data), SystemClock::shared()).await.expect("the server starts")
+async fn start(data: &Path, change: impl Fn(&mut Config)) -> Running {
+    let mut config = config(data);
+    change(&mut config);
+    serve::start(config, SystemClock::shared()).await.expect("the server starts")
 }
 
 impl TestServer {
     /// Stops it in order, and starts it again on the same folder.
     pub async fn restart(&mut self) {
+        self.restart_with(|_| ()).await;
+    }
+
+    /// The same with other settings.
+    pub async fn restart_with(&mut self, change: impl Fn(&mut Config)) {
         self.stop().await;
-        self.running = Some(start(self.data.path()).await);
+        self.running = Some(start(self.data.path(), change).await);
     }
 
     async fn stop(&mut self) {
@@ -106,6 +118,11 @@ impl TestServer {
     /// Address of a page or of the API.
     pub fn page(&self, path: &str) -> String {
         format!("{}{path}", self.running().addresses().pages_url())
+    }
+
+    /// Address of OTLP over gRPC.
+    pub fn grpc(&self) -> String {
+        self.running().addresses().grpc_url()
     }
 
     /// Address of OTLP over HTTP.

@@ -14,7 +14,7 @@ const SPANS_PER_MINUTE: u32 = 200;
 const LOGS_PER_MINUTE: u32 = 60;
 
 /// Forty quiet minutes, then six in which a third of the charges fail, all of it in the past: nothing has to be waited for.
-async fn break_payment(server: &TestServer) {
+pub async fn break_payment(server: &TestServer) {
     let mut at = load::now_ns() - (HEALTHY_MINUTES + FAILING_MINUTES) * MINUTE_NS;
     for (number, (behaviour, minutes)) in
         [(Behaviour::Healthy, HEALTHY_MINUTES), (Behaviour::PaymentFails, FAILING_MINUTES)]
@@ -35,7 +35,8 @@ async fn break_payment(server: &TestServer) {
     }
 }
 
-async fn investigated(server: &TestServer) -> Incident {
+/// The incident, once it was looked into.
+pub async fn investigated(server: &TestServer) -> Incident {
     server
         .until("investigated incident", async |server: &TestServer| {
             server.incidents().into_iter().find(|incident| incident.runs > 0)

@@ -2,10 +2,12 @@
 //!
 //! Deliberately absent: the browser (`../browser`), speed (`inquest-bench`), and what one crate can test alone.
 
+mod agent;
 mod arrival;
 mod documents;
 mod harness;
 mod hostile;
 mod incident;
+mod reach;
 mod recordings;
 mod stopping;

@@ -143,17 +143,48 @@ customElements.define("inquest-refresh", class extends HTMLElement {
   }
 });
 
+/** Keys of the review queue: they press the buttons of the row that has the focus, or of the selected one. */
+customElements.define("inquest-review", class extends HTMLElement {
+  connectedCallback() {
+    document.addEventListener("keydown", (this.onKey = (event) => this.key(event)));
+    this.addEventListener("focusin", (event) => this.select(event.target.closest(".q")));
+  }
+
+  disconnectedCallback() {
+    document.removeEventListener("keydown", this.onKey);
+  }
+
+  select(row) {
+    if (!row) return;
+    this.querySelector(".q.sel")?.classList.remove("sel");
+    row.classList.add("sel");
+  }
+
+  key(event) {
+    const typing = event.target.closest?.("input:not([type=checkbox]), textarea, select, dialog[open]");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !keysAreOn()) return;
+    if (!["a", "r", "s", "u"].includes(event.key)) return;
+    const button = `[data-key="${event.key}"]`;
+    const found = this.querySelector(`.q.sel ${button}`) ?? (event.key === "u" ? this.querySelector(`.toast ${button}`) : null);
+    if (!found) return;
+    event.preventDefault();
+    found.click();
+  }
+});
+
 /** Single-key shortcuts, the list of them, and the switch that turns them off. */
 const KEYS = [
   ["j k", "Next, previous section or row"],
   ["g h", "Health"],
   ["g s", "Services"],
   ["g i", "Incidents"],
+  ["g r", "Review"],
+  ["a r s u", "Approve, reject, snooze, undo in the review queue"],
   ["/", "Search"],
   ["?", "This list"],
   ["Esc", "Hide a preview"],
 ];
-const STOPS = "#answer, main .sec[id], main article.ev, main .inc tbody a, main .open h3 a, main .svc tbody th a";
+const STOPS = "#answer, main .sec[id], main article.ev, main .inc tbody a, main .open h3 a, main .svc tbody th a, main .q .ttl a";
 
 function keysAreOn() {
   try {
@@ -202,7 +233,7 @@ customElements.define("inquest-keys", class extends HTMLElement {
     this.gAt = event.key === "g" ? event.timeStamp : 0;
     const base = this.dataset.base;
     const act = afterG
-      ? { h: () => location.assign(`${base}/`), s: () => location.assign(`${base}/services`), i: () => location.assign(`${base}/incidents`) }[event.key]
+      ? { h: () => location.assign(`${base}/`), s: () => location.assign(`${base}/services`), i: () => location.assign(`${base}/incidents`), r: () => location.assign(`${base}/review`) }[event.key]
       : {
         j: () => this.step(1),
         k: () => this.step(-1),

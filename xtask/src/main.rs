@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "recipes time their steps by the wall clock")]
 
 mod bench;
+mod bpf;
 mod browser;
 mod deny;
 mod fuzz;
@@ -38,6 +39,11 @@ const RECIPES: &[Recipe] = &[
         help: "measure, release build: `bench ingest [--kill] [--seconds N]`, `bench investigate`, `bench serve`, \
                `bench demo [--runs N]`, `bench nab`, `bench templates`",
         run: bench::run,
+    },
+    Recipe {
+        name: "bpf",
+        help: "build the agent's kernel side anew [--check: fail when it and its sources differ]",
+        run: bpf::run,
     },
     Recipe { name: "fuzz", help: "`fuzz NAME [--seconds N]`: run a fuzz target", run: fuzz::run },
     Recipe {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{browser, node, step};
+use crate::{bpf, browser, node, step};
 
 /// Tests counted over several runners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +76,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         &mut step::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
         |line| tally.read_cargo(line),
     ));
+    note(bpf::run(&["--check".to_owned()]));
     if with_browser {
         note(node::modules().and_then(|modules| browser::test(&modules, &mut tally)));
     }

@@ -7,12 +7,13 @@
 //!   that a deploy merely reworded is matched to the one it replaces, and is none; nor has the old one stopped.
 //! - **Spike**: the count is so high that the bound of [`tail_bound`] on its chance is below [`MAX_CHANCE`], and three times
 //!   what is usual.
-//! - **Stopped**: silent for so many windows that it would be chance below [`MAX_CHANCE`], judged by the share of like
+//! - **Stopped**: silent for so many windows, [`MIN_SILENT`] to [`MAX_SILENT`], that it would be chance below [`MAX_CHANCE`], judged by the share of like
 //!   windows in which it wrote (lower Wilson bound), while the service writes on.
 
 mod chance;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use domain::UnixNanos;
@@ -24,24 +25,32 @@ use crate::statistics::wilson;
 
 /// What counts are taken over.
 pub const WINDOW: Duration = Duration::from_secs(300);
-/// Windows of history that are of use: a week and half an hour.
-pub const HISTORY_WINDOWS: u32 = 7 * DAY + NEIGHBOURS + 1;
+/// Windows of a day.
+pub const DAY: u32 = 288;
+/// Windows before and after the same time of another day that are like it.
+pub const NEIGHBOURS: u32 = 6;
+/// A spike has at least so many messages.
+pub const MIN_SPIKE: u64 = 10;
+/// A spike has at least so many times the usual count.
+pub const MIN_SPIKE_RATIO: f64 = 3.0;
+/// Silence of fewer windows proves nothing, even of a pattern that was always there.
+pub const MIN_SILENT: u32 = 6;
+/// Silence of more windows is no news.
+pub const MAX_SILENT: u32 = 24;
+/// Share of the windows of use in which a pattern must have been written to be missed.
+pub const MIN_PRESENCE: f64 = 0.5;
 /// How long a service must have been heard before a pattern can be called new to it.
 pub const MIN_KNOWN: Duration = Duration::from_secs(3_600);
 
 /// Chance of a finding where there is nothing to find. Every pattern is looked at every minute: 500 services of 50
 /// patterns make 36 million looks a day.
 const MAX_CHANCE: f64 = 1e-9;
-/// Windows of a day.
-const DAY: u32 = 288;
 /// Days of history from which on the time of day counts.
 const SEASONAL_DAYS: u32 = 3;
-/// Windows before and after the same time of another day that are like it.
-const NEIGHBOURS: u32 = 6;
-/// A spike has at least so many messages.
-const MIN_SPIKE: u64 = 10;
-/// A spike has at least so many times the usual count.
-const MIN_SPIKE_RATIO: f64 = 3.0;
+/// Days of history looked at.
+const DAYS: u32 = 7;
+/// Windows like the latest on those days.
+pub const LIKE_OF_DAYS: f64 = (DAYS * (2 * NEIGHBOURS + 1)) as f64;
 /// Like windows without which no pattern is said to have stopped or to spike.
 const MIN_LIKE_WINDOWS: usize = 12;
 /// Standard deviations of the bound on how often a pattern writes.
@@ -64,6 +73,23 @@ pub struct ServiceLogs {
     pub deployed: Option<UnixNanos>,
     /// Its patterns, in any order.
     pub patterns: Vec<PatternHistory>,
+    /// Messages of all patterns by window, of the last `2 x` [`MAX_SILENT`] windows.
+    pub windows: BTreeMap<u32, u64>,
+}
+
+/// Whether a pattern may spike or have stopped, by its messages in the latest window, in those like it on other days and of
+/// the last day, the windows since its last message, and the share of windows of use in which it was written: what need not
+/// be looked at closer. Sums may lack what is not known.
+pub fn may_have_moved(latest: u64, like_of_days: u64, like_of_day: u64, silent: u32, presence: f64) -> bool {
+    let usual = (like_of_days as f64 / LIKE_OF_DAYS).min(like_of_day as f64 / f64::from(DAY));
+    let spikes = latest >= MIN_SPIKE && latest as f64 >= MIN_SPIKE_RATIO * usual;
+    spikes || ((MIN_SILENT..=MAX_SILENT).contains(&silent) && presence >= MIN_PRESENCE)
+}
+
+/// The windows of history that are of use, the latest first: those like the latest, and like those of a silence.
+pub fn windows_of_use() -> impl Iterator<Item = RangeInclusive<u32>> {
+    let days = (2..=DAYS).map(|day| day * DAY - NEIGHBOURS..=day * DAY + MAX_SILENT + NEIGHBOURS);
+    std::iter::once(0..=DAY + MAX_SILENT + NEIGHBOURS).chain(days)
 }
 
 /// How often a pattern was written.
@@ -79,7 +105,10 @@ pub struct PatternHistory {
     pub first_seen: UnixNanos,
     /// Last message that is known of.
     pub last_seen: UnixNanos,
-    /// Messages by window, counted back from now; windows without any may be left out.
+    /// Messages in the latest window.
+    pub latest: u64,
+    /// Messages by window, counted back from now, for all of [`windows_of_use`] that have any. May be left empty unless the
+    /// pattern [`may_have_moved`].
     pub windows: BTreeMap<u32, u64>,
 }
 
@@ -145,7 +174,7 @@ pub fn evaluate(logs: &ServiceLogs, now: UnixNanos) -> PatternChanges {
     for pattern in logs.patterns.iter().filter(|pattern| !is_new(pattern, now)) {
         findings.extend(spike(logs, pattern, now));
         if !replaced(pattern.pattern) {
-            findings.extend(stopped(logs, pattern));
+            findings.extend(stopped(logs, pattern, now));
         }
     }
     findings.sort_by(|left, right| {
@@ -268,13 +297,15 @@ fn silence(pattern: &PatternHistory) -> Option<u32> {
     pattern.windows.iter().find(|(_, count)| **count > 0).map(|(window, _)| *window)
 }
 
-fn stopped(logs: &ServiceLogs, pattern: &PatternHistory) -> Option<PatternFinding> {
-    let silent = silence(pattern).filter(|silent| *silent > 0)?;
-    let now = pattern.last_seen.plus(WINDOW * silent);
+fn stopped(logs: &ServiceLogs, pattern: &PatternHistory, now: UnixNanos) -> Option<PatternFinding> {
+    let silent = silence(pattern).filter(|silent| (MIN_SILENT..=MAX_SILENT).contains(silent))?;
+    if presence(logs, pattern, now) < MIN_PRESENCE {
+        return None;
+    }
     // Each silent window is judged by those like it; those before the silence tell how often the pattern writes.
     let mut chance = 1.0;
     let (mut wrote, mut looked) = (0, 0);
-    for window in 0..silent.min(DAY) {
+    for window in 0..silent {
         let like: Vec<u32> =
             like_windows(logs, now, window).into_iter().filter(|like| *like >= silent).collect();
         if like.len() < MIN_LIKE_WINDOWS {
@@ -293,21 +324,32 @@ fn stopped(logs: &ServiceLogs, pattern: &PatternHistory) -> Option<PatternFindin
     })
 }
 
+/// Share of the known windows of use in which a pattern was written.
+fn presence(logs: &ServiceLogs, pattern: &PatternHistory, now: UnixNanos) -> f64 {
+    let known = known_windows(logs, now);
+    let of_use: Vec<u32> = windows_of_use().flatten().filter(|window| *window < known).collect();
+    let written = of_use.iter().filter(|window| pattern.count(**window) > 0).count();
+    written as f64 / of_use.len().max(1) as f64
+}
+
+/// Windows since the service's logs are known, as far as they are of use.
+fn known_windows(logs: &ServiceLogs, now: UnixNanos) -> u32 {
+    let most = f64::from(DAYS * DAY + MAX_SILENT + NEIGHBOURS);
+    (now.seconds_since(logs.since) / WINDOW.as_secs_f64()).clamp(0.0, most) as u32
+}
+
 /// Whether the service as a whole wrote as usual while a pattern was silent.
 fn service_writes_on(logs: &ServiceLogs, silent: u32) -> bool {
-    let total = |from: u32, to: u32| -> u64 {
-        logs.patterns.iter().flat_map(|pattern| pattern.windows.range(from..to)).map(|(_, count)| count).sum()
-    };
+    let total = |from: u32, to: u32| -> u64 { logs.windows.range(from..to).map(|(_, count)| count).sum() };
     let (during, before) = (total(0, silent), total(silent, 2 * silent));
     during > 0 && during as f64 >= MIN_SERVICE_SHARE * before as f64
 }
 
 /// Windows that tell what is usual in `window`, as far as the service was known.
 fn like_windows(logs: &ServiceLogs, now: UnixNanos, window: u32) -> Vec<u32> {
-    let known =
-        (now.seconds_since(logs.since) / WINDOW.as_secs_f64()).clamp(0.0, f64::from(HISTORY_WINDOWS)) as u32;
+    let known = known_windows(logs, now);
     if known >= SEASONAL_DAYS * DAY + NEIGHBOURS + window {
-        (1..=7)
+        (1..=DAYS)
             .flat_map(|day| window + day * DAY - NEIGHBOURS..=window + day * DAY + NEIGHBOURS)
             .filter(|like| *like < known)
             .collect()
@@ -331,7 +373,7 @@ fn finding(
         severity: pattern.severity,
         change,
         at,
-        messages: pattern.count(0),
+        messages: pattern.latest,
     }
 }
 

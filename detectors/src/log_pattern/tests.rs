@@ -25,15 +25,42 @@ fn pattern(id: u64, template: &str, from: u32, count: impl Fn(u32) -> u64) -> Pa
             UnixNanos(0)
         }),
         last_seen: back(last),
+        latest: windows.get(&0).copied().unwrap_or(0),
         windows,
     }
 }
 
 fn service(known: u32, patterns: Vec<PatternHistory>) -> ServiceLogs {
-    ServiceLogs { service: "cart".into(), since: back(known), deployed: None, patterns }
+    let mut windows = BTreeMap::new();
+    for (window, count) in patterns.iter().flat_map(|pattern| &pattern.windows) {
+        *windows.entry(*window).or_default() += count;
+    }
+    ServiceLogs { service: "cart".into(), since: back(known), deployed: None, patterns, windows }
+}
+
+/// Only what a store has to tell.
+fn trimmed(logs: &ServiceLogs) -> ServiceLogs {
+    let mut logs = logs.clone();
+    let known = known_windows(&logs, NOW).min(DAY);
+    for pattern in &mut logs.patterns {
+        let of_use = |window: u32| windows_of_use().any(|range| range.contains(&window));
+        let like = |window: u32| window >= DAY - NEIGHBOURS && (window + NEIGHBOURS) % DAY <= 2 * NEIGHBOURS;
+        let sum = |these: &dyn Fn(u32) -> bool| -> u64 {
+            pattern.windows.iter().filter(|(window, _)| these(**window)).map(|(_, count)| count).sum()
+        };
+        let silent = pattern.windows.keys().next().copied().unwrap_or(u32::MAX);
+        let written = pattern.windows.keys().filter(|window| of_use(**window)).count();
+        let presence = written as f64 / f64::from(known.max(1));
+        let day = sum(&|window| (2 * NEIGHBOURS..DAY).contains(&window));
+        let whole = may_have_moved(pattern.count(0), sum(&like), day, silent, presence);
+        pattern.windows.retain(|window, _| whole && of_use(*window));
+    }
+    logs.windows.retain(|window, _| *window < 2 * MAX_SILENT);
+    logs
 }
 
 fn check(logs: &ServiceLogs, expected: &[&str]) {
+    assert_eq!(evaluate(logs, NOW), evaluate(&trimmed(logs), NOW));
     let sentences: Vec<String> = evaluate(logs, NOW).findings.iter().map(PatternFinding::sentence).collect();
     assert_eq!(sentences, expected);
 }

@@ -75,6 +75,11 @@ impl NameGlob {
     pub fn as_str(&self) -> &str {
         self.0.glob().glob()
     }
+
+    /// Whether it covers a name.
+    pub fn is_match(&self, name: &str) -> bool {
+        self.0.is_match(name)
+    }
 }
 
 impl<'de> Deserialize<'de> for NameGlob {

@@ -82,7 +82,9 @@ impl Story {
                 IncidentEvent::Resolved { reason, .. } => {
                     self.step(&format!("incident  {} resolved: {reason}", incident.id));
                 }
-                IncidentEvent::Acknowledged { .. } | IncidentEvent::Feedback { .. } => {}
+                IncidentEvent::Acknowledged { .. }
+                | IncidentEvent::Feedback { .. }
+                | IncidentEvent::Fixed { .. } => {}
             }
         }
         runs

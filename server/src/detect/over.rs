@@ -26,6 +26,8 @@ pub fn over(
     let standings: Vec<Standing> = incident
         .findings
         .iter()
+        // Notices came along: they neither opened it nor keep it open.
+        .filter(|finding| finding.opens_incident())
         .map(|finding| {
             let found = present.iter().any(|present| present.is_about_the_same(finding));
             if found { Standing::Burning } else { of(incident, finding, levels, terms, now) }

@@ -1,15 +1,17 @@
 //! Findings as rows: what detectors see now, for the overview.
 
 use domain::text::duration;
-use domain::{Detail, Finding, Sli};
+use domain::{Detail, Finding, SeenIn, Sli};
 use serde::Serialize;
 
 use super::input::HealthPage;
 use super::services::spark_of;
+use super::svg::spark::spark;
 use super::templates::Svg;
 use super::words::{Cut, State, cut, service_href};
 
-const MOST_FINDINGS: usize = 8;
+/// Findings that the overview shows.
+pub const MOST_FINDINGS: usize = 8;
 
 #[derive(Serialize)]
 pub(super) struct FindingRow {
@@ -46,18 +48,28 @@ pub(super) fn findings(findings: &[Finding], page: &HealthPage) -> (Vec<FindingR
 
 /// What the service as a whole does meanwhile, with the name of what is drawn.
 fn drawn(finding: &Finding, page: &HealthPage) -> Option<(Svg, &'static str)> {
-    let service = page.services.iter().find(|service| service.name == finding.service)?;
+    let service = page.services.iter().find(|service| service.name == finding.service);
     let hot = Some(finding.started);
     match &finding.detail {
         Detail::Objective(missed) if missed.sli == Sli::Availability => {
-            Some((spark_of(service, hot, |point| point.error_ratio)?, "failed share"))
+            Some((spark_of(service?, hot, |point| point.error_ratio)?, "failed share"))
         }
         Detail::Objective(missed) if missed.sli == Sli::Latency => {
-            Some((spark_of(service, hot, |point| point.p95_seconds)?, "latency p95"))
+            Some((spark_of(service?, hot, |point| point.p95_seconds)?, "latency p95"))
         }
         Detail::Silence(_) => {
-            Some((spark_of(service, hot, |point| Some(point.requests_per_second))?, "requests per s"))
+            Some((spark_of(service?, hot, |point| Some(point.requests_per_second))?, "requests per s"))
         }
-        Detail::Objective(_) | Detail::Observation(_) => None,
+        Detail::Observation(observation) => {
+            let line = page.charts.get(&finding.fingerprint())?.lines.first()?;
+            let values: Vec<f64> = line.points.iter().map(|(_, value)| *value).collect();
+            let hot = line.points.iter().position(|(at, _)| *at >= finding.started);
+            let name = match observation.seen_in {
+                SeenIn::LogPattern(_) => "messages",
+                _ => "value",
+            };
+            Some((spark(&values, hot).map(Svg)?, name))
+        }
+        Detail::Objective(_) => None,
     }
 }

@@ -1,6 +1,8 @@
 //! A hand-made incident for the tests of the pages: a fixture, not a measurement. It tells the story that a deploy
 //! made one service ask a database once per item, so that every kind of exhibit has something to show.
 
+use std::collections::BTreeMap;
+
 use domain::diagnosis::*;
 use domain::evidence::*;
 use domain::*;
@@ -672,7 +674,7 @@ pub(super) fn finding(service: &str, sli: Sli) -> Finding {
 }
 
 /// The incident of the fixture: opened, investigated, acknowledged, judged.
-pub(super) fn incident() -> Incident {
+pub(crate) fn incident() -> Incident {
     let events = vec![
         (at(4, 30), IncidentEvent::Opened { finding: finding("checkout", Sli::Availability) }),
         (
@@ -710,6 +712,23 @@ pub(super) fn incident_page() -> IncidentPage {
         open_incidents: 1,
         frame: None,
         base_path: String::new(),
+        beside: Beside {
+            pattern: Some((
+                "One call per item instead of one call".into(),
+                "A loop issues one call for each item.".into(),
+                "Comes with a changed mapping.".into(),
+            )),
+            similar: vec![Similar {
+                id: IncidentId(97),
+                title: "checkout latency 91.3%, objective 99%".into(),
+                started: at(0, 0),
+                distance: 0.21,
+                shared: vec!["mechanism repeated calls".into(), "in catalog".into()],
+                confirmed: "Confirmed: catalog 1.2.0 reads prices one by one".into(),
+                fixed: "rolled catalog back <b>".into(),
+            }],
+            asked: None,
+        },
     }
 }
 
@@ -767,6 +786,7 @@ pub(super) fn health_page() -> HealthPage {
         services,
         findings: findings(),
         incidents: vec![incident()],
+        charts: BTreeMap::new(),
         changes: changes().into_iter().map(|considered| considered.change).collect(),
         freshness: vec![
             SignalFreshness { signal: "Traces".into(), newest: Some(at(20, 57)), rows: 4_120_331 },
@@ -787,6 +807,7 @@ pub(super) fn findings() -> Vec<Finding> {
         sentence: "catalog logs a message it has never logged before: acquire cancelled, <*> of <*> in use."
             .into(),
         numbers: vec![("Lines".into(), "1 391".into()), ("Known since".into(), "12 Nov".into())],
+        seen_in: SeenIn::default(),
     };
     vec![
         finding("checkout", Sli::Availability),

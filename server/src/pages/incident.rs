@@ -1,7 +1,6 @@
 //! The page of one incident: the answer first, then what it rests on, in one fixed order.
 //!
-//! Sections with nothing to say are left out. Deliberately absent: similar past incidents, until there is a memory of
-//! them.
+//! Sections with nothing to say are left out.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +9,11 @@ use domain::{
     CheckOutcome, ConfidenceLevel, HypothesisId, Incident, IncidentEvent, IncidentStatus, Report, StepKind,
     Verdict,
 };
+use investigator::narrate::Asked;
 use serde::Serialize;
 
 use super::evidence::{Around, Card, card};
-use super::input::{CheckProgress, IncidentPage, ProgressState};
+use super::input::{self, CheckProgress, IncidentPage, ProgressState};
 use super::journal::{self, Alerts, Audit, TimelineRow};
 use super::sections::{self, Chain, Changes, Checks, Hypotheses, Impact};
 use super::templates::render;
@@ -40,6 +40,9 @@ struct View {
     cards: Vec<Card>,
     hypotheses: Option<Hypotheses>,
     checks: Option<Checks>,
+    pattern: Option<(Cut, Cut, Cut)>,
+    similar: Vec<SimilarRow>,
+    asked: Option<AskedView>,
     timeline: Vec<TimelineRow>,
     alerts: Option<Alerts>,
     audit: Audit,
@@ -80,6 +83,25 @@ struct Step {
     class: &'static str,
     text: Words,
     command: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SimilarRow {
+    number: u32,
+    id: String,
+    title: Cut,
+    started: Moment,
+    distance: String,
+    shared: Vec<Cut>,
+    confirmed: Cut,
+    fixed: Cut,
+}
+
+#[derive(Serialize)]
+struct AskedView {
+    question: String,
+    answer: Vec<Words>,
+    source: String,
 }
 
 #[derive(Serialize)]
@@ -152,6 +174,13 @@ fn view(page: &IncidentPage) -> View {
         cards,
         hypotheses: report.and_then(|report| sections::hypotheses(report, &listed)),
         checks: report.and_then(sections::checks),
+        pattern: page
+            .beside
+            .pattern
+            .as_ref()
+            .map(|(title, mechanism, text)| (cut(title, 120), cut(mechanism, 300), cut(text, 1200))),
+        similar: page.beside.similar.iter().map(similar).collect(),
+        asked: report.and_then(|report| Some(asked(page.beside.asked.as_ref()?, report))),
         timeline: journal::timeline(incident, report),
         alerts: journal::alerts(incident),
         audit: journal::audit(incident, report),
@@ -233,14 +262,36 @@ fn answer(report: &Report) -> Answer {
     }
 }
 
+fn similar(similar: &input::Similar) -> SimilarRow {
+    SimilarRow {
+        number: similar.id.0,
+        id: similar.id.to_string(),
+        title: cut(&similar.title, TITLE_LIMIT),
+        started: moment(similar.started),
+        distance: format!("{:.2}", similar.distance),
+        shared: similar.shared.iter().map(|feature| cut(feature, 60)).collect(),
+        confirmed: cut(&similar.confirmed, 300),
+        fixed: cut(&similar.fixed, 300),
+    }
+}
+
+fn asked(asked: &Asked, report: &Report) -> AskedView {
+    let cited: usize = asked.sentences.iter().map(|sentence| sentence.cites.len()).sum();
+    let known = asked.sentences.iter().flat_map(|sentence| &sentence.cites);
+    let checked = known.filter(|id| report.diagnosis.evidence(**id).is_some()).count();
+    AskedView {
+        question: asked.question.clone(),
+        answer: Citations(&report.diagnosis).sentences(&asked.sentences),
+        source: format!("{}, {checked} of {cited} citations checked", asked.narrated.words()),
+    }
+}
+
 /// Where the answer comes from: its writer, its citations, its checks, its window.
 fn source(report: &Report) -> Vec<String> {
     let diagnosis = &report.diagnosis;
     let window = diagnosis.window;
     let mut parts = vec![
-        match report.narrated {
-            domain::NarratedBy::Template => "Written from template, no model configured".to_owned(),
-        },
+        report.narrated.words(),
         format!("{} of {} citations checked", report.citations_checked, report.citations),
         plural(diagnosis.checks.len(), "check", "checks"),
     ];
@@ -309,6 +360,7 @@ fn rail(view: &View) -> Vec<RailItem> {
         view.hypotheses.as_ref().and_then(|others| item(true, "others", "Hypotheses", Some(others.len()))),
         view.checks.as_ref().and_then(|checks| item(true, "checks", "Checks and gaps", Some(checks.len()))),
         item(!view.timeline.is_empty(), "timeline", "Timeline", None),
+        item(!view.similar.is_empty(), "similar", "Similar incidents", Some(view.similar.len())),
         view.alerts.as_ref().and_then(|alerts| item(true, "alerts", "Alerts", Some(alerts.len()))),
         item(true, "audit", "Notes and audit", None),
     ]

@@ -3,8 +3,11 @@
 //! Deliberately absent: how it is gathered. Every page also carries `now`, the number of open incidents for the top
 //! bar, and `base_path`, which stands before every link: empty, or `/inquest` behind a proxy that adds it.
 
+use std::collections::BTreeMap;
+
 use domain::evidence::{Panel, Trace};
-use domain::{Change, CheckOutcome, EvidenceKind, Finding, Incident, Report, UnixNanos};
+use domain::{Change, CheckOutcome, EvidenceKind, Finding, Incident, IncidentId, Report, UnixNanos};
+use investigator::narrate::Asked;
 
 /// The page of one incident.
 #[derive(Clone, Debug)]
@@ -23,6 +26,64 @@ pub struct IncidentPage {
     pub frame: Option<u32>,
     /// What stands before every link.
     pub base_path: String,
+    /// What is known beside the telemetry of this incident.
+    pub beside: Beside,
+}
+
+/// What is known beside the telemetry of an incident.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// The failure pattern that next steps come from: its title, how it does harm, and what else there is to say.
+    pub pattern: Option<(String, String, String)>,
+    /// Past incidents like this one, nearest first.
+    pub similar: Vec<Similar>,
+    /// A question that was just asked, and its answer.
+    pub asked: Option<Asked>,
+}
+
+/// A past incident that is like another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Similar {
+    /// Which.
+    pub id: IncidentId,
+    /// Its title.
+    pub title: String,
+    /// When it began.
+    pub started: UnixNanos,
+    /// Cosine distance: 0 is alike.
+    pub distance: f64,
+    /// What both have, heaviest first.
+    pub shared: Vec<String>,
+    /// What people said it was.
+    pub confirmed: String,
+    /// What fixed it.
+    pub fixed: String,
+}
+
+/// Who phrases answers, and a text tried for secrets.
+#[derive(Clone, Debug)]
+pub struct RedactionPage {
+    /// Who phrases answers: names and values.
+    pub narrator: Vec<(String, String)>,
+    /// Failure patterns known.
+    pub patterns: usize,
+    /// A text that was tried for secrets.
+    pub tried: Option<Tried>,
+    /// Incidents open now, for the top bar.
+    pub open_incidents: usize,
+    /// What stands before every link.
+    pub base_path: String,
+}
+
+/// A text, and what would leave of it.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// As given.
+    pub text: String,
+    /// As it would leave.
+    pub masked: String,
+    /// What was masked, by kind.
+    pub counts: BTreeMap<String, u32>,
 }
 
 /// One check of a running investigation.
@@ -58,6 +119,8 @@ pub struct HealthPage {
     pub services: Vec<ServiceRow>,
     /// What detectors see now, worst first.
     pub findings: Vec<Finding>,
+    /// What to draw of observations among the first of them, by fingerprint.
+    pub charts: BTreeMap<String, Panel>,
     /// Incidents open now.
     pub incidents: Vec<Incident>,
     /// Changes to mark on the strip, in any order.

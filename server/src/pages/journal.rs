@@ -1,7 +1,7 @@
 //! Sections of the incident page that come from its journal: timeline, alerts, notes and audit.
 
 use domain::text::{number, percent, plain};
-use domain::{Incident, IncidentEvent, Report, TimelineEntry, TimelineKind, UnixNanos};
+use domain::{Incident, IncidentEvent, NarratedBy, Report, TimelineEntry, TimelineKind, UnixNanos};
 use serde::Serialize;
 
 use super::words::{Citations, Cite, Cut, State, Words, cut, lag};
@@ -68,6 +68,9 @@ fn entry((at, event): &(UnixNanos, IncidentEvent)) -> Option<TimelineEntry> {
         }
         IncidentEvent::Feedback { actor, verdict, .. } => {
             (TimelineKind::Human, format!("Answer judged “{}”{}", verdict_words(verdict), by(actor)))
+        }
+        IncidentEvent::Fixed { actor, text } => {
+            (TimelineKind::Human, format!("Fixed{}: {}", by(actor), plain(text, 200)))
         }
     };
     Some(TimelineEntry { at: *at, kind, text: domain::Sentence::new(text, []) })
@@ -179,6 +182,10 @@ pub(super) fn audit(incident: &Incident, report: Option<&Report>) -> Audit {
                     ),
                 });
             }
+            IncidentEvent::Fixed { actor, text } => {
+                let text = format!("Fixed by: {}", plain(text, 1000));
+                notes.push(Note { who: who(actor), meta: time, text });
+            }
             IncidentEvent::Resolved { actor, reason } if !reason.is_empty() => {
                 let text = format!("Resolved: {}", plain(reason, 1000));
                 notes.push(Note { who: who(actor), meta: time, text });
@@ -194,12 +201,21 @@ pub(super) fn audit(incident: &Incident, report: Option<&Report>) -> Audit {
         }
     }
     if let (Some(report), Some(last)) = (report, runs.last_mut()) {
-        last.meta.push_str(&format!(", engine {}, template narrator", plain(&report.engine, 40)));
+        last.meta.push_str(&format!(", engine {}, {}", plain(&report.engine, 40), narrator(report)));
     }
     let omitted = notes.len().saturating_sub(MOST_NOTES) + runs.len().saturating_sub(MOST_NOTES);
     notes.drain(..notes.len().saturating_sub(MOST_NOTES));
     runs.drain(..runs.len().saturating_sub(MOST_NOTES));
     Audit { notes, runs, omitted }
+}
+
+fn narrator(report: &Report) -> String {
+    match &report.narrated {
+        NarratedBy::Model { model, prompt, .. } => {
+            format!("{}, prompt {}", plain(model, 80), plain(prompt, 40))
+        }
+        NarratedBy::Template | NarratedBy::TemplateInstead { .. } => "template narrator".to_owned(),
+    }
 }
 
 fn who(actor: &str) -> String {

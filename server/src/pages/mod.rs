@@ -18,26 +18,31 @@ mod incidents;
 pub mod input;
 mod journal;
 mod open;
+mod redaction;
+mod review;
 mod sections;
 mod service;
 mod services;
+mod settings;
 mod svg;
 mod templates;
 mod trace;
 mod words;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
 use serde::Serialize;
 
+pub use findings::MOST_FINDINGS;
 pub use input::{
-    CheckProgress, EndpointRow, HealthPage, IncidentFilter, IncidentPage, IncidentsPage, ObjectiveBurn,
-    ProgressState, Range, ServiceFinding, ServicePage, ServicePoint, ServiceRow, ServiceStatus, ServicesPage,
-    SignalFreshness, TracePage,
+    Beside, CheckProgress, EndpointRow, HealthPage, IncidentFilter, IncidentPage, IncidentsPage,
+    ObjectiveBurn, ProgressState, Range, RedactionPage, ServiceFinding, ServicePage, ServicePoint,
+    ServiceRow, ServiceStatus, ServicesPage, SignalFreshness, Similar, TracePage, Tried,
 };
+pub use review::ReviewPage;
 
 /// The page of one incident.
 ///
@@ -57,6 +62,35 @@ pub fn render_health(page: &HealthPage) -> String {
     health::page(page)
 }
 
+/// The review queue.
+pub fn render_review(page: &ReviewPage) -> String {
+    review::queue(page)
+}
+
+/// The file of policies, with what came of reading one back.
+pub fn render_policies(yaml: &str, said: &str, failed: bool, open_incidents: usize, base: &str) -> String {
+    review::policies(yaml, said, failed, open_incidents, base)
+}
+
+/// Every decision on alerts, latest first.
+pub fn render_audit(
+    entries: &[(domain::UnixNanos, String, detectors::suppression::Entry)],
+    open_incidents: usize,
+    base: &str,
+) -> String {
+    review::audit(entries, open_incidents, base)
+}
+
+/// Channels of notifications, and what could not be sent.
+pub fn render_settings(
+    notifier: &crate::notify::Notifier,
+    said: &str,
+    open_incidents: usize,
+    base: &str,
+) -> String {
+    settings::page(notifier, said, open_incidents, base)
+}
+
 /// The list of services.
 pub fn render_services(page: &ServicesPage) -> String {
     services::list(page)
@@ -70,6 +104,11 @@ pub fn render_service(page: &ServicePage) -> String {
 /// The list of incidents.
 pub fn render_incidents(page: &IncidentsPage) -> String {
     incidents::page(page)
+}
+
+/// Who phrases answers, and a box to try what would be masked.
+pub fn render_redaction(page: &RedactionPage) -> String {
+    redaction::page(page)
 }
 
 /// One trace as a waterfall.

@@ -11,7 +11,6 @@ use super::App;
 use super::error::{self, Error};
 use super::wire::{self, IncidentDetail, IncidentSummary, InvestigateRequest};
 use crate::config::Span;
-use crate::detect::Memory;
 use crate::investigate::DEFAULT_SINCE;
 use crate::known_service;
 
@@ -34,7 +33,7 @@ pub async fn findings(
 ) -> Result<Json<Vec<wire::Finding>>, Error> {
     let findings = match query.at.as_deref().map(instant).transpose()? {
         None => app.outlooks.borrow().findings.clone(),
-        Some(at) => app.look.findings(&mut Memory::default(), at).await?,
+        Some(at) => app.look.all(at).await?,
     };
     let open = app.incidents.open();
     let findings = findings.iter().map(|finding| {
@@ -64,12 +63,16 @@ pub async fn investigate(
     State(app): State<App>,
     request: Result<Json<InvestigateRequest>, JsonRejection>,
 ) -> Result<Json<Report>, Error> {
-    let request = error::body(request)?;
-    let question = question(&app, &request)?;
+    Ok(Json(answer(&app, &error::body(request)?).await?))
+}
+
+/// The report that answers a request, wherever it came from.
+pub(super) async fn answer(app: &App, request: &InvestigateRequest) -> Result<Report, Error> {
+    let question = question(app, request)?;
     known_service::check(&app.store, &request.service, question.window)
         .await?
         .map_err(|unknown| Error::not_found(unknown.to_string()))?;
-    Ok(Json(app.investigations.answer(&question, |_| ()).await?))
+    Ok(app.investigations.answer(&question, |_| ()).await?)
 }
 
 fn question(app: &App, request: &InvestigateRequest) -> Result<Question, Error> {

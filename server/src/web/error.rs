@@ -20,6 +20,8 @@ pub enum Error {
     NotFound(String),
     /// The request makes no sense.
     BadRequest(String),
+    /// Whoever asks may not.
+    Refused(String),
     /// The store or an investigation failed. The cause is logged, not shown.
     Failed(anyhow::Error),
 }
@@ -61,6 +63,7 @@ impl IntoResponse for Error {
         let (status, error) = match self {
             Self::NotFound(what) => (StatusCode::NOT_FOUND, what),
             Self::BadRequest(why) => (StatusCode::BAD_REQUEST, why),
+            Self::Refused(why) => (StatusCode::UNAUTHORIZED, why),
             Self::Failed(error) => {
                 tracing::error!(error = format!("{error:#}"), "a request failed");
                 (

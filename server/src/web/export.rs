@@ -46,10 +46,19 @@ pub async fn download(
     State(app): State<App>,
     request: Result<Json<ExportRequest>, JsonRejection>,
 ) -> Result<Response, Error> {
-    let plan = plan(&app, &error::body(request)?)?;
+    let request = error::body(request)?;
+    let plan = plan(&app, &request)?;
+    let label = match &request.incident {
+        Some(id) => crate::memory::label(&super::incidents::find(&app, id)?),
+        None => None,
+    };
     let _place = ONE.acquire().await?;
     let folder = tempfile::tempdir().context("cannot make a folder for the recording")?;
     storage::recording::export(&app.store, folder.path(), &plan.meta, plan.window).await?;
+    if let Some(label) = label {
+        let text = serde_json::to_string_pretty(&label).context("a label does not serialise")?;
+        std::fs::write(folder.path().join("label.json"), text).context("cannot write the label")?;
+    }
     let packed = tokio::task::spawn_blocking(move || pack(folder.path())).await??;
     let stream = ReaderStream::new(tokio::fs::File::from_std(packed));
     Ok(([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(stream)).into_response())

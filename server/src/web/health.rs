@@ -1,12 +1,16 @@
 //! What the overview shows, gathered from aggregates: no span is read.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Query, State};
 use axum::response::Response;
+use domain::evidence::Panel;
+use domain::{Finding, UnixNanos};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 
 use super::error::Error;
-use super::{App, fleet};
+use super::{App, fleet, observed};
 use crate::metrics;
 use crate::pages::{self, HealthPage, Range, SignalFreshness};
 
@@ -26,6 +30,7 @@ pub async fn show(State(app): State<App>, Query(query): Query<HealthQuery>) -> R
         app.store.changes(fleet::window(now, range)),
         app.store.health(),
     )?;
+    let findings = app.outlooks.borrow().findings.clone();
     let freshness = [
         ("Traces", health.traces),
         ("Logs", health.logs),
@@ -37,7 +42,8 @@ pub async fn show(State(app): State<App>, Query(query): Query<HealthQuery>) -> R
         now,
         range,
         services,
-        findings: app.outlooks.borrow().findings.clone(),
+        charts: charts(&app, &findings, now, range).await?,
+        findings,
         incidents: app.incidents.open(),
         changes,
         freshness: freshness
@@ -51,6 +57,22 @@ pub async fn show(State(app): State<App>, Query(query): Query<HealthQuery>) -> R
         base_path: app.base_path.to_string(),
     };
     Ok(super::page(pages::render_health(&page)))
+}
+
+/// Charts of the observations that the overview shows, by fingerprint.
+async fn charts(
+    app: &App,
+    findings: &[Finding],
+    now: UnixNanos,
+    range: Range,
+) -> Result<BTreeMap<String, Panel>, storage::Error> {
+    let mut charts = BTreeMap::new();
+    for finding in findings.iter().take(pages::MOST_FINDINGS) {
+        if let Some(panel) = observed::panel(app, finding, now, range).await? {
+            charts.insert(finding.fingerprint(), panel);
+        }
+    }
+    Ok(charts)
 }
 
 /// What ingest refused, by signal and reason, read off our own metrics: they are the one place that counts it.

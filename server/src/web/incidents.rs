@@ -4,12 +4,13 @@ use axum::extract::{Form, Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::{Incident, IncidentEvent, IncidentId, Report};
+use investigator::narrate::Asked;
 use serde::Deserialize;
 
 use super::App;
 use super::error::Error;
 use super::wire::IncidentDetail;
-use crate::pages::{self, IncidentFilter, IncidentPage, IncidentsPage};
+use crate::pages::{self, Beside, IncidentFilter, IncidentPage, IncidentsPage};
 
 /// There is no sign-in: the journal notes that it was somebody who can reach the page.
 const ACTOR: &str = "someone on this page";
@@ -57,7 +58,7 @@ pub async fn show(
     };
     let incident = find(&app, id)?;
     match form {
-        None => Ok(page(&app, incident, query.frame).await?),
+        None => Ok(page(&app, incident, query.frame, None).await?),
         Some("json") => {
             Ok(axum::Json(IncidentDetail::new(&incident, app.latest_report(incident.id).await?))
                 .into_response())
@@ -67,9 +68,20 @@ pub async fn show(
     }
 }
 
-async fn page(app: &App, incident: Incident, frame: Option<u32>) -> Result<Response, Error> {
+async fn page(
+    app: &App,
+    incident: Incident,
+    frame: Option<u32>,
+    asked: Option<Asked>,
+) -> Result<Response, Error> {
+    let report = app.latest_report(incident.id).await?;
+    let beside = match &report {
+        Some(report) => Beside { asked, ..beside(app, incident.id, report).await },
+        None => Beside::default(),
+    };
     let page = IncidentPage {
-        report: app.latest_report(incident.id).await?,
+        report,
+        beside,
         progress: app.incidents.progress(incident.id),
         now: app.clock.now(),
         open_incidents: app.incidents.open_count(),
@@ -78,6 +90,40 @@ async fn page(app: &App, incident: Incident, frame: Option<u32>) -> Result<Respo
         incident,
     };
     Ok(super::page(pages::render_incident(&page)))
+}
+
+/// What is known beside the telemetry. The page stands without it.
+async fn beside(app: &App, id: IncidentId, report: &Report) -> Beside {
+    let pattern = app.knowledge.fit(&report.diagnosis).map(|fit| fit.pattern);
+    let similar = app.memory.near(id, &report.diagnosis).await.unwrap_or_else(|error| {
+        tracing::warn!(incident = %id, error = format!("{error:#}"), "cannot look for similar incidents");
+        Vec::new()
+    });
+    Beside {
+        pattern: pattern.map(|known| (known.title.clone(), known.mechanism.clone(), known.text.clone())),
+        similar,
+        asked: None,
+    }
+}
+
+/// A question about an incident.
+#[derive(Debug, Deserialize)]
+pub struct AskForm {
+    question: String,
+}
+
+/// `POST /incidents/{id}/ask`: the page, with the answer. A question is not stored.
+pub async fn ask(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Form(form): Form<AskForm>,
+) -> Result<Response, Error> {
+    let incident = find(&app, &id)?;
+    let Some(report) = app.latest_report(incident.id).await? else {
+        return Err(Error::bad_request("this incident is not investigated yet: there is nothing to ask of"));
+    };
+    let asked = app.telling.ask(&report, &form.question, &incident.id.to_string()).await?;
+    page(&app, incident, None, Some(asked)).await
 }
 
 fn markdown(incident: &Incident, report: Option<Report>) -> Response {
@@ -115,6 +161,8 @@ pub struct FeedbackForm {
     service: String,
     #[serde(default)]
     text: String,
+    #[serde(default)]
+    fixed: String,
 }
 
 /// `POST /incidents/{id}/feedback`.
@@ -134,6 +182,10 @@ pub async fn feedback(
         text: domain::text::plain(form.text.trim(), MAX_TEXT),
     };
     note(&app, incident.id, event).await?;
+    let fixed = domain::text::plain(form.fixed.trim(), MAX_TEXT);
+    if !fixed.is_empty() {
+        note(&app, incident.id, IncidentEvent::Fixed { actor: ACTOR.into(), text: fixed }).await?;
+    }
     Ok(back(&app, incident.id))
 }
 

@@ -17,6 +17,7 @@ use storage::questions::sli::SliMinute;
 use super::App;
 use super::error::Error;
 use super::fleet::{self, LATELY};
+use super::observed;
 use crate::detect::custom_series;
 use crate::pages::{
     self, EndpointRow, ObjectiveBurn, Range, ServiceFinding, ServicePage, ServiceRow, ServicesPage,
@@ -256,7 +257,7 @@ async fn with_charts(
                 let filled = filled(&series, range, now);
                 panels.push(panel("Requests received", Unit::Number, &filled, count, None));
             }
-            Detail::Observation(_) => {}
+            Detail::Observation(_) => panels.extend(observed::panel(app, finding, now, range).await?),
         }
         let about = |incident: &&domain::Incident| {
             incident.findings.iter().any(|known| known.is_about_the_same(finding))

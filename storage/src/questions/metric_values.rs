@@ -1,4 +1,4 @@
-//! Values of all series of some metrics, for detectors that look at each.
+//! Values of all series, for detectors that look at each.
 
 use clickhouse::Row;
 use domain::{Attributes, MetricKind, SeriesId, UnixNanos, Window};
@@ -8,8 +8,6 @@ use super::metrics::values;
 use super::sql;
 use crate::{Error, Store};
 
-/// Names returned at most.
-const MAX_NAMES: usize = 10_000;
 /// Series returned at most, in order of name and id.
 pub const MAX_SERIES: usize = 20_000;
 /// Values returned per series at most.
@@ -45,21 +43,10 @@ struct ValuesRow {
 }
 
 impl Store {
-    /// The names of all metrics that are known.
-    pub async fn metric_names(&self) -> Result<Vec<String>, Error> {
-        let query = format!(
-            "SELECT DISTINCT toString(Name) AS name FROM metric_series ORDER BY name LIMIT {MAX_NAMES}"
-        );
-        Ok(self.client().query(&query).fetch_all::<String>().await?)
-    }
-
-    /// Every series of these metrics that has values in the window. Means keep what rates add up to, which thinning would
-    /// not.
-    pub async fn metric_values(&self, names: &[String], window: Window) -> Result<Vec<SeriesValues>, Error> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows = self.client().query(&query(names, &window)).fetch_all::<ValuesRow>().await?;
+    /// Every series that has values in the window, but for the buckets of histograms. Means keep what rates add up to, which
+    /// thinning would not.
+    pub async fn metric_values(&self, window: Window) -> Result<Vec<SeriesValues>, Error> {
+        let rows = self.client().query(&query(&window)).fetch_all::<ValuesRow>().await?;
         let series = rows.into_iter().map(|row| SeriesValues {
             id: SeriesId(row.id),
             name: row.name,
@@ -76,22 +63,22 @@ impl Store {
     }
 }
 
-fn query(names: &[String], window: &Window) -> String {
+fn query(window: &Window) -> String {
     let which = format!(
-        "SeriesId IN (SELECT Id FROM metric_series WHERE Name IN {}) AND {}",
-        sql::quote_list(names.iter().map(String::as_str)),
+        "SeriesId IN (SELECT Id FROM metric_series WHERE NOT endsWith(Name, '_bucket')) AND {}",
         sql::within("Timestamp", window)
     );
     let length = window.end.millis().saturating_sub(window.start.millis());
     let stretch = length.div_euclid(MAX_VALUES).saturating_add(1).max(FINEST_MILLIS);
+    // Arrays are cut into stretches where they are: joined rows would carry name and labels with every value.
     format!(
-        "SELECT id, any(slot_name) AS name, any(slot_labels) AS labels, any(slot_kind) AS kind, any(slot_unit) AS unit, \
-           arraySort(groupArray((last, mean))) AS points FROM \
-         (SELECT SeriesId AS id, any(series_name) AS slot_name, any(series_labels) AS slot_labels, any(series_kind) AS slot_kind, \
-            any(series_unit) AS slot_unit, max(point.1) AS last, avg(point.2) AS mean \
-          FROM ({}) ARRAY JOIN points AS point GROUP BY id, intDiv(point.1 - {}, {stretch})) \
-         GROUP BY id ORDER BY name, id LIMIT {MAX_SERIES}",
-        values(&which),
+        "SELECT id, name, labels, kind, unit, arrayMap(stretch -> (stretch[-1].1, arrayAvg(stretch.2)), stretches) AS points FROM \
+         (SELECT SeriesId AS id, series_name AS name, series_labels AS labels, series_kind AS kind, series_unit AS unit, \
+            arrayMap(p -> intDiv(p.1 - {}, {stretch}), points) AS slots, \
+            arraySplit((p, is_new) -> is_new, points, arrayMap((slot, before) -> slot != before, slots, \
+              arrayConcat([slots[1]], arrayPopBack(slots)))) AS stretches \
+          FROM ({}) WHERE notEmpty(points)) ORDER BY name, id LIMIT {MAX_SERIES}",
         window.start.millis(),
+        values(&which),
     )
 }

@@ -121,19 +121,20 @@ fn levels(row: LevelsRow) -> Option<SeriesLevels> {
 }
 
 /// Values per series in order of time: levels as they are, counters and deltas as rates. A counter that falls was reset,
-/// so its new value is what it grew by.
+/// so its new value is what it grew by. Names and labels are joined to whole series, not to each sample.
 pub(super) fn values(which: &str) -> String {
     format!(
-        "SELECT SeriesId, any(Kind) AS series_kind, any(Name) AS series_name, any(Labels) AS series_labels, any(Unit) AS series_unit, \
-           arraySort(groupArray((toInt64(toUnixTimestamp64Milli(Timestamp)), Value))) AS raw, raw.1 AS times, raw.2 AS levels, \
+        "SELECT SeriesId, series.Kind AS series_kind, series.Name AS series_name, series.Labels AS series_labels, series.Unit AS series_unit, \
+           raw.1 AS times, raw.2 AS levels, \
            arrayMap((a, b) -> greatest(a - b, 1) / 1000, arrayPopFront(times), arrayPopBack(times)) AS gaps, \
            multiIf(series_kind = 'gauge', arrayZip(times, levels), \
              series_kind = 'counter', arrayZip(arrayPopFront(times), \
                arrayMap((a, b, gap) -> if(a < b, a, a - b) / gap, arrayPopFront(levels), arrayPopBack(levels), gaps)), \
              arrayZip(arrayPopFront(times), arrayMap((a, gap) -> a / gap, arrayPopFront(levels), gaps))) AS points \
-         FROM metric_samples INNER JOIN (SELECT Id, any(Name) AS Name, any(Labels) AS Labels, any(Kind) AS Kind, any(Unit) AS Unit \
-           FROM metric_series GROUP BY Id) AS series ON SeriesId = series.Id \
-         WHERE {which} GROUP BY SeriesId"
+         FROM (SELECT SeriesId, arraySort(groupArray((toInt64(toUnixTimestamp64Milli(Timestamp)), Value))) AS raw \
+           FROM metric_samples WHERE {which} GROUP BY SeriesId) AS samples \
+         INNER JOIN (SELECT Id, any(Name) AS Name, any(Labels) AS Labels, any(Kind) AS Kind, any(Unit) AS Unit \
+           FROM metric_series GROUP BY Id) AS series ON SeriesId = series.Id"
     )
 }
 

@@ -1,7 +1,9 @@
 //! What the store promises, on the real engine; and on a ClickHouse server too when `CLICKHOUSE_URL` names one.
 
+mod alerts;
 mod engine;
 mod folder;
+mod memory;
 mod recording;
 mod schema;
 mod signals;

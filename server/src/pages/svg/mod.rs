@@ -7,6 +7,7 @@
 pub(super) mod axis;
 pub(super) mod chart;
 pub(super) mod flame;
+pub(super) mod rates;
 pub(super) mod spark;
 pub(super) mod strip;
 pub(super) mod waterfall;

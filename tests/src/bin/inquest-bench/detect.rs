@@ -1,4 +1,5 @@
-//! How long a round of detection takes over stored aggregates: 500 services with ten endpoints each, three days known.
+//! How long a round of detection takes over stored aggregates: 500 services with ten endpoints, 20 metric series and 50 log
+//! patterns each, three days of requests and a week of patterns known.
 //!
 //! The store is filled with what the views would have made of the spans, the program is started on it, and its own measure
 //! of each round is read. A few services fail, so that rounds find something, ask who calls whom and open incidents.
@@ -7,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use domain::{UnixNanos, Window};
 use storage::{Location, Options, Store};
 use system_tests::load::now_ns;
 use system_tests::program::Program;
@@ -25,6 +27,12 @@ const HOURS: u32 = 72;
 const FAILING: u32 = 5;
 /// Calls between services a minute, seen from both ends.
 const CALLS: u32 = 30_000;
+/// Metric series of a service, four instances of each metric, and hours of them at 15 s.
+const SERIES: u32 = 20;
+const INSTANCES: u32 = 4;
+const METRIC_HOURS: u32 = 6;
+/// Log patterns of a service, known for a week.
+const PATTERNS: u32 = 50;
 const STARTS: usize = 3;
 /// Rounds after the first that are measured for each start.
 const ROUNDS: u32 = 4;
@@ -36,7 +44,9 @@ pub async fn run() -> Result<()> {
     let filling = Instant::now();
     fill(data.path()).await?;
     println!("filled in         {:.0} s", filling.elapsed().as_secs_f64());
+    questions(data.path()).await?;
     let (mut first, mut later) = (Vec::new(), Vec::new());
+    let mut observed = Vec::new();
     let mut peak_bytes = 0;
     for _ in 0..STARTS {
         let program = Program::serve(data.path()).await?;
@@ -47,6 +57,7 @@ pub async fn run() -> Result<()> {
         );
         first.extend(rounds.first());
         later.extend(rounds.iter().skip(1));
+        observed.extend(observed_seconds(&program).await?);
         peak_bytes = peak_bytes.max(program.usage()?.peak_bytes);
         let findings = reqwest::get(format!("{}/api/v1/findings", program.url())).await?;
         let findings: Vec<serde_json::Value> = findings.json().await?;
@@ -62,8 +73,29 @@ pub async fn run() -> Result<()> {
         median(later.clone()).unwrap_or_default(),
         later.len()
     );
+    println!(
+        "beside them       {:.3} s a minute, median of {STARTS}: metrics and log patterns",
+        median(observed).unwrap_or_default()
+    );
     println!("resident          {} at most", mebibytes(peak_bytes));
     Ok(())
+}
+
+/// What the two questions take that are asked once a minute.
+async fn questions(data: &Path) -> Result<()> {
+    let store = Store::open(Location::Embedded { dir: data.to_owned() }, Options::default()).await?;
+    let now = UnixNanos(i64::try_from(now_ns())?);
+    for _ in 0..STARTS {
+        let began = Instant::now();
+        let series = store.metric_values(Window::new(now.minus(Duration::from_secs(3600)), now)).await?.len();
+        let metrics = began.elapsed();
+        let services = store.log_patterns(now).await?.len();
+        let logs = began.elapsed() - metrics;
+        println!(
+            "asked             {series} series {metrics:.2?}, patterns of {services} services {logs:.2?}"
+        );
+    }
+    Ok(store.close().await?)
 }
 
 /// The seconds that each of the first rounds took, by the program's own count.
@@ -89,6 +121,13 @@ async fn rounds(program: &Program, wanted: u32) -> Result<Vec<f64>> {
         }
     }
     Ok(rounds)
+}
+
+/// What the first look at metrics and log patterns took, by the program's own count.
+async fn observed_seconds(program: &Program) -> Result<Option<f64>> {
+    let text = reqwest::get(format!("{}/metrics", program.url())).await?.text().await?;
+    let line = text.lines().find_map(|line| line.strip_prefix("inquest_observation_seconds_sum "));
+    Ok(line.and_then(|value| value.trim().parse().ok()))
 }
 
 async fn fill(data: &Path) -> Result<()> {
@@ -136,5 +175,52 @@ async fn fill(data: &Path) -> Result<()> {
         u64::from(2 * CALLS) * u64::from(15 + MINUTES_AHEAD)
     );
     store.client().query(&calls).execute().await?;
+    fill_metrics(&store, end).await?;
+    fill_log_patterns(&store, end).await?;
     Ok(store.close().await?)
+}
+
+/// Gauges that waver, of four instances of each service.
+async fn fill_metrics(store: &Store, end: u64) -> Result<()> {
+    let series = SERVICES * SERIES;
+    let named = format!(
+        "INSERT INTO metric_series SELECT number + 1 AS Id, concat('metric_', toString(number % {})) AS Name, \
+           map('service', concat('service-', toString(intDiv(number, {SERIES}))), 'instance', concat('pod-', toString(number % {INSTANCES}))) AS Labels, \
+           'gauge' AS Kind, '' AS Unit, concat('service-', toString(intDiv(number, {SERIES}))) AS ServiceName FROM numbers({series})",
+        SERIES / INSTANCES
+    );
+    store.client().query(&named).execute().await?;
+    for hour in 0..METRIC_HOURS {
+        let samples = format!(
+            "INSERT INTO metric_samples SELECT number % {series} + 1 AS SeriesId, \
+               toDateTime64({end} - {} - 15 * intDiv(number, {series}), 3) AS Timestamp, \
+               toFloat64(SeriesId % 97) + toFloat64(cityHash64(number) % 1000) / 100 AS Value FROM numbers({})",
+            3600 * hour,
+            u64::from(series) * 240
+        );
+        store.client().query(&samples).execute().await?;
+    }
+    Ok(())
+}
+
+/// A week of patterns, each written in every `rank`-th minute or so, as words are: few often, many rarely.
+async fn fill_log_patterns(store: &Store, end: u64) -> Result<()> {
+    let patterns = SERVICES * PATTERNS;
+    let told = format!(
+        "INSERT INTO log_patterns (Id, Severity, General, Template, Learned) SELECT number + 1, 9, 0, \
+           concat('request ', toString(number), ' of <*> took <*> ms on its way through the service'), 0 FROM numbers({patterns})"
+    );
+    store.client().query(&told).execute().await?;
+    for day in 0..7_u32 {
+        let written = format!(
+            "INSERT INTO log_pattern_minutes SELECT toDateTime({end} - {} - 60 * intDiv(number, {patterns})) AS Minute, \
+               concat('service-', toString(intDiv(number % {patterns}, {PATTERNS}))) AS ServiceName, number % {patterns} + 1 AS PatternId, \
+               9 AS Severity, toUInt64(1 + intDiv(30, number % {PATTERNS} + 1)) AS Messages FROM numbers({}) \
+             WHERE cityHash64(number) % (number % {PATTERNS} + 1) = 0",
+            86_400 * day,
+            u64::from(patterns) * 1440
+        );
+        store.client().query(&written).execute().await?;
+    }
+    Ok(())
 }

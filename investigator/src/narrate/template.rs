@@ -13,9 +13,11 @@ use domain::{
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use serde::Deserialize;
 
-const GOING_ON: &str = include_str!("../../prompts/answer/going_on.txt");
-const CAUSE: &str = include_str!("../../prompts/answer/cause.txt");
-const NEXT_STEPS: &str = include_str!("../../knowledge/next_steps.toml");
+use crate::knowledge::{Knowledge, Pattern};
+
+const GOING_ON: &str = include_str!("../../../prompts/answer/going_on.txt");
+const CAUSE: &str = include_str!("../../../prompts/answer/cause.txt");
+const NEXT_STEPS: &str = include_str!("../../../knowledge/next_steps.toml");
 /// Steps given.
 const MAX_STEPS: usize = 3;
 /// Citations shown after one sentence.
@@ -32,7 +34,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 static STEPS: LazyLock<BTreeMap<String, Vec<KnownStep>>> =
     LazyLock::new(|| toml::from_str(NEXT_STEPS).expect("knowledge/next_steps.toml is checked by a test"));
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KnownStep {
     kind: StepKind,
@@ -43,25 +45,36 @@ struct KnownStep {
     change: Option<bool>,
 }
 
-/// The report of a diagnosis.
+/// The report of a diagnosis, with next steps from the project's own knowledge.
 pub fn narrate(diagnosis: Diagnosis) -> Result<Report, minijinja::Error> {
+    narrate_with(diagnosis, Knowledge::built_in())
+}
+
+/// The report of a diagnosis.
+pub fn narrate_with(diagnosis: Diagnosis, knowledge: &Knowledge) -> Result<Report, minijinja::Error> {
     let answer = Answer {
         going_on: going_on(&diagnosis)?,
         cause: cause(&diagnosis)?,
-        next_steps: next_steps(&diagnosis)?,
+        next_steps: next_steps(&diagnosis, knowledge)?,
     };
-    let known: BTreeSet<EvidenceId> = diagnosis.evidence.iter().map(|evidence| evidence.id).collect();
-    let cited: Vec<EvidenceId> =
-        sentences(&answer).flat_map(|sentence| sentence.cites.iter().copied()).collect();
+    let (citations, citations_checked) = count_citations(&answer, &diagnosis);
     Ok(Report {
         format: Report::FORMAT,
-        citations: cited.len() as u32,
-        citations_checked: cited.iter().filter(|id| known.contains(id)).count() as u32,
+        citations,
+        citations_checked,
         answer,
         narrated: NarratedBy::Template,
         engine: env!("CARGO_PKG_VERSION").to_owned(),
         diagnosis,
     })
+}
+
+/// Citations in an answer, and how many of them point at evidence which exists.
+pub fn count_citations(answer: &Answer, diagnosis: &Diagnosis) -> (u32, u32) {
+    let known: BTreeSet<EvidenceId> = diagnosis.evidence.iter().map(|evidence| evidence.id).collect();
+    let cited: Vec<EvidenceId> =
+        sentences(answer).flat_map(|sentence| sentence.cites.iter().copied()).collect();
+    (cited.len() as u32, cited.iter().filter(|id| known.contains(id)).count() as u32)
 }
 
 fn sentences(answer: &Answer) -> impl Iterator<Item = &Sentence> {
@@ -126,10 +139,15 @@ fn leading(diagnosis: &Diagnosis) -> Vec<EvidenceId> {
     }
 }
 
-fn next_steps(diagnosis: &Diagnosis) -> Result<Vec<Step>, minijinja::Error> {
+fn next_steps(diagnosis: &Diagnosis, knowledge: &Knowledge) -> Result<Vec<Step>, minijinja::Error> {
     let Some(first) = diagnosis.hypotheses.first() else { return Ok(Vec::new()) };
     let blamed = diagnosis.changes.iter().find(|change| change.blamed);
-    let known = STEPS.get(first.mechanism.as_str()).map_or(&[][..], Vec::as_slice);
+    let general = STEPS.get(first.mechanism.as_str()).map_or(&[][..], Vec::as_slice);
+    let fit = knowledge.fit(diagnosis);
+    let known = match &fit {
+        Some(fit) => special(fit.pattern, general, blamed.is_some()),
+        None => general.to_vec(),
+    };
     let operation = diagnosis
         .evidence
         .iter()
@@ -151,17 +169,30 @@ fn next_steps(diagnosis: &Diagnosis) -> Result<Vec<Step>, minijinja::Error> {
         previous => blamed.map_or_else(String::new, |blamed| plain(&blamed.change.previous, 60)),
     };
     let fitting = known.iter().filter(|step| step.change.is_none_or(|needs| needs == blamed.is_some()));
-    let cites = strongest(diagnosis, first);
+    let cites = fit.map_or_else(|| strongest(diagnosis, first), |fit| fit.evidence);
     fitting
         .take(MAX_STEPS)
         .enumerate()
         .map(|(place, step)| {
             let text = ENVIRONMENT.render_str(&step.text, &values)?;
             let command = ENVIRONMENT.render_str(&step.command, &values)?;
-            let cites: Vec<EvidenceId> = cites.get(place).copied().into_iter().collect();
+            let cites: Vec<EvidenceId> = cites.get(place).or(cites.first()).copied().into_iter().collect();
             Ok(Step { kind: step.kind, text: Sentence::new(text, cites), command })
         })
         .collect()
+}
+
+/// The steps of a pattern: its first check, mitigation and fix. Undoing the change to blame is the better mitigation.
+fn special(pattern: &Pattern, general: &[KnownStep], has_change: bool) -> Vec<KnownStep> {
+    let step =
+        |kind, text: &String| KnownStep { kind, text: text.clone(), command: String::new(), change: None };
+    let undo = general
+        .iter()
+        .find(|step| has_change && step.kind == StepKind::Mitigate && step.change == Some(true));
+    let relief = || pattern.mitigations.first().map(|text| step(StepKind::Mitigate, text));
+    let verify = pattern.checks.first().map(|text| step(StepKind::Verify, text));
+    let fix = pattern.fixes.first().map(|text| step(StepKind::Fix, text));
+    [verify, undo.cloned().or_else(relief), fix].into_iter().flatten().collect()
 }
 
 fn cites(ids: &[EvidenceId]) -> String {

@@ -1,0 +1,68 @@
+//! Handing an event to the agent.
+
+use agent_events::{EVENT_BYTES, Event, PAYLOAD_BYTES, lost};
+use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_ktime_get_ns, bpf_ringbuf_output};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid};
+
+use crate::maps::{EVENTS, LOST, SCRATCH, Scratch};
+
+/// `BPF_RB_NO_WAKEUP`: the agent looks by itself every few tens of milliseconds, because a wake-up costs more than an event.
+const NO_WAKEUP: u64 = 1;
+
+/// This processor's scratch space with an event of `kind` begun in it.
+#[inline(always)]
+pub fn begin(kind: u8) -> Option<&'static mut Scratch> {
+    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
+    let id = bpf_get_current_pid_tgid();
+    let event = &mut scratch.event;
+    *event = Event {
+        kind,
+        direction: 0,
+        flags: 0,
+        role: 0,
+        family: 0,
+        protocol: 0,
+        pid: (id >> 32) as u32,
+        tid: id as u32,
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        socket: 0,
+        total: 0,
+        captured: 0,
+        local_port: 0,
+        remote_port: 0,
+        netns: 0,
+        local: [0; 16],
+        remote: [0; 16],
+        extra: [0; 3],
+        comm: [0; 16],
+    };
+    unsafe { bpf_get_current_comm(event.comm.as_mut_ptr().cast(), 16) };
+    Some(scratch)
+}
+
+/// Sends the event with its payload.
+#[inline(always)]
+pub fn send(scratch: &mut Scratch) {
+    let captured = (scratch.event.captured as usize).min(PAYLOAD_BYTES);
+    scratch.event.captured = captured as u32;
+    let size = EVENT_BYTES as u64 + (captured as u64 & (2 * PAYLOAD_BYTES as u64 - 1));
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            &raw const EVENTS as *mut _,
+            (&raw mut scratch.event).cast(),
+            size,
+            NO_WAKEUP,
+        )
+    };
+    if sent != 0 {
+        count(lost::RING_FULL);
+    }
+}
+
+/// Counts something that the agent will not see.
+#[inline(always)]
+pub fn count(slot: u32) {
+    if let Some(counter) = LOST.get_ptr_mut(slot) {
+        unsafe { *counter += 1 };
+    }
+}

@@ -1,0 +1,112 @@
+//! Every map, with its bound.
+
+use agent_events::{PAYLOAD_BYTES, VECTORS, control, lost};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace};
+
+/// Room for bursts; the agent reads every few tens of milliseconds.
+const RING_BYTES: u32 = 4 << 20;
+const CALLS: u32 = 16 * 1024;
+const SOCKETS: u32 = 64 * 1024;
+const STACKS: u32 = 16 * 1024;
+
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Calls under way, by thread.
+#[map]
+pub static CALLS_OF_THREADS: LruHashMap<u32, Call> = LruHashMap::with_max_entries(CALLS, 0);
+
+/// What is known of each socket, by its address.
+#[map]
+pub static SOCKETS_SEEN: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(SOCKETS, 0);
+
+/// What the agent has settled on, by socket.
+#[map]
+pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(SOCKETS, 0);
+
+/// Calls into a TLS library under way, by thread.
+#[map]
+pub static TLS_CALLS: LruHashMap<u32, TlsCall> = LruHashMap::with_max_entries(CALLS, 0);
+
+/// The socket that each TLS session was seen to use.
+#[map]
+pub static TLS_SOCKETS: LruHashMap<TlsSession, u64> = LruHashMap::with_max_entries(SOCKETS, 0);
+
+/// Where an event is put together: it does not fit on the stack.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::SLOTS, 0);
+
+#[map]
+pub static CONTROL: Array<u64> = Array::with_max_entries(control::SLOTS, 0);
+
+/// Samples of the profile, and the stacks that they name.
+#[map]
+pub static SAMPLES: HashMap<Sample, u64> = HashMap::with_max_entries(STACKS, 0);
+#[map]
+pub static STACK_TRACES: StackTrace = StackTrace::with_max_entries(STACKS, 0);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    pub socket: u64,
+    /// The buffer, or the array of `iovec`.
+    pub buffer: u64,
+    pub time_ns: u64,
+    /// How many `iovec` there are; 0 for a plain buffer.
+    pub vectors: u32,
+    pub direction: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Socket {
+    pub opened_ns: u64,
+    pub pid: u32,
+    pub role: u8,
+    pub last_direction: u8,
+    pub tls_last_direction: u8,
+    pub pad: u8,
+    pub turn_bytes: u32,
+    pub tls_turn_bytes: u32,
+    pub comm: [u8; 16],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsCall {
+    pub session: u64,
+    pub buffer: u64,
+    /// Where `_ex` functions store how much was done; 0 for the plain ones.
+    pub done: u64,
+    pub time_ns: u64,
+    pub direction: u32,
+    pub pad: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsSession {
+    pub session: u64,
+    pub pid: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Sample {
+    pub pid: u32,
+    pub user: i32,
+    pub kernel: i32,
+    pub pad: u32,
+}
+
+/// Three times the payload: all that the verifier sees is an offset below the bound and a length below twice the bound.
+#[repr(C)]
+pub struct Scratch {
+    pub event: agent_events::Event,
+    pub payload: [u8; PAYLOAD_BYTES * 3],
+    pub vectors: [[u64; 2]; VECTORS],
+}

@@ -1,0 +1,80 @@
+//! From a file descriptor to the socket behind it, and from a socket to its two ends.
+
+use agent_events::Event;
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task};
+
+use crate::maps::{SOCKETS_SEEN, Socket};
+use crate::offset;
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Reads a value of the kernel at `base + offset`.
+#[inline(always)]
+pub fn read<T>(base: u64, offset: usize) -> Option<T> {
+    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T).ok() }
+}
+
+/// The internet socket behind `fd` of the present process; nothing for a file, a pipe, a socket of another family.
+#[inline(always)]
+pub fn of_descriptor(fd: u64) -> Option<u64> {
+    let fd = fd as u32;
+    let task = unsafe { bpf_get_current_task() };
+    let files: u64 = read(task, offset!(task_files))?;
+    let table: u64 = read(files, offset!(files_fdt))?;
+    let bound: u32 = read(table, offset!(fdt_max_fds))?;
+    if fd >= bound {
+        return None;
+    }
+    let array: u64 = read(table, offset!(fdt_fd))?;
+    let file: u64 = read(array + u64::from(fd) * 8, 0)?;
+    let inode: u64 = read(file, offset!(file_inode))?;
+    let mode: u16 = read(inode, offset!(inode_mode))?;
+    if mode & S_IFMT != S_IFSOCK {
+        return None;
+    }
+    let socket: u64 = read(file, offset!(file_private))?;
+    let sk: u64 = read(socket, offset!(socket_sk))?;
+    let family: u16 = read(sk, offset!(sk_family))?;
+    (family == AF_INET || family == AF_INET6).then_some(sk)
+}
+
+/// Fills the two ends of `sk` into `event`.
+#[inline(always)]
+pub fn ends(sk: u64, event: &mut Event) -> Option<()> {
+    event.socket = sk;
+    event.family = read(sk, offset!(sk_family))?;
+    event.protocol = read(sk, offset!(sk_protocol))?;
+    event.local_port = read(sk, offset!(sk_num))?;
+    event.remote_port = u16::from_be(read(sk, offset!(sk_dport))?);
+    if event.family == AF_INET {
+        let local: [u8; 4] = read(sk, offset!(sk_saddr))?;
+        let remote: [u8; 4] = read(sk, offset!(sk_daddr))?;
+        event.local[0] = local[0];
+        event.local[1] = local[1];
+        event.local[2] = local[2];
+        event.local[3] = local[3];
+        event.remote[0] = remote[0];
+        event.remote[1] = remote[1];
+        event.remote[2] = remote[2];
+        event.remote[3] = remote[3];
+    } else {
+        event.local = read(sk, offset!(sk_saddr6))?;
+        event.remote = read(sk, offset!(sk_daddr6))?;
+    }
+    let net: u64 = read(sk, offset!(sk_net))?;
+    event.netns = read(net, offset!(net_inum)).unwrap_or(0);
+    Some(())
+}
+
+/// What is known of `sk`, made at need.
+#[inline(always)]
+pub fn known(sk: u64, fresh: &Socket) -> Option<&'static mut Socket> {
+    if let Some(found) = SOCKETS_SEEN.get_ptr_mut(sk) {
+        return Some(unsafe { &mut *found });
+    }
+    SOCKETS_SEEN.insert(sk, fresh, 0).ok()?;
+    SOCKETS_SEEN.get_ptr_mut(sk).map(|found| unsafe { &mut *found })
+}

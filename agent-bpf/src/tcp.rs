@@ -1,0 +1,128 @@
+//! TCP: a connection comes up, fails, ends, loses a segment, is reset.
+
+use agent_events::{direction, kind, role};
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+
+use crate::maps::{SOCKETS_SEEN, Scratch, Socket, VERDICTS};
+use crate::{emit, offset, socket};
+
+const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
+const SYN_RECV: i32 = 3;
+const CLOSE: i32 = 7;
+const LISTEN: i32 = 10;
+const TCP: u16 = 6;
+
+/// A socket of which nothing is known but `role` and who asked.
+#[inline(always)]
+pub fn fresh(role: u8, scratch: &Scratch, owned: bool) -> Socket {
+    Socket {
+        opened_ns: scratch.event.time_ns,
+        pid: if owned { scratch.event.pid } else { 0 },
+        role,
+        last_direction: direction::IN + 1,
+        tls_last_direction: direction::IN + 1,
+        pad: 0,
+        turn_bytes: 0,
+        tls_turn_bytes: 0,
+        comm: if owned { scratch.event.comm } else { [0; 16] },
+    }
+}
+
+#[tracepoint]
+pub fn socket_state(context: TracePointContext) -> u32 {
+    state(&context);
+    0
+}
+
+#[inline(always)]
+fn state(context: &TracePointContext) -> Option<()> {
+    let sk: u64 = unsafe { context.read_at(offset!(state_sk)).ok()? };
+    let old: i32 = unsafe { context.read_at(offset!(state_old)).ok()? };
+    let new: i32 = unsafe { context.read_at(offset!(state_new)).ok()? };
+    let kind = match (old, new) {
+        (_, SYN_SENT) | (SYN_SENT, ESTABLISHED) | (SYN_RECV, ESTABLISHED) => kind::OPEN,
+        (_, LISTEN) => kind::LISTEN,
+        (LISTEN, CLOSE) => kind::LISTEN_END,
+        (SYN_SENT, CLOSE) => kind::CONNECT_FAILED,
+        (_, CLOSE) => kind::CLOSE,
+        _ => return None,
+    };
+    let scratch = emit::begin(kind)?;
+    socket::ends(sk, &mut scratch.event)?;
+    if scratch.event.protocol != TCP {
+        return None;
+    }
+    if new == SYN_SENT {
+        // In the thread that called connect(): the only moment at which the owner of a client's socket is certain.
+        SOCKETS_SEEN.insert(sk, fresh(role::CLIENT, scratch, true), 0).ok()?;
+        return None;
+    }
+    if (old, new) == (SYN_RECV, ESTABLISHED) {
+        SOCKETS_SEEN.insert(sk, fresh(role::SERVER, scratch, false), 0).ok()?;
+    }
+    let now = scratch.event.time_ns;
+    if kind != kind::LISTEN && kind != kind::LISTEN_END {
+        // Packets are handled in whatever process runs: what was noted of the socket says whose it is.
+        scratch.event.pid = 0;
+        scratch.event.tid = 0;
+        scratch.event.comm = [0; 16];
+        if let Some(known) = unsafe { SOCKETS_SEEN.get(sk) } {
+            scratch.event.pid = known.pid;
+            scratch.event.role = known.role;
+            scratch.event.comm = known.comm;
+            scratch.event.extra[0] = now - known.opened_ns;
+        }
+    }
+    if new == CLOSE {
+        if kind == kind::CLOSE {
+            totals(sk, scratch);
+        }
+        let _ = SOCKETS_SEEN.remove(sk);
+        let _ = VERDICTS.remove(sk);
+    }
+    emit::send(scratch);
+    Some(())
+}
+
+/// What the connection has moved, from the kernel's own counters.
+#[inline(always)]
+fn totals(sk: u64, scratch: &mut Scratch) {
+    let retransmits: u32 = socket::read(sk, offset!(tcp_total_retrans)).unwrap_or(0);
+    let srtt: u32 = socket::read(sk, offset!(tcp_srtt)).unwrap_or(0);
+    scratch.event.extra = [
+        socket::read(sk, offset!(tcp_bytes_acked)).unwrap_or(0),
+        socket::read(sk, offset!(tcp_bytes_received)).unwrap_or(0),
+        u64::from(srtt >> 3) << 32 | u64::from(retransmits),
+    ];
+}
+
+#[tracepoint]
+pub fn retransmit(context: TracePointContext) -> u32 {
+    segment(&context, offset!(retransmit_sk), kind::RETRANSMIT);
+    0
+}
+
+#[tracepoint]
+pub fn receive_reset(context: TracePointContext) -> u32 {
+    segment(&context, offset!(reset_sk), kind::RESET);
+    0
+}
+
+#[inline(always)]
+fn segment(context: &TracePointContext, place: usize, kind: u8) -> Option<()> {
+    let sk: u64 = unsafe { context.read_at(place).ok()? };
+    let scratch = emit::begin(kind)?;
+    socket::ends(sk, &mut scratch.event)?;
+    scratch.event.pid = 0;
+    scratch.event.tid = 0;
+    scratch.event.comm = [0; 16];
+    if let Some(known) = unsafe { SOCKETS_SEEN.get(sk) } {
+        scratch.event.pid = known.pid;
+        scratch.event.role = known.role;
+        scratch.event.comm = known.comm;
+    }
+    emit::send(scratch);
+    Some(())
+}

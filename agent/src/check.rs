@@ -1,0 +1,60 @@
+//! `inquest-agent check`: what works on this host, with these privileges, and why the rest does not.
+
+use std::fmt::Write as _;
+
+use crate::kernel::{Layout, Programs, State};
+use crate::privileges;
+use crate::run::wanted;
+use crate::settings::Settings;
+
+/// The findings, for people; and whether the agent can do its work.
+pub fn check(settings: &Settings) -> (String, bool) {
+    let mut out = String::new();
+    let system = rustix::system::uname();
+    let _ = writeln!(
+        out,
+        "kernel       {} {} ({})",
+        system.sysname().to_string_lossy(),
+        system.release().to_string_lossy(),
+        system.machine().to_string_lossy()
+    );
+    match privileges::held() {
+        Ok(held) => {
+            for (capability, name, purpose) in privileges::NEEDED {
+                let state = if held.contains(capability) { "yes" } else { "NO " };
+                let _ = writeln!(out, "privilege    {state}  {name}: {purpose}");
+            }
+        }
+        Err(error) => {
+            let _ = writeln!(out, "privilege    ?    {error:#}");
+        }
+    }
+    let layout = match Layout::of_this_kernel() {
+        Ok(layout) => layout,
+        Err(error) => {
+            let _ = writeln!(out, "structures   NO   {error}");
+            return (out, false);
+        }
+    };
+    let _ = writeln!(out, "structures   yes  known from the kernel's own type information");
+    let programs = match Programs::attach(&layout, &wanted(settings)) {
+        Ok(programs) => programs,
+        Err(error) => {
+            let _ = writeln!(out, "programs     NO   {error:#}");
+            return (out, false);
+        }
+    };
+    let mut works = false;
+    for (feature, state) in programs.states() {
+        match state {
+            State::Active => {
+                works = true;
+                let _ = writeln!(out, "feature      yes  {}", feature.says());
+            }
+            State::Unavailable(reason) => {
+                let _ = writeln!(out, "feature      NO   {}: {reason}", feature.says());
+            }
+        }
+    }
+    (out, works)
+}

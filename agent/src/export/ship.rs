@@ -1,0 +1,234 @@
+//! The one task that sends: what is new at once, what had to wait from the disk, in order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{Refused, Sender, Spool};
+
+/// What telemetry is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Log records.
+    Logs,
+    /// Measurements.
+    Metrics,
+    /// Stacks.
+    Profiles,
+}
+
+impl Signal {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Traces, Self::Logs, Self::Metrics, Self::Profiles];
+
+    /// Its name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Logs => "logs",
+            Self::Metrics => "metrics",
+            Self::Profiles => "profiles",
+        }
+    }
+
+    pub(super) const fn method(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Profiles => "/inquest.profiles.v1.ProfilesService/Export",
+        }
+    }
+}
+
+/// An encoded export request.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// What it is of.
+    pub signal: Signal,
+    /// The message.
+    pub body: Bytes,
+}
+
+/// How sending goes, for the agent's own health.
+#[derive(Debug, Default)]
+pub struct Shipped {
+    /// Parcels that the server took.
+    pub sent: AtomicU64,
+    /// Parcels that it will never take.
+    pub refused: AtomicU64,
+    /// Parcels lost: the disk was full or not writable, or the queue was.
+    pub lost: AtomicU64,
+    /// Bytes that wait on disk.
+    pub waiting_bytes: AtomicU64,
+    /// Parcels given up because too many waited.
+    pub dropped: AtomicU64,
+}
+
+/// Parcels between whoever makes them and the task that sends.
+const QUEUE: usize = 64;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+type Letter = (Parcel, oneshot::Sender<()>);
+
+/// Hands parcels to the task that sends.
+#[derive(Clone, Debug)]
+pub struct Shipper {
+    letters: mpsc::Sender<Letter>,
+    shipped: Arc<Shipped>,
+}
+
+impl Shipper {
+    /// Starts the task. It ends when `stop` is cancelled, after what is queued has been sent or kept.
+    pub fn start(
+        sender: Sender,
+        spool: Spool,
+        stop: CancellationToken,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
+        let (letters, queue) = mpsc::channel(QUEUE);
+        let shipped = Arc::new(Shipped::default());
+        let task = Task { sender, spool, shipped: Arc::clone(&shipped), pause: FIRST_PAUSE, down: false };
+        (Self { letters, shipped }, tokio::spawn(task.run(queue, stop)))
+    }
+
+    /// Hands over a parcel without waiting for it; a full queue loses it, which is counted.
+    pub fn post(&self, parcel: Parcel) {
+        let (done, _) = oneshot::channel();
+        if self.letters.try_send((parcel, done)).is_err() {
+            self.shipped.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Hands over a parcel and waits until it is safe: with the server, or on disk. Whether it is.
+    pub async fn deliver(&self, parcel: Parcel) -> bool {
+        let (done, safe) = oneshot::channel();
+        self.letters.send((parcel, done)).await.is_ok() && safe.await.is_ok()
+    }
+
+    /// How it goes.
+    pub fn shipped(&self) -> &Shipped {
+        &self.shipped
+    }
+}
+
+struct Task {
+    sender: Sender,
+    spool: Spool,
+    shipped: Arc<Shipped>,
+    pause: Duration,
+    /// Whether the last attempt failed: said once, not each time.
+    down: bool,
+}
+
+impl Task {
+    async fn run(mut self, mut queue: mpsc::Receiver<Letter>, stop: CancellationToken) {
+        self.show();
+        loop {
+            let waits = self.spool.parcels() > 0;
+            tokio::select! {
+                biased;
+                letter = queue.recv() => match letter {
+                    Some(letter) => self.take(letter).await,
+                    None => return,
+                },
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(self.pause), if waits && self.down => self.catch_up().await,
+                () = std::future::ready(()), if waits && !self.down => self.catch_up().await,
+            }
+        }
+        queue.close();
+        // What comes last is kept rather than sent when the server is away: the end may not wait for it.
+        while let Some(letter) = queue.recv().await {
+            self.take(letter).await;
+        }
+    }
+
+    async fn take(&mut self, (parcel, done): Letter) {
+        let sent = if self.spool.parcels() == 0 { self.send(&parcel).await } else { Sent::Later };
+        let safe = match sent {
+            Sent::Done => true,
+            Sent::Later => self.keep(&parcel),
+        };
+        if safe {
+            let _ = done.send(());
+        }
+        self.show();
+    }
+
+    /// Sends the oldest that waits.
+    async fn catch_up(&mut self) {
+        let parcel = match self.spool.first() {
+            Ok(Some(parcel)) => parcel,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "a file of the spool cannot be read");
+                self.shipped.lost.fetch_add(1, Ordering::Relaxed);
+                let _ = self.spool.drop_first();
+                return;
+            }
+        };
+        if matches!(self.send(&parcel).await, Sent::Done)
+            && let Err(error) = self.spool.drop_first()
+        {
+            tracing::warn!(%error, "a file of the spool cannot be removed");
+        }
+        self.show();
+    }
+
+    async fn send(&mut self, parcel: &Parcel) -> Sent {
+        match self.sender.send(parcel.signal, parcel.body.clone()).await {
+            Ok(()) => {
+                self.shipped.sent.fetch_add(1, Ordering::Relaxed);
+                if self.down {
+                    tracing::info!("the server takes telemetry again");
+                }
+                self.down = false;
+                self.pause = FIRST_PAUSE;
+                Sent::Done
+            }
+            Err(Refused::Never(reason)) => {
+                tracing::warn!(
+                    signal = parcel.signal.name(),
+                    reason,
+                    "the server refused telemetry for good"
+                );
+                self.shipped.refused.fetch_add(1, Ordering::Relaxed);
+                Sent::Done
+            }
+            Err(Refused::Later(reason)) => {
+                if !self.down {
+                    tracing::warn!(reason, "telemetry waits on disk: the server does not take it");
+                }
+                self.pause = if self.down { (self.pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
+                self.down = true;
+                Sent::Later
+            }
+        }
+    }
+
+    fn keep(&mut self, parcel: &Parcel) -> bool {
+        let kept = self.spool.push(parcel);
+        if let Err(error) = &kept {
+            tracing::warn!(%error, "telemetry is lost: the spool cannot be written");
+            self.shipped.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        kept.is_ok()
+    }
+
+    fn show(&self) {
+        self.shipped.waiting_bytes.store(self.spool.bytes(), Ordering::Relaxed);
+        self.shipped.dropped.store(self.spool.dropped(), Ordering::Relaxed);
+    }
+}
+
+enum Sent {
+    Done,
+    Later,
+}

@@ -1,0 +1,144 @@
+//! What the agent says of itself: what it lost, what it could not read, what it costs.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::clock;
+use crate::export::Shipped;
+use crate::kernel::Lost;
+use crate::observe::Troubles;
+use crate::report::{Point, Value};
+
+/// The state of the agent at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Health {
+    /// Of the kernel side.
+    pub lost: Lost,
+    /// Of this side.
+    pub troubles: Troubles,
+    /// One of 2^bits connections is captured.
+    pub shed_bits: u32,
+    /// Connections known, spans that wait.
+    pub sizes: (usize, usize),
+    /// Files watched for TLS.
+    pub tls_files: usize,
+}
+
+impl Health {
+    /// As measurements, with how sending goes and what this process uses.
+    pub fn points(&self, shipped: &Shipped) -> Vec<Point> {
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let counter = |name, labels: &[(&'static str, &str)], value: f64| {
+            point(name, "1", labels, Value::Counter(value))
+        };
+        let gauge = |name, unit, value: f64| point(name, unit, &[], Value::Gauge(value));
+        vec![
+            counter("inquest_agent_events_total", &[], self.troubles.events as f64),
+            counter(
+                "inquest_agent_events_lost_total",
+                &[("reason", "buffer_full")],
+                self.lost.ring_full as f64,
+            ),
+            counter(
+                "inquest_agent_events_lost_total",
+                &[("reason", "memory_not_resident")],
+                self.lost.unreadable as f64,
+            ),
+            counter("inquest_agent_events_lost_total", &[("reason", "shed")], self.lost.shed as f64),
+            counter(
+                "inquest_agent_events_lost_total",
+                &[("reason", "malformed")],
+                self.troubles.malformed as f64,
+            ),
+            counter(
+                "inquest_agent_parse_failures_total",
+                &[("kind", "desynchronised")],
+                self.troubles.desynchronised as f64,
+            ),
+            counter(
+                "inquest_agent_parse_failures_total",
+                &[("kind", "unmatched")],
+                self.troubles.unmatched as f64,
+            ),
+            counter("inquest_agent_connections_forgotten_total", &[], self.troubles.evicted as f64),
+            counter("inquest_agent_parcels_total", &[("outcome", "sent")], load(&shipped.sent)),
+            counter("inquest_agent_parcels_total", &[("outcome", "refused")], load(&shipped.refused)),
+            counter("inquest_agent_parcels_total", &[("outcome", "lost")], load(&shipped.lost)),
+            counter("inquest_agent_parcels_total", &[("outcome", "dropped")], load(&shipped.dropped)),
+            gauge("inquest_agent_spool_bytes", "By", load(&shipped.waiting_bytes)),
+            gauge("inquest_agent_captured_ratio", "1", 1.0 / f64::from(1_u32 << self.shed_bits.min(31))),
+            gauge("inquest_agent_connections", "1", self.sizes.0 as f64),
+            gauge("inquest_agent_spans_held", "1", self.sizes.1 as f64),
+            gauge("inquest_agent_tls_files", "1", self.tls_files as f64),
+            counter("inquest_agent_cpu_seconds_total", &[], clock::processor_time().as_secs_f64()),
+            gauge("inquest_agent_memory_bytes", "By", resident_bytes() as f64),
+        ]
+    }
+}
+
+fn point(name: &'static str, unit: &'static str, labels: &[(&'static str, &str)], value: Value) -> Point {
+    let labels = labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    Point { service: None, name, unit, labels, value }
+}
+
+/// Memory of this process that is resident.
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split_whitespace().nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+/// Decides how much to capture, by what the agent costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Governor {
+    cores: f64,
+    bits: u32,
+    calm: u32,
+}
+
+/// One of 64 connections at least is always captured.
+const MOST_BITS: u32 = 6;
+/// Seconds of calm before more is captured again.
+const CALM_SECONDS: u32 = 10;
+
+impl Governor {
+    /// At most `cores` of the processors are to be used.
+    pub fn new(cores: f64) -> Self {
+        Self { cores, bits: 0, calm: 0 }
+    }
+
+    /// After a second in which `used` was used: how much to capture from now on. Each bit halves it, so that more is captured again only
+    /// when twice as much would still be well within bounds.
+    pub fn decide(&mut self, used: Duration, passed: Duration) -> u32 {
+        let load = used.as_secs_f64() / passed.as_secs_f64().max(1e-3) / self.cores;
+        if load > 1.0 {
+            self.bits = (self.bits + 1).min(MOST_BITS);
+            self.calm = 0;
+        } else if load < 0.4 {
+            self.calm += 1;
+            if self.calm >= CALM_SECONDS {
+                self.bits = self.bits.saturating_sub(1);
+                self.calm = 0;
+            }
+        } else {
+            self.calm = 0;
+        }
+        self.bits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_sheds_and_calm_restores() {
+        let mut governor = Governor::new(0.2);
+        let mut second = |millis| governor.decide(Duration::from_millis(millis), Duration::from_secs(1));
+        assert_eq!([second(100), second(300), second(250)], [0, 1, 2]);
+        assert_eq!([second(150), second(100)], [2, 2]);
+        let after: Vec<u32> = (0..20).map(|_| second(10)).collect();
+        assert_eq!((after[8], after[9], after[19]), (2, 1, 0));
+        assert_eq!((0..20).map(|_| second(900)).last(), Some(MOST_BITS));
+    }
+}

@@ -1,0 +1,13 @@
+//! The kernel side, as the agent holds it: where this kernel keeps things, the programs attached, the events that they send.
+
+mod btf;
+mod event;
+mod layout;
+mod programs;
+mod ring;
+
+pub use btf::{Btf, BtfError};
+pub use event::{Event, EventError};
+pub use layout::{Layout, LayoutError};
+pub use programs::{Feature, OPENSSL_DOORS, Programs, SAMPLES_PER_SECOND, State, TlsDoor};
+pub use ring::{Counters, Lost, Reader};

@@ -1,0 +1,63 @@
+//! The ring buffer, and the counts of what never got into it.
+
+use std::time::Duration;
+
+use agent_events::lost;
+use anyhow::Result;
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+
+/// How long events wait before they are looked at: the buffer holds many times what comes in between.
+const LINGER: Duration = Duration::from_millis(20);
+/// Events handled before other work has its turn.
+const BATCH: usize = 4096;
+
+/// Reads events.
+pub struct Reader(RingBuf<MapData>);
+
+impl Reader {
+    pub(super) fn new(map: Map) -> Result<Self> {
+        Ok(Self(RingBuf::try_from(map)?))
+    }
+
+    /// Waits until it is time to look again. Nothing wakes the agent: a wake-up for each event would cost more than the event.
+    pub async fn wait(&self) {
+        tokio::time::sleep(LINGER).await;
+    }
+
+    /// Hands what is there to `take`, at most a batch of it; whether there may be more.
+    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> bool {
+        for _ in 0..BATCH {
+            match self.0.next() {
+                Some(item) => take(&item),
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+/// What the kernel side could not hand over, since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// The ring buffer was full.
+    pub ring_full: u64,
+    /// User memory that was not resident.
+    pub unreadable: u64,
+    /// Shed by sampling, on purpose.
+    pub shed: u64,
+}
+
+/// Reads [`Lost`].
+pub struct Counters(PerCpuArray<MapData, u64>);
+
+impl Counters {
+    pub(super) fn new(map: Map) -> Result<Self> {
+        Ok(Self(PerCpuArray::try_from(map)?))
+    }
+
+    /// The counts by now; zero where they cannot be read.
+    pub fn read(&self) -> Lost {
+        let sum = |slot| self.0.get(&slot, 0).map_or(0, |values| values.iter().sum());
+        Lost { ring_full: sum(lost::RING_FULL), unreadable: sum(lost::UNREADABLE), shed: sum(lost::SHED) }
+    }
+}

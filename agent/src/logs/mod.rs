@@ -1,0 +1,168 @@
+//! Log files and the journal, followed.
+//!
+//! [`Tail`] reads the files under some globs: plain ones, and those that container runtimes write. It hands out a batch of
+//! [`Entry`]s at a time, and how far it has read moves, on disk too, only when that batch was [acknowledged](Tail::acknowledge): what
+//! was not taken is read again, after a restart too. Lines of one event are joined. [`journal`] does the same for journald.
+//!
+//! Between the word of the server that it has a batch and the note of that on disk, a moment remains in which a kill makes the batch be
+//! sent again: [`Entry::uid`] is the same then, so that whoever stores it can tell.
+//!
+//! Deliberately absent: what the text means. Patterns are the server's.
+
+mod follow;
+mod glob;
+mod join;
+pub mod journal;
+mod line;
+mod positions;
+mod severity;
+mod source;
+mod tail;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use domain::UnixNanos;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+pub use source::Source;
+pub use tail::{Counts, Tail};
+
+/// The bounds of following.
+pub mod limits {
+    use std::time::Duration;
+
+    /// Files that are open at once.
+    pub const FILES: usize = 1024;
+    /// Bytes of a line, and of the lines of one event together; the rest is cut off and counted.
+    pub const EVENT_BYTES: usize = 64 << 10;
+    /// Lines of one event.
+    pub const EVENT_LINES: usize = 512;
+    /// Events of a batch.
+    pub const BATCH: usize = 1000;
+    /// Bytes of the texts of a batch, but for the last.
+    pub const BATCH_BYTES: usize = 1 << 20;
+    /// How long the next line of an event is waited for.
+    pub const JOIN: Duration = Duration::from_secs(1);
+    /// How long the place in a file that is gone is remembered.
+    pub const MEMORY: Duration = Duration::from_secs(24 * 3600);
+    /// How long, when the agent stops, the word is waited for that the last batch has arrived.
+    pub const LAST_WORD: Duration = Duration::from_secs(5);
+    /// Between two looks for new files.
+    pub const SCAN: Duration = Duration::from_secs(2);
+    /// Between two looks for new lines, when there were none.
+    pub const POLL: Duration = Duration::from_millis(250);
+}
+
+/// One event of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The same whenever this event is read: of the file and its place in it.
+    pub uid: String,
+    /// When it happened, as far as the log tells, else when it was read.
+    pub time: UnixNanos,
+    /// Its lines, without the last line end.
+    pub body: String,
+    /// OpenTelemetry's severity number (1 to 24) where the text names its level.
+    pub severity: Option<u8>,
+    /// Where it was written.
+    pub source: Source,
+}
+
+/// A batch on its way. `done` is told whether it arrived; when it is dropped instead, the batch is sent again.
+#[derive(Debug)]
+pub struct Shipment {
+    /// Not empty, in the order of each file.
+    pub entries: Vec<Entry>,
+    /// `true` once the sink has it for good.
+    pub done: oneshot::Sender<bool>,
+}
+
+/// What is followed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Files, such as `/var/log/**/*.log`.
+    pub globs: Vec<String>,
+    /// Where the places are noted that were read up to.
+    pub positions: PathBuf,
+    /// Whether files that are there when the very first agent of the host starts are read from their beginning.
+    pub from_start: bool,
+}
+
+/// Follows files until `stop`; ships batches to `out`, one at a time.
+pub async fn follow(
+    settings: Settings,
+    now: fn() -> UnixNanos,
+    out: mpsc::Sender<Shipment>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let mut tail = blocking(move || Tail::open(settings)).await?;
+    let mut scanned = None;
+    while !stop.is_cancelled() {
+        let at = now();
+        let due = scanned.is_none_or(|last: UnixNanos| last.plus(limits::SCAN) <= at);
+        let entries;
+        (tail, entries) = blocking(move || {
+            if due {
+                tail.scan(at)?;
+            }
+            let entries = tail.poll(at)?;
+            Ok((tail, entries))
+        })
+        .await?;
+        if due {
+            scanned = Some(at);
+        }
+        if entries.is_empty() {
+            pause(limits::POLL, &stop).await;
+            continue;
+        }
+        let arrived = ship(entries, &out, &stop).await;
+        tail = blocking(move || {
+            if arrived {
+                tail.acknowledge(now())?
+            } else {
+                tail.rewind()
+            }
+            Ok(tail)
+        })
+        .await?;
+        if !arrived {
+            pause(limits::SCAN, &stop).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `entries` arrived.
+async fn ship(entries: Vec<Entry>, out: &mpsc::Sender<Shipment>, stop: &CancellationToken) -> bool {
+    let (done, mut answer) = oneshot::channel();
+    tokio::select! {
+        biased;
+        sent = out.send(Shipment { entries, done }) => if sent.is_err() {
+            return false;
+        },
+        () = stop.cancelled() => return false,
+    }
+    tokio::select! {
+        biased;
+        arrived = &mut answer => arrived.unwrap_or(false),
+        // It may have arrived already: to stop without that word would be to send it twice.
+        () = stop.cancelled() => {
+            tokio::time::timeout(limits::LAST_WORD, answer).await.is_ok_and(|arrived| arrived.unwrap_or(false))
+        }
+    }
+}
+
+async fn pause(duration: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(duration) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

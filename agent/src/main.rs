@@ -1,0 +1,113 @@
+//! The `inquest-agent` program.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use agent::settings::Settings;
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Sees every service of this host without touching it, and tells Inquest.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Settings; without it, those of /etc/inquest/agent.toml when it is there.
+    #[arg(long, short, global = true)]
+    config: Option<PathBuf>,
+    /// Where telemetry goes, OTLP over gRPC.
+    #[arg(long, global = true)]
+    server: Option<String>,
+    /// Where what must survive a restart is kept.
+    #[arg(long, global = true)]
+    data: Option<PathBuf>,
+    /// Where /metrics is served.
+    #[arg(long, global = true)]
+    metrics: Option<SocketAddr>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watches until told to stop (the default).
+    Run,
+    /// Says which features this kernel and these privileges allow, and why not.
+    Check,
+}
+
+const SETTINGS: &str = "/etc/inquest/agent.toml";
+/// What to log, as `info,agent=debug`.
+const LOG: &str = "INQUEST_LOG";
+
+fn main() -> ExitCode {
+    match start(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> Result<ExitCode> {
+    let settings = settings(&arguments)?;
+    if matches!(arguments.command, Some(Command::Check)) {
+        // Its runtime is what links of programs ask for.
+        let (text, works) = agent::check::check(&settings);
+        print(&text);
+        return Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    if let Err(error) = agent::privileges::drop_others() {
+        tracing::warn!(error = format!("{error:#}"), "runs with more privileges than it needs");
+    }
+    // Two threads: one reads events, the other sends.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let told = stop.clone();
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            told.cancel();
+        });
+        agent::run::run(settings, stop).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings(arguments: &Arguments) -> Result<Settings> {
+    let mut settings = match &arguments.config {
+        Some(path) => Settings::read(path)?,
+        None if std::path::Path::new(SETTINGS).exists() => Settings::read(SETTINGS.as_ref())?,
+        None => Settings::default(),
+    };
+    if let Some(server) = &arguments.server {
+        settings.server.clone_from(server);
+    }
+    if let Some(data) = &arguments.data {
+        settings.data.clone_from(data);
+    }
+    if arguments.metrics.is_some() {
+        settings.metrics = arguments.metrics;
+    }
+    Ok(settings)
+}
+
+fn print(text: &str) {
+    use std::io::Write as _;
+    // A reader that went away is no failure of ours.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,149 @@
+//! One socket, and what is said over it.
+
+use std::net::SocketAddr;
+
+use domain::UnixNanos;
+
+use super::{UDP, role_of, verdict_of};
+use crate::kernel::Event;
+use crate::l7::{Conversation, Data, Direction, Losses, Request, Role, State, Transport};
+use crate::traces::ClientEnd;
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub pid: u32,
+    pub role: Option<Role>,
+    pub netns: u32,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub datagrams: bool,
+    /// When it was last heard of.
+    pub last: UnixNanos,
+    /// The thread that last asked something.
+    pub thread: u32,
+    /// Whether its beginning was seen, and it was counted.
+    pub seen_open: bool,
+    pub counted: bool,
+    plain: Conversation,
+    /// What a TLS library sees of it.
+    tls: Option<Box<Conversation>>,
+    told: u8,
+    losses: Losses,
+}
+
+impl Connection {
+    pub fn new(event: &Event<'_>, at: UnixNanos) -> Self {
+        let datagrams = event.protocol == UDP;
+        let transport = if datagrams { Transport::Udp } else { Transport::Tcp };
+        let role = role_of(event.role);
+        Self {
+            pid: event.pid,
+            role,
+            netns: event.netns,
+            local: event.local,
+            remote: event.remote,
+            datagrams,
+            last: at,
+            thread: 0,
+            seen_open: event.kind == agent_events::kind::OPEN,
+            counted: false,
+            plain: Conversation::new(transport, role),
+            tls: None,
+            told: 0,
+            losses: Losses::default(),
+        }
+    }
+
+    /// Whether `event` is of this connection, and not of a later one whose socket has the same place in memory. A closing socket has
+    /// lost its local port already.
+    pub fn is_of(&self, event: &Event<'_>) -> bool {
+        self.remote == event.remote && (self.local.port() == event.local.port() || event.local.port() == 0)
+    }
+
+    /// Whoever reads or writes a socket that nobody is known to own, owns it.
+    pub fn adopt(&mut self, event: &Event<'_>, at: UnixNanos) {
+        self.last = at;
+        if self.pid == 0 {
+            self.pid = event.pid;
+        }
+        // Servers hand accepted sockets to workers: the one that does the talking counts.
+        if self.role == Some(Role::Server) && event.pid != 0 {
+            self.pid = event.pid;
+        }
+    }
+
+    /// Feeds the conversation; what it could not read since the last time.
+    pub fn feed(&mut self, data: &Data<'_>, tls: bool, thread: u32, out: &mut Vec<Request>) -> Losses {
+        let asks = match self.role {
+            Some(Role::Client) | None => data.direction == Direction::Out,
+            Some(Role::Server) => data.direction == Direction::In,
+        };
+        if asks {
+            self.thread = thread;
+        }
+        let role = self.role;
+        let conversation = if tls {
+            &mut **self.tls.get_or_insert_with(|| Box::new(Conversation::new(Transport::Tcp, role)))
+        } else {
+            &mut self.plain
+        };
+        conversation.feed(data, out);
+        let now = sum(self.plain.losses(), self.tls.as_ref().map(|it| it.losses()).unwrap_or_default());
+        let before = std::mem::replace(&mut self.losses, now);
+        Losses {
+            desynchronised: now.desynchronised - before.desynchronised,
+            unmatched: now.unmatched - before.unmatched,
+            evicted: now.evicted - before.evicted,
+            unseen: now.unseen - before.unseen,
+        }
+    }
+
+    /// What the kernel side should know, when that has changed.
+    pub fn verdict(&mut self) -> Option<u8> {
+        let tls = self.tls.as_ref().map_or(State::Listening, |it| it.state());
+        let bits = verdict_of(self.plain.state(), tls);
+        (bits != self.told).then(|| {
+            self.told = bits;
+            bits
+        })
+    }
+
+    /// The part that the conversation itself tells.
+    pub fn spoken_role(&self) -> Option<Role> {
+        self.plain.role().or_else(|| self.tls.as_ref()?.role())
+    }
+
+    /// Whether only a TLS library sees what is said.
+    pub fn is_encrypted(&self) -> bool {
+        self.plain.state() == State::Encrypted
+    }
+
+    pub fn tick(&mut self, now: UnixNanos, out: &mut Vec<Request>) {
+        self.plain.tick(now, out);
+        if let Some(tls) = &mut self.tls {
+            tls.tick(now, out);
+        }
+    }
+
+    pub fn close(&mut self, now: UnixNanos, out: &mut Vec<Request>) {
+        self.plain.close(now, out);
+        if let Some(tls) = &mut self.tls {
+            tls.close(now, out);
+        }
+    }
+
+    pub fn client_end(&self) -> ClientEnd {
+        let address = if self.role == Some(Role::Server) { self.remote } else { self.local };
+        ClientEnd { netns: if address.ip().is_loopback() { self.netns } else { 0 }, address }
+    }
+}
+
+fn sum(one: Losses, other: Losses) -> Losses {
+    Losses {
+        desynchronised: one.desynchronised + other.desynchronised,
+        unmatched: one.unmatched + other.unmatched,
+        evicted: one.evicted + other.evicted,
+        unseen: one.unseen + other.unseen,
+    }
+}

@@ -1,0 +1,150 @@
+//! Processes, the services that they belong to, and how they end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::UnixNanos;
+
+use super::failed;
+use crate::identity::{Identities, Service};
+
+/// How long an ended process is remembered: its last connections are heard of after it.
+const AFTERLIFE: Duration = Duration::from_secs(10);
+/// Processes that are known at a time.
+const MOST: usize = 16 * 1024;
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Whose it is.
+    pub service: Arc<Service>,
+    /// Its program.
+    pub program: PathBuf,
+    /// Whether it sends OpenTelemetry data itself.
+    pub instrumented: bool,
+    ended: Option<UnixNanos>,
+}
+
+/// What happened to the processes of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lives {
+    /// Programs that it started, since the agent watches.
+    pub started: u64,
+    /// Ends with status 0.
+    pub ended: u64,
+    /// Ends by a signal or with another status.
+    pub failed: u64,
+    /// Killed for want of memory.
+    pub out_of_memory: u64,
+    /// The last status other than 0, as `wait` gives it.
+    pub last_status: u64,
+}
+
+/// Processes by number.
+#[derive(Debug)]
+pub struct Processes {
+    identities: Identities,
+    table: HashMap<u32, Process>,
+    lives: BTreeMap<Arc<Service>, Lives>,
+    /// What processes were started as: all that is left of one that is gone before it was looked at.
+    executed: HashMap<u32, Executed>,
+}
+
+#[derive(Debug)]
+struct Executed {
+    path: PathBuf,
+    ended: Option<UnixNanos>,
+}
+
+impl Processes {
+    pub(super) fn new(identities: Identities) -> Self {
+        Self { identities, table: HashMap::new(), lives: BTreeMap::new(), executed: HashMap::new() }
+    }
+
+    /// The process `pid`, looked up at need; nothing when it is gone and was not known.
+    pub fn known(&mut self, pid: u32) -> Option<&Process> {
+        if pid == 0 {
+            return None;
+        }
+        if !self.table.contains_key(&pid) {
+            self.look(pid);
+        }
+        self.table.get(&pid)
+    }
+
+    /// `pid` runs a new program. It is looked at when there is a reason to: most programs are short and of no interest.
+    pub(super) fn started(&mut self, pid: u32, path: &[u8]) {
+        if self.executed.len() < 2 * MOST {
+            let path = PathBuf::from(String::from_utf8_lossy(path).into_owned());
+            self.executed.insert(pid, Executed { path, ended: None });
+        }
+        if self.table.remove(&pid).is_some() {
+            self.look(pid);
+        }
+    }
+
+    pub(super) fn ended(&mut self, pid: u32, status: u64, at: UnixNanos) {
+        if let Some(executed) = self.executed.get_mut(&pid) {
+            executed.ended = Some(at);
+        }
+        let Some(process) = self.table.get_mut(&pid) else { return };
+        process.ended = Some(at);
+        let lives = self.lives.entry(Arc::clone(&process.service)).or_default();
+        if failed(status) {
+            lives.failed += 1;
+            lives.last_status = status;
+        } else {
+            lives.ended += 1;
+        }
+    }
+
+    pub(super) fn out_of_memory(&mut self, pid: u32) {
+        if let Some(process) = self.known(pid) {
+            let service = Arc::clone(&process.service);
+            self.lives.entry(service).or_default().out_of_memory += 1;
+        }
+    }
+
+    pub(super) fn instruments_itself(&mut self, pid: u32) {
+        if let Some(process) = self.table.get_mut(&pid) {
+            process.instrumented = true;
+        }
+    }
+
+    /// What happened, by service.
+    pub fn lives(&self) -> &BTreeMap<Arc<Service>, Lives> {
+        &self.lives
+    }
+
+    /// The service of a process that is known already.
+    pub fn service(&self, pid: u32) -> Option<&Arc<Service>> {
+        self.table.get(&pid).map(|it| &it.service)
+    }
+
+    pub(super) fn tick(&mut self, now: UnixNanos) {
+        let remembered = |ended: Option<UnixNanos>| ended.is_none_or(|at| at.plus(AFTERLIFE) > now);
+        self.table.retain(|_, process| remembered(process.ended));
+        self.executed.retain(|_, executed| remembered(executed.ended));
+        if self.table.len() > MOST {
+            // Ends that were missed.
+            self.table.retain(|pid, _| std::path::Path::new("/proc").join(pid.to_string()).exists());
+        }
+    }
+
+    fn look(&mut self, pid: u32) {
+        let found = match self.identities.of(pid) {
+            Some((facts, service)) => Some((facts.program, service, None)),
+            None => self.executed.get(&pid).map(|gone| {
+                let service = self.identities.of_program(&gone.path);
+                (gone.path.clone(), service, gone.ended)
+            }),
+        };
+        let Some((program, service, ended)) = found else { return };
+        if self.table.len() < 2 * MOST {
+            self.lives.entry(Arc::clone(&service)).or_default().started += 1;
+            self.table.insert(pid, Process { service, program, instrumented: false, ended });
+        }
+    }
+}

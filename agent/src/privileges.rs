@@ -1,0 +1,31 @@
+//! What the agent is allowed to do, and giving up what it does not need.
+
+use anyhow::{Context as _, Result};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+/// What is needed for what, in words for people.
+pub const NEEDED: [(CapabilitySet, &str, &str); 6] = [
+    (CapabilitySet::BPF, "CAP_BPF", "load programs (before Linux 5.8: CAP_SYS_ADMIN)"),
+    (CapabilitySet::PERFMON, "CAP_PERFMON", "attach them, and read memory of the kernel"),
+    (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN", "attach to TLS libraries"),
+    (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE", "read programs and environments of other users' processes"),
+    (
+        CapabilitySet::DAC_READ_SEARCH,
+        "CAP_DAC_READ_SEARCH",
+        "read log files, trace points and files of containers",
+    ),
+    (CapabilitySet::SYSLOG, "CAP_SYSLOG", "name functions of the kernel in profiles"),
+];
+
+/// What this process has of it.
+pub fn held() -> Result<CapabilitySet> {
+    Ok(capabilities(None).context("cannot read the capabilities of this process")?.effective)
+}
+
+/// Gives up everything else, for good. To be called before there are threads: each has its own.
+pub fn drop_others() -> Result<()> {
+    let now = capabilities(None).context("cannot read the capabilities of this process")?;
+    let kept = NEEDED.iter().fold(CapabilitySet::empty(), |all, (one, ..)| all | *one) & now.permitted;
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).context("cannot give up capabilities")
+}

@@ -1,0 +1,117 @@
+//! Where processor time goes: stacks that the kernel side counted, with names, by service.
+//!
+//! Samples are taken from the kernel often, because a process that ends takes the map of its memory with it; what they add up to is
+//! shipped once a minute.
+
+mod addresses;
+mod symbols;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aya::maps::{HashMap, MapData, StackTraceMap};
+use domain::UnixNanos;
+
+use crate::export::otlp::Host;
+use crate::identity::Service;
+use crate::kernel::SAMPLES_PER_SECOND;
+use crate::observe::Processes;
+
+use symbols::Symbols;
+
+/// Different stacks of a minute that are kept; further ones are counted as one.
+const MOST_STACKS: usize = 20_000;
+/// Frames of a stack, as the kernel bounds them.
+const NO_STACK: i32 = 0;
+
+/// Collects profiles.
+pub struct Profiles {
+    samples: HashMap<MapData, [u32; 4], u64>,
+    stacks: StackTraceMap<MapData>,
+    symbols: Symbols,
+    minute: BTreeMap<Arc<Service>, BTreeMap<Vec<Arc<str>>, u64>>,
+    kept: usize,
+}
+
+/// One kind of stack of one process: its number, its user and kernel stacks (root first), how often.
+struct Taken {
+    pid: u32,
+    user: Vec<u64>,
+    kernel: Vec<u64>,
+    count: u64,
+}
+
+impl Profiles {
+    /// Over the maps of the kernel side; `root` is where the host's `/` is.
+    pub fn new(
+        samples: HashMap<MapData, [u32; 4], u64>,
+        stacks: StackTraceMap<MapData>,
+        root: PathBuf,
+    ) -> Self {
+        Self { samples, stacks, symbols: Symbols::new(root), minute: BTreeMap::new(), kept: 0 }
+    }
+
+    /// Takes what the kernel side has counted since the last time, and names it.
+    pub fn collect(&mut self, processes: &mut Processes) {
+        let taken = self.take();
+        let mut services = Vec::new();
+        for one in &taken {
+            // Threads of the kernel have no program; they are the host's.
+            services.push(processes.known(one.pid).map(|it| Arc::clone(&it.service)));
+        }
+        self.symbols.learn(taken.iter().map(|one| (one.pid, one.user.as_slice(), one.kernel.as_slice())));
+        for (one, service) in taken.iter().zip(services) {
+            let Some(service) = service else { continue };
+            let frames = self.symbols.stack(one.pid, &one.user, &one.kernel);
+            if frames.is_empty() {
+                continue;
+            }
+            let stacks = self.minute.entry(service).or_default();
+            if self.kept >= MOST_STACKS && !stacks.contains_key(&frames) {
+                *stacks.entry(vec![Arc::from("[others]")]).or_default() += one.count;
+                continue;
+            }
+            let before = stacks.len();
+            *stacks.entry(frames).or_default() += one.count;
+            self.kept += stacks.len() - before;
+        }
+    }
+
+    /// The message of a minute, and a new start; nothing when nothing ran.
+    pub fn message(&mut self, host: &Host, now: UnixNanos) -> Option<Vec<u8>> {
+        self.kept = 0;
+        let minute = std::mem::take(&mut self.minute);
+        (!minute.is_empty()).then(|| wire::encode(host, &minute, 1_000_000_000 / SAMPLES_PER_SECOND, now))
+    }
+
+    fn take(&mut self) -> Vec<Taken> {
+        let found: Vec<([u32; 4], u64)> = self.samples.iter().flatten().collect();
+        let mut taken = Vec::with_capacity(found.len());
+        let mut used = std::collections::BTreeSet::new();
+        for (key, count) in found {
+            let [pid, user, kernel, _] = key;
+            // What is counted between reading and removing is lost: at most a tick of each processor.
+            let _ = self.samples.remove(&key);
+            let mut stack = |id: u32| {
+                if id.cast_signed() < NO_STACK {
+                    return Vec::new();
+                }
+                used.insert(id);
+                let mut frames: Vec<u64> = self
+                    .stacks
+                    .get(&id, 0)
+                    .map(|it| it.frames().iter().map(|frame| frame.ip).collect())
+                    .unwrap_or_default();
+                frames.reverse();
+                frames
+            };
+            taken.push(Taken { pid, user: stack(user), kernel: stack(kernel), count });
+        }
+        for id in used {
+            let _ = self.stacks.remove(&id);
+        }
+        taken
+    }
+}

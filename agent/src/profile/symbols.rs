@@ -1,0 +1,251 @@
+//! Names for addresses: of files from their symbol tables, of compiled-at-run-time code from perf maps, of the kernel from
+//! `/proc/kallsyms`.
+//!
+//! Tables are read when there is something to look up, and not kept: what is kept is the names that were found, within a bound.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use object::read::elf::ProgramHeader as _;
+use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadCache};
+
+use super::addresses::{Region, find, regions};
+
+/// Names that are kept.
+const MOST_NAMES: usize = 100_000;
+/// Longest name.
+const NAME_BYTES: usize = 200;
+/// Largest symbol table that is read, with its names.
+const TABLE_BYTES: u64 = 96 << 20;
+/// Largest perf map.
+const PERF_MAP_BYTES: u64 = 32 << 20;
+const KERNEL: &str = "[kernel]";
+
+type FileId = (u64, u64);
+
+/// What is known of addresses.
+pub(super) struct Symbols {
+    root: PathBuf,
+    /// By file, and place in it.
+    names: HashMap<(FileId, u64), Arc<str>>,
+    kernel: HashMap<u64, Arc<str>>,
+    /// Code that was compiled at run time, by process: for one collection only, as it moves.
+    compiled: HashMap<(u32, u64), Arc<str>>,
+    maps: HashMap<u32, Vec<Region>>,
+}
+
+impl Symbols {
+    pub fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            names: HashMap::new(),
+            kernel: HashMap::new(),
+            compiled: HashMap::new(),
+            maps: HashMap::new(),
+        }
+    }
+
+    /// Looks up whatever is not known yet of these stacks.
+    pub fn learn<'a>(&mut self, stacks: impl Iterator<Item = (u32, &'a [u64], &'a [u64])>) {
+        if self.names.len() + self.kernel.len() > MOST_NAMES {
+            self.names.clear();
+            self.kernel.clear();
+        }
+        self.maps.clear();
+        self.compiled.clear();
+        let mut files: BTreeMap<FileId, (PathBuf, BTreeSet<u64>)> = BTreeMap::new();
+        let mut perf: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
+        let mut kernel = BTreeSet::new();
+        for (pid, user, above) in stacks {
+            kernel.extend(above.iter().filter(|address| !self.kernel.contains_key(address)));
+            let root = &self.root;
+            let regions = self.maps.entry(pid).or_insert_with(|| regions(root, pid));
+            for address in user {
+                match find(regions, *address) {
+                    Some(region) if region.file.1 != 0 => {
+                        let place = address - region.from + region.offset;
+                        if !self.names.contains_key(&(region.file, place)) {
+                            let path = || {
+                                root.join(format!("proc/{pid}/root"))
+                                    .join(region.path.strip_prefix("/").unwrap_or(&region.path))
+                            };
+                            files
+                                .entry(region.file)
+                                .or_insert_with(|| (path(), BTreeSet::new()))
+                                .1
+                                .insert(place);
+                        }
+                    }
+                    Some(_) => {
+                        perf.entry(pid).or_default().insert(*address);
+                    }
+                    None => {}
+                }
+            }
+        }
+        for (file, (path, places)) in files {
+            let plain: Arc<str> =
+                format!("[{}]", path.file_name().unwrap_or_default().to_string_lossy()).into();
+            let found = of_file(&path, &places).unwrap_or_default();
+            for place in places {
+                let name = found.get(&place).map_or_else(|| Arc::clone(&plain), |name| name.as_str().into());
+                self.names.insert((file, place), name);
+            }
+        }
+        for (pid, addresses) in perf {
+            self.of_perf_map(pid, &addresses);
+        }
+        self.of_kernel(&kernel);
+    }
+
+    /// The frames of a stack by name, root first. Addresses that nothing is known of are left out.
+    pub fn stack(&self, pid: u32, user: &[u64], kernel: &[u64]) -> Vec<Arc<str>> {
+        let empty = Vec::new();
+        let regions = self.maps.get(&pid).unwrap_or(&empty);
+        let named = user.iter().filter_map(|address| {
+            let region = find(regions, *address)?;
+            if region.file.1 == 0 {
+                return self.compiled.get(&(pid, *address)).cloned();
+            }
+            self.names.get(&(region.file, address - region.from + region.offset)).cloned()
+        });
+        let above = kernel.iter().filter_map(|address| self.kernel.get(address).cloned());
+        named.chain(above).collect()
+    }
+
+    /// `/tmp/perf-PID.map`, as Java, Node and Python write it when asked: address, size and name of each function.
+    fn of_perf_map(&mut self, pid: u32, addresses: &BTreeSet<u64>) {
+        let path = self.root.join(format!("proc/{pid}/root/tmp/perf-{pid}.map"));
+        let small = std::fs::metadata(&path).is_ok_and(|it| it.len() <= PERF_MAP_BYTES);
+        let text = if small { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
+        let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+        for line in text.lines() {
+            let mut fields = line.splitn(3, ' ');
+            let (Some(from), Some(size), Some(name)) =
+                (fields.next().and_then(hex), fields.next().and_then(hex), fields.next())
+            else {
+                continue;
+            };
+            for address in addresses.range(from..from.saturating_add(size)) {
+                self.compiled.insert((pid, *address), readable(name).into());
+            }
+        }
+    }
+
+    fn of_kernel(&mut self, addresses: &BTreeSet<u64>) {
+        if addresses.is_empty() {
+            return;
+        }
+        let text = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+        // For each address the nearest symbol at or before it.
+        let mut best: BTreeMap<u64, (u64, &str)> = BTreeMap::new();
+        for line in text.lines() {
+            let mut fields = line.split_whitespace();
+            let (Some(Ok(from)), Some(kind), Some(name)) =
+                (fields.next().map(|it| u64::from_str_radix(it, 16)), fields.next(), fields.next())
+            else {
+                continue;
+            };
+            // All zero where addresses are hidden.
+            if from == 0 || !matches!(kind, "t" | "T" | "w" | "W") {
+                continue;
+            }
+            for address in addresses.range(from..=from.saturating_add(LONGEST_FUNCTION)) {
+                let known = best.entry(*address).or_insert((from, name));
+                if known.0 <= from {
+                    *known = (from, name);
+                }
+            }
+        }
+        for address in addresses {
+            let name = best.get(address).map_or(KERNEL, |(_, name)| name);
+            self.kernel.insert(*address, name.into());
+        }
+    }
+}
+
+/// No function of the kernel is longer.
+const LONGEST_FUNCTION: u64 = 1 << 16;
+
+/// Names of `places` (offsets in the file).
+fn of_file(path: &Path, places: &BTreeSet<u64>) -> Result<HashMap<u64, String>> {
+    let cache = ReadCache::new(File::open(path)?);
+    let elf =
+        object::read::elf::ElfFile64::<Endianness, _>::parse(&cache).context("not a program of 64 bits")?;
+    let tables: u64 = [".symtab", ".strtab", ".dynsym", ".dynstr"]
+        .iter()
+        .filter_map(|name| elf.section_by_name(name))
+        .map(|section| section.size())
+        .sum();
+    anyhow::ensure!(tables <= TABLE_BYTES, "a symbol table of {tables} bytes");
+    let endian = elf.endian();
+    let mut wanted: BTreeMap<u64, u64> = BTreeMap::new();
+    for place in places {
+        let address = elf.elf_program_headers().iter().find_map(|header| {
+            let within = place.checked_sub(header.p_offset(endian))?;
+            (header.p_type(endian) == object::elf::PT_LOAD && within < header.p_filesz(endian))
+                .then(|| header.p_vaddr(endian) + within)
+        });
+        if let Some(address) = address {
+            wanted.insert(address, *place);
+        }
+    }
+    let mut best: HashMap<u64, (u64, String)> = HashMap::new();
+    for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
+        if symbol.kind() != object::SymbolKind::Text || !symbol.is_definition() {
+            continue;
+        }
+        let from = symbol.address();
+        let to = from.saturating_add(symbol.size().max(1));
+        for (_, place) in wanted.range(from..to) {
+            let nearer = best.get(place).is_none_or(|(known, _)| *known < from);
+            if let (true, Ok(name)) = (nearer, symbol.name()) {
+                best.insert(*place, (from, readable(name)));
+            }
+        }
+    }
+    Ok(best.into_iter().map(|(place, (_, name))| (place, name)).collect())
+}
+
+/// As it is written in the source, where the name was mangled.
+fn readable(name: &str) -> String {
+    let mut text = match rustc_demangle::try_demangle(name) {
+        Ok(rust) => format!("{rust:#}"),
+        Err(_) if name.starts_with("_Z") => {
+            let symbol = cpp_demangle::Symbol::new(name).ok();
+            symbol.and_then(|it| it.demangle().ok()).unwrap_or_else(|| name.to_owned())
+        }
+        Err(_) => name.to_owned(),
+    };
+    text.truncate(text.floor_char_boundary(NAME_BYTES));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mangled_names() {
+        assert_eq!(
+            readable("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE"),
+            "core::fmt::Write::write_fmt"
+        );
+        assert_eq!(readable("_ZN3foo3barEv"), "foo::bar()");
+        assert_eq!(readable("main.(*Server).handle"), "main.(*Server).handle");
+    }
+
+    #[test]
+    fn this_very_function() {
+        let here = this_very_function as *const () as u64;
+        let mut symbols = Symbols::new("/".into());
+        let pid = std::process::id();
+        symbols.learn([(pid, [here + 1].as_slice(), [].as_slice())].into_iter());
+        let stack = symbols.stack(pid, &[here + 1], &[]);
+        assert_eq!(stack.len(), 1);
+        assert!(stack[0].ends_with("tests::this_very_function"), "{stack:?}");
+    }
+}

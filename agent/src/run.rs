@@ -1,0 +1,364 @@
+//! The running agent: events in, telemetry out, until it is told to stop.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use domain::UnixNanos;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::export::otlp::Host;
+use crate::export::{Endpoint, Parcel, Sender, Shipper, Signal, Spool, prometheus};
+use crate::health::{Governor, Health};
+use crate::host::Host as Machine;
+use crate::identity::{self, Identities, Service};
+use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
+use crate::logs;
+use crate::observe::{Observer, Settled};
+use crate::profile::Profiles;
+use crate::report::{self, Point};
+use crate::settings::Settings;
+use crate::ship_logs;
+use crate::spans;
+use crate::tls::TlsLibraries;
+use crate::traces::Placed;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// How often measurements are made and shipped.
+const MEASURE: Duration = Duration::from_secs(10);
+/// How often what is no longer used is let go.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How often stacks are taken from the kernel: a process that ends takes the names of its functions with it.
+const SAMPLE: Duration = Duration::from_secs(10);
+/// How often profiles are shipped.
+const PROFILE: Duration = Duration::from_secs(60);
+/// Spans in one request to the server, at most.
+const SPANS: usize = 2_000;
+/// The longest that the end may take.
+const END: Duration = Duration::from_secs(5);
+
+/// What is to be watched, by the settings.
+pub fn wanted(settings: &Settings) -> Vec<Feature> {
+    let mut wanted = vec![
+        Feature::Processes,
+        Feature::OutOfMemory,
+        Feature::Connections,
+        Feature::Retransmits,
+        Feature::Resets,
+    ];
+    let optional = [
+        (settings.watch.requests, Feature::Payloads),
+        (settings.watch.requests && settings.watch.tls, Feature::Tls),
+        (settings.watch.profiles, Feature::Profiles),
+    ];
+    wanted.extend(optional.iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, feature)| *feature));
+    wanted
+}
+
+/// Runs until `stop` is cancelled.
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
+    let layout = Layout::of_this_kernel().context("the structures of this kernel are not known")?;
+    let programs = Programs::attach(&layout, &wanted(&settings))?;
+    for (feature, state) in programs.states() {
+        if let State::Unavailable(reason) = state {
+            tracing::warn!(?feature, reason, "not available here");
+        }
+    }
+    let sender = Sender::new(&Endpoint { url: settings.server.clone(), headers: settings.headers.clone() })?;
+    let spool = Spool::open(settings.data.join("spool"), settings.spool_bytes)
+        .with_context(|| format!("cannot use {}", settings.data.display()))?;
+    let ending = CancellationToken::new();
+    let (shipper, shipping) = Shipper::start(sender, spool, ending.clone());
+    let logs = follow_logs(&settings, &shipper, &stop)?;
+    let page = Arc::new(Mutex::new(String::new()));
+    if let Some(address) = settings.metrics {
+        serve(address, Arc::clone(&page)).await?;
+    }
+    let mut agent = Agent::new(&settings, programs, shipper, page)?;
+    tracing::info!(server = settings.server, "watching this host");
+    agent.watch(&stop).await;
+    agent.finish();
+    // Followers wait for the word that their last batch is safe.
+    let _ = tokio::time::timeout(END, logs).await;
+    ending.cancel();
+    if tokio::time::timeout(END, shipping).await.is_err() {
+        tracing::warn!("some telemetry could neither be sent nor kept in time");
+    }
+    Ok(())
+}
+
+/// Follows logs in tasks of their own; the last one ends when all of them have.
+fn follow_logs(
+    settings: &Settings,
+    shipper: &Shipper,
+    stop: &CancellationToken,
+) -> Result<tokio::task::JoinHandle<()>> {
+    let (out, shipments) = tokio::sync::mpsc::channel(1);
+    let identities = Identities::new(settings.root.clone(), settings.rules()?);
+    let host = Host { name: host_name(settings) };
+    if !settings.logs.files.is_empty() {
+        let files = logs::Settings {
+            globs: settings.logs.files.clone(),
+            positions: settings.data.join("log-positions"),
+            from_start: false,
+        };
+        let following = logs::follow(files, clock::now, out.clone(), stop.clone());
+        tokio::spawn(async move {
+            if let Err(error) = following.await {
+                tracing::warn!(%error, "log files are not followed any more");
+            }
+        });
+    }
+    if settings.logs.journal && std::path::Path::new("/run/systemd/journal").exists() {
+        let journal = logs::journal::Settings {
+            program: "journalctl".into(),
+            folder: None,
+            position: settings.data.join("journal-position"),
+            from_start: false,
+        };
+        let following = logs::journal::follow(journal, out, stop.clone());
+        tokio::spawn(async move {
+            if let Err(error) = following.await {
+                tracing::warn!(%error, "the journal is not followed");
+            }
+        });
+    }
+    Ok(tokio::spawn(ship_logs::ship(shipments, identities, host, shipper.clone())))
+}
+
+fn host_name(settings: &Settings) -> String {
+    settings.host.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
+struct Agent {
+    programs: Programs,
+    reader: Reader,
+    counters: Counters,
+    verdicts: aya::maps::HashMap<aya::maps::MapData, u64, u8>,
+    observer: Observer,
+    tls: Option<TlsLibraries>,
+    profiles: Option<Profiles>,
+    governor: Governor,
+    shed_bits: u32,
+    host: Host,
+    machine: Machine,
+    identities: Identities,
+    shipper: Shipper,
+    page: Arc<Mutex<String>>,
+    since: UnixNanos,
+    placed: Vec<Placed>,
+}
+
+impl Agent {
+    fn new(
+        settings: &Settings,
+        mut programs: Programs,
+        shipper: Shipper,
+        page: Arc<Mutex<String>>,
+    ) -> Result<Self> {
+        let identities = Identities::new(settings.root.clone(), settings.rules()?);
+        let since = clock::now();
+        let seed = since.0.unsigned_abs() ^ u64::from(std::process::id()) << 40;
+        let mut observer = Observer::new(identities, settings.peers, seed);
+        observer.set_wall(clock::wall_minus_monotonic());
+        observer.listeners.read(&settings.root);
+        let tls = (programs.states().get(&Feature::Tls) == Some(&State::Active)).then(|| {
+            let mut libraries = TlsLibraries::new(settings.root.clone());
+            libraries.watch_system(&mut programs);
+            libraries
+        });
+        let profiles = match programs.states().get(&Feature::Profiles) {
+            Some(State::Active) => {
+                let (samples, stacks) = programs.samples()?;
+                Some(Profiles::new(samples, stacks, settings.root.clone()))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            reader: programs.reader()?,
+            counters: programs.counters()?,
+            verdicts: programs.verdicts()?,
+            programs,
+            observer,
+            tls,
+            profiles,
+            governor: Governor::new(settings.cores),
+            shed_bits: 0,
+            host: Host { name: host_name(settings) },
+            machine: Machine::new(settings.root.clone()),
+            identities: Identities::new(settings.root.clone(), settings.rules()?),
+            shipper,
+            page,
+            since,
+            placed: Vec::new(),
+        })
+    }
+
+    async fn watch(&mut self, stop: &CancellationToken) {
+        let start = Instant::now();
+        let (mut ticked, mut measured, mut swept, mut sampled, mut profiled) =
+            (start, start, start, start, start);
+        let mut used = clock::processor_time();
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = self.reader.wait() => {}
+                () = stop.cancelled() => {}
+            }
+            while self.read() {
+                tokio::task::yield_now().await;
+            }
+            let now = Instant::now();
+            if now - ticked >= SECOND {
+                let total = clock::processor_time();
+                self.govern(total.saturating_sub(used), now - ticked);
+                (ticked, used) = (now, total);
+                self.tick();
+            }
+            if now - measured >= MEASURE {
+                measured = now;
+                self.measure();
+            }
+            if now - sampled >= SAMPLE {
+                sampled = now;
+                self.sample();
+            }
+            if now - profiled >= PROFILE {
+                profiled = now;
+                self.ship_profiles();
+            }
+            if now - swept >= SWEEP {
+                swept = now;
+                if let Some(tls) = &mut self.tls {
+                    tls.sweep();
+                }
+            }
+        }
+    }
+
+    /// Handles what waits, and settles what follows from it; whether there may be more.
+    fn read(&mut self) -> bool {
+        let observer = &mut self.observer;
+        let more = self.reader.drain(|bytes| observer.take(bytes));
+        for Settled { socket, verdict } in self.observer.settled() {
+            // An entry that does not fit leaves everything as it was: more is captured than is needed.
+            let _ = self.verdicts.insert(socket, verdict, 0);
+        }
+        for pid in self.observer.take_encrypted() {
+            if let Some(tls) = &mut self.tls {
+                tls.watch_process(&mut self.programs, pid);
+            }
+        }
+        more
+    }
+
+    fn govern(&mut self, used: Duration, passed: Duration) {
+        let bits = self.governor.decide(used, passed);
+        if bits == self.shed_bits {
+            return;
+        }
+        match self.programs.shed(bits) {
+            Ok(()) => {
+                tracing::info!(
+                    captured = 1.0 / f64::from(1 << bits),
+                    "changed the share of time that is captured"
+                );
+                self.shed_bits = bits;
+                self.observer.set_shed(bits);
+            }
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot change what is captured"),
+        }
+    }
+
+    fn tick(&mut self) {
+        // The wall clock is set now and then; events follow it.
+        self.observer.set_wall(clock::wall_minus_monotonic());
+        let mut placed = std::mem::take(&mut self.placed);
+        self.observer.tick(clock::now(), &mut placed);
+        self.ship(&mut placed);
+        self.placed = placed;
+    }
+
+    fn ship(&mut self, placed: &mut Vec<Placed>) {
+        let spans: Vec<(Arc<Service>, Span)> = placed
+            .drain(..)
+            .map(|placed| (Arc::clone(&placed.exchange.service), spans::span(&placed, self.shed_bits)))
+            .collect();
+        let mut rest = spans.into_iter().peekable();
+        while rest.peek().is_some() {
+            let request = self.host.traces(rest.by_ref().take(SPANS).collect());
+            self.shipper.post(Parcel { signal: Signal::Traces, body: Bytes::from(request.encode_to_vec()) });
+        }
+    }
+
+    fn measure(&mut self) {
+        let points = self.points();
+        if let Ok(mut page) = self.page.lock() {
+            *page = prometheus::text(&points);
+        }
+        let request = self.host.metrics(&points, self.since, clock::now());
+        self.shipper.post(Parcel { signal: Signal::Metrics, body: Bytes::from(request.encode_to_vec()) });
+    }
+
+    fn sample(&mut self) {
+        if let Some(profiles) = &mut self.profiles {
+            profiles.collect(&mut self.observer.processes);
+        }
+    }
+
+    fn ship_profiles(&mut self) {
+        let Some(body) = self.profiles.as_mut().and_then(|it| it.message(&self.host, clock::now())) else {
+            return;
+        };
+        self.shipper.post(Parcel { signal: Signal::Profiles, body: Bytes::from(body) });
+    }
+
+    fn points(&mut self) -> Vec<Point> {
+        let health = Health {
+            lost: self.counters.read(),
+            troubles: self.observer.troubles,
+            shed_bits: self.shed_bits,
+            sizes: self.observer.sizes(),
+            tls_files: self.tls.as_ref().map_or(0, TlsLibraries::len),
+        };
+        let mut points = report::services(&self.observer.edges, &self.observer.processes);
+        points.extend(health.points(self.shipper.shipped()));
+        let wanted = |path: &str| {
+            let place = identity::place(path);
+            place.container.is_some() || place.unit.is_some()
+        };
+        let samples = self.machine.sample(clock::now(), wanted);
+        points.extend(report::machine(samples, &mut self.identities));
+        points
+    }
+
+    /// What is held goes out, even though the other end of a connection may come later.
+    fn finish(&mut self) {
+        while self.read() {}
+        let mut placed = Vec::new();
+        self.observer.tick(clock::now().plus(crate::traces::HOLD), &mut placed);
+        self.ship(&mut placed);
+        self.measure();
+        self.sample();
+        self.ship_profiles();
+    }
+}
+
+async fn serve(address: std::net::SocketAddr, page: Arc<Mutex<String>>) -> Result<()> {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
+    let answer = move || {
+        let text = page.lock().map(|page| page.clone()).unwrap_or_default();
+        async move { ([("content-type", "text/plain; version=0.0.4")], text) }
+    };
+    let router = axum::Router::new().route("/metrics", axum::routing::get(answer));
+    tokio::spawn(async move {
+        let _ = axum::serve(listener, router).await;
+    });
+    Ok(())
+}

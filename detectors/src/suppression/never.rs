@@ -1,0 +1,285 @@
+//! What is never suppressed, whatever any score or mode says. Code, and evaluated first.
+
+use std::time::Duration;
+
+use domain::{Alert, Severity, UnixNanos};
+use globset::GlobSet;
+use serde::{Deserialize, Serialize};
+
+/// After a deploy of its service an alert may tell of the deploy.
+pub const AFTER_DEPLOY: Duration = Duration::from_secs(24 * 3600);
+/// A pattern known for less than this is new.
+pub const NEW_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// What is known around an alert.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The present instant.
+    pub now: UnixNanos,
+    /// The open incident whose services or causal chain include the alert's service: `INC-0142`.
+    pub incident: Option<String>,
+    /// The latest deploy of its service.
+    pub deployed: Option<UnixNanos>,
+    /// When the pattern was first seen.
+    pub first_seen: Option<UnixNanos>,
+    /// Whether errors or latency of its service rise now.
+    pub service_suffers: bool,
+    /// Services that settings protect.
+    pub protected: GlobSet,
+    /// Whether it was once part of a cause that somebody confirmed.
+    pub confirmed_cause: bool,
+}
+
+/// A reason why an alert must be heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// It is critical, or an objective of users is being missed.
+    Severe,
+    /// Its service takes part in an open incident.
+    Incident,
+    /// Its service was deployed less than a day ago.
+    Deploy,
+    /// It is new, and its service suffers at the same time.
+    Rising,
+    /// Security, loss of data, payments.
+    Sensitive,
+    /// Fatal errors, panics, no memory, full disks, certificates.
+    Fatal,
+    /// Settings protect its service.
+    Protected,
+    /// It was part of a confirmed cause.
+    Cause,
+}
+
+/// How a rule ruled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// The rule.
+    pub rule: Rule,
+    /// Whether the alert may be suppressed as far as this rule is concerned.
+    pub passed: bool,
+    /// What was found, in a few words.
+    pub words: String,
+}
+
+/// Words that make an alert sensitive. Short ones must stand alone.
+const SENSITIVE: [&str; 27] = [
+    "security",
+    "unauthorized",
+    "unauthorised",
+    "forbidden",
+    "intrusion",
+    "attack",
+    "exploit",
+    "malware",
+    "breach",
+    "authentication failure",
+    "auth failure",
+    "failed password",
+    "invalid user",
+    "break-in",
+    "privilege",
+    "data loss",
+    "corrupt",
+    "corrupted",
+    "corruption",
+    "checksum",
+    "payment",
+    "payments",
+    "charge",
+    "refund",
+    "billing",
+    "invoice",
+    "fraud",
+];
+const FATAL: [&str; 26] = [
+    "fatal",
+    "panic",
+    "panicked",
+    "oom",
+    "oomkilled",
+    "oomkill",
+    "out of memory",
+    "cannot allocate memory",
+    "no space left",
+    "disk full",
+    "disk is full",
+    "read-only file system",
+    "certificate",
+    "segfault",
+    "sigsegv",
+    "segmentation fault",
+    "core dumped",
+    "kernel bug",
+    "deadlock",
+    "data lost",
+    "i/o error",
+    "input/output error",
+    "hardware error",
+    "machine check",
+    "crashloopbackoff",
+    "stack overflow",
+];
+
+/// All rules on an alert, in the order in which they are shown. Suppression is allowed when every one passed.
+pub fn rule(alert: &Alert, context: &Context) -> Vec<Ruling> {
+    let texts = [&alert.rule, &alert.pattern, &alert.text].map(|text| text.to_lowercase());
+    let labelled = |name: &str| alert.labels.get(name).map(|value| value.to_lowercase());
+    let sensitive = texts.iter().find_map(|text| first_of(text, &SENSITIVE)).or_else(|| {
+        ["category", "team", "type"]
+            .iter()
+            .filter_map(|name| labelled(name))
+            .find_map(|text| first_of(&text, &SENSITIVE))
+    });
+    let fatal = texts.iter().find_map(|text| first_of(text, &FATAL));
+    let service = named(&alert.service);
+    let since_deploy = context.deployed.map(|at| context.now.seconds_since(at).max(0.0));
+    let new = context.first_seen.is_none_or(|first| context.now.seconds_since(first) < NEW_FOR.as_secs_f64());
+    let ruling = |rule, passed, words: String| Ruling { rule, passed, words };
+    vec![
+        match (alert.severity, alert.objective) {
+            (_, true) => ruling(Rule::Severe, false, "an objective of users is being missed".into()),
+            (Severity::Critical, _) => ruling(Rule::Severe, false, "it is critical".into()),
+            (Severity::Warning, _) => {
+                ruling(Rule::Severe, true, "Warning, not critical, not an objective".into())
+            }
+            (Severity::Notice, _) => {
+                ruling(Rule::Severe, true, "Notice, not critical, not an objective".into())
+            }
+        },
+        match &context.incident {
+            Some(id) => ruling(Rule::Incident, false, format!("{service} takes part in {id}")),
+            None => ruling(Rule::Incident, true, "Outside every open incident’s causal chain".into()),
+        },
+        match since_deploy {
+            Some(seconds) if seconds < AFTER_DEPLOY.as_secs_f64() => ruling(
+                Rule::Deploy,
+                false,
+                format!("{service} was deployed {} ago", domain::text::duration(seconds)),
+            ),
+            Some(seconds) => ruling(
+                Rule::Deploy,
+                true,
+                format!("No deploy of {service} for {}", domain::text::duration(seconds)),
+            ),
+            None => ruling(Rule::Deploy, true, format!("No deploy of {service} is known")),
+        },
+        match new && context.service_suffers {
+            true => ruling(Rule::Rising, false, format!("it is new, and {service} suffers at the same time")),
+            false => ruling(Rule::Rising, true, "It does not rise with errors or latency".into()),
+        },
+        match sensitive {
+            Some(word) => ruling(Rule::Sensitive, false, format!("it speaks of “{word}”")),
+            None => ruling(Rule::Sensitive, true, "Not payment, security or data loss".into()),
+        },
+        match fatal {
+            Some(word) => ruling(Rule::Fatal, false, format!("it speaks of “{word}”")),
+            None => ruling(Rule::Fatal, true, "Not fatal, no panic, memory, disk or certificate".into()),
+        },
+        match !alert.service.is_empty() && context.protected.is_match(&alert.service) {
+            true => ruling(Rule::Protected, false, format!("settings protect {service}")),
+            false => ruling(Rule::Protected, true, "Its service is not protected".into()),
+        },
+        match context.confirmed_cause {
+            true => ruling(Rule::Cause, false, "it was part of a confirmed cause".into()),
+            false => ruling(Rule::Cause, true, "Never part of a confirmed cause".into()),
+        },
+    ]
+}
+
+/// The first rule that forbids suppression.
+pub fn forbids(rulings: &[Ruling]) -> Option<&Ruling> {
+    rulings.iter().find(|ruling| !ruling.passed)
+}
+
+fn named(service: &str) -> String {
+    if service.is_empty() { "its service".into() } else { domain::text::plain(service, 60) }
+}
+
+/// The first of the words that stands in the text, not within a longer word.
+fn first_of<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
+    let alone = |at: usize, word: &str| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..].chars().next();
+        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+    };
+    words.iter().copied().find(|word| text.match_indices(word).any(|(at, _)| alone(at, word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::AlertSource;
+
+    fn alert(pattern: &str) -> Alert {
+        Alert {
+            source: AlertSource::Detection,
+            rule: "log pattern".into(),
+            service: "cart".into(),
+            severity: Severity::Warning,
+            host: String::new(),
+            version: String::new(),
+            pattern: pattern.into(),
+            text: pattern.into(),
+            numbers: Vec::new(),
+            at: UnixNanos(0),
+            resolved: false,
+            objective: false,
+            foreign_id: String::new(),
+            labels: Default::default(),
+        }
+    }
+
+    fn context() -> Context {
+        let now = UnixNanos::from_seconds(1_000_000);
+        Context { now, first_seen: Some(UnixNanos(0)), ..Context::default() }
+    }
+
+    #[track_caller]
+    fn check(alert: &Alert, context: &Context, expected: Option<Rule>) {
+        let rulings = rule(alert, context);
+        assert_eq!(forbids(&rulings).map(|ruling| ruling.rule), expected, "{rulings:?}");
+    }
+
+    #[test]
+    fn each_rule_forbids() {
+        let benign = alert("connection reset by peer, retrying in <*> ms");
+        let now = context().now;
+        check(&benign, &context(), None);
+        check(&Alert { severity: Severity::Critical, ..benign.clone() }, &context(), Some(Rule::Severe));
+        check(&Alert { objective: true, ..benign.clone() }, &context(), Some(Rule::Severe));
+        check(&benign, &Context { incident: Some("INC-0001".into()), ..context() }, Some(Rule::Incident));
+        let deployed =
+            |ago: u64| Context { deployed: Some(now.minus(Duration::from_secs(ago))), ..context() };
+        check(&benign, &deployed(3600), Some(Rule::Deploy));
+        check(&benign, &deployed(90_000), None);
+        check(&benign, &Context { service_suffers: true, ..context() }, None);
+        check(
+            &benign,
+            &Context { service_suffers: true, first_seen: Some(now), ..context() },
+            Some(Rule::Rising),
+        );
+        check(&benign, &Context { confirmed_cause: true, ..context() }, Some(Rule::Cause));
+        let protected =
+            globset::GlobSetBuilder::new().add(globset::Glob::new("ca*").unwrap()).build().unwrap();
+        check(&benign, &Context { protected, ..context() }, Some(Rule::Protected));
+    }
+
+    #[test]
+    fn dangerous_words_are_found_where_they_stand_alone() {
+        check(&alert("thread main panicked at <*>"), &context(), Some(Rule::Fatal));
+        check(&alert("x509: certificate has expired"), &context(), Some(Rule::Fatal));
+        check(&alert("FATAL: the database system is shutting down"), &context(), Some(Rule::Fatal));
+        check(&alert("payment <*> declined"), &context(), Some(Rule::Sensitive));
+        check(&alert("Failed password for root"), &context(), Some(Rule::Sensitive));
+        check(&alert("the room is broom clean"), &context(), None);
+        check(&alert("nonfatal retry, recharged"), &context(), None);
+    }
+
+    #[test]
+    fn text_that_calls_itself_benign_passes_no_rule() {
+        let hostile = alert("panic: ignore this, known benign, safe to suppress");
+        check(&hostile, &context(), Some(Rule::Fatal));
+    }
+}

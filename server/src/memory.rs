@@ -1,0 +1,218 @@
+//! Past incidents that were like another one: what was confirmed of them, and what fixed them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use domain::{Clock, Diagnosis, Incident, IncidentEvent, IncidentId};
+use investigator::narrate::Embeddings;
+use investigator::similar;
+use storage::Store;
+
+use crate::config;
+use crate::incidents::Incidents;
+use crate::pages::input::Similar;
+
+/// Incidents asked for, before those that are not like enough are left out.
+const MAX_NEIGHBOURS: u32 = 12;
+/// Incidents shown.
+const MAX_SHOWN: usize = 3;
+/// Shared features shown of each.
+const MAX_SHARED: usize = 5;
+/// Ones farther away share too little to be called similar.
+const MAX_DISTANCE: f64 = 0.6;
+
+/// Remembers what incidents looked like. Cheap to clone.
+#[derive(Clone)]
+pub struct Memory {
+    store: Store,
+    incidents: Incidents,
+    clock: Arc<dyn Clock>,
+    embeddings: Option<Arc<Embeddings>>,
+}
+
+impl Memory {
+    /// A memory after the settings.
+    pub fn new(
+        settings: &config::Memory,
+        store: Store,
+        incidents: Incidents,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let embeddings = match &settings.embeddings_url {
+            None => None,
+            Some(url) => {
+                ensure!(!settings.embeddings_model.is_empty(), "`memory.embeddings_model` names no model");
+                let key = std::env::var(&settings.key_env).unwrap_or_default();
+                let embeddings = Embeddings::new(url, &settings.embeddings_model, &key);
+                Some(Arc::new(embeddings.context("cannot make a client for `memory.embeddings_url`")?))
+            }
+        };
+        Ok(Self { store, incidents, clock, embeddings })
+    }
+
+    /// Remembers what an incident looked like: by its words always, and by the model of embedding when it answers.
+    pub async fn remember(&self, id: IncidentId, diagnosis: &Diagnosis) -> anyhow::Result<()> {
+        let features = similar::features(diagnosis);
+        let Some(vector) = similar::embed(&features) else { return Ok(()) };
+        let names: Vec<String> = features.keys().cloned().collect();
+        let now = self.clock.now();
+        self.store.memory_put(similar::MODEL, id.0, now, &names, &vector).await?;
+        if let Some(embeddings) = &self.embeddings {
+            match embeddings.embed(&similar::text(&features)).await {
+                Ok(vector) => self.store.memory_put(embeddings.model(), id.0, now, &names, &vector).await?,
+                Err(failure) => tracing::warn!(incident = %id, "the model of embedding {failure}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Past incidents like this one, nearest first.
+    pub async fn near(&self, id: IncidentId, diagnosis: &Diagnosis) -> anyhow::Result<Vec<Similar>> {
+        let features = similar::features(diagnosis);
+        let (model, vector) = match self.learned(id).await? {
+            Some(learned) => learned,
+            None => match similar::embed(&features) {
+                Some(vector) => (similar::MODEL.to_owned(), vector),
+                None => return Ok(Vec::new()),
+            },
+        };
+        let near = self.store.memory_near(&model, id.0, &vector, MAX_NEIGHBOURS).await?;
+        Ok(near
+            .into_iter()
+            .filter(|near| near.distance <= MAX_DISTANCE)
+            .filter_map(|near| self.shown(&features, &near))
+            .take(MAX_SHOWN)
+            .collect())
+    }
+
+    /// The vector that the model of embedding gave when the incident was looked into; nobody waits for a model here.
+    async fn learned(&self, id: IncidentId) -> anyhow::Result<Option<(String, Vec<f32>)>> {
+        let Some(embeddings) = &self.embeddings else { return Ok(None) };
+        let vector = self.store.memory_get(embeddings.model(), id.0).await?;
+        Ok(vector.map(|vector| (embeddings.model().to_owned(), vector)))
+    }
+
+    fn shown(&self, features: &BTreeMap<String, f64>, near: &storage::Neighbour) -> Option<Similar> {
+        let incident = self.incidents.get(IncidentId(near.incident))?;
+        let mut shared = similar::shared(features, &near.features);
+        shared.truncate(MAX_SHARED);
+        (!shared.is_empty()).then(|| Similar {
+            id: incident.id,
+            title: incident.title.clone(),
+            started: incident.started,
+            distance: near.distance,
+            shared,
+            confirmed: confirmed(&incident),
+            fixed: fixed(&incident),
+        })
+    }
+}
+
+/// What people said it was, or what the answer was that nobody has judged.
+fn confirmed(incident: &Incident) -> String {
+    let said = incident.events.iter().rev().find_map(|(_, event)| match event {
+        IncidentEvent::Feedback { verdict, service, text, .. } => Some((verdict, service, text)),
+        _ => None,
+    });
+    let really = |service: &str, text: &str| match (service.is_empty(), text.is_empty()) {
+        (true, true) => "what it was is not said".to_owned(),
+        (true, false) => text.to_owned(),
+        (false, true) => format!("it was in {service}"),
+        (false, false) => format!("it was in {service}: {text}"),
+    };
+    match said {
+        Some((verdict, _, _)) if verdict == "right" => format!("Confirmed: {}", incident.summary),
+        Some((verdict, service, text)) if verdict == "not-quite" => {
+            format!("Not quite “{}”; {}", incident.summary, really(service, text))
+        }
+        Some((_, service, text)) => format!("The answer was wrong; {}", really(service, text)),
+        None if incident.summary.is_empty() => "Never explained".to_owned(),
+        None => format!("Not confirmed by anybody: {}", incident.summary),
+    }
+}
+
+/// What fixed it, as noted; or how it ended.
+fn fixed(incident: &Incident) -> String {
+    let noted = incident.events.iter().rev().find_map(|(_, event)| match event {
+        IncidentEvent::Fixed { text, .. } => Some(text.clone()),
+        _ => None,
+    });
+    let ended = || {
+        incident.events.iter().rev().find_map(|(_, event)| match event {
+            IncidentEvent::Resolved { reason, .. } => Some(format!("not noted; it ended: {reason}")),
+            _ => None,
+        })
+    };
+    noted.or_else(ended).unwrap_or_else(|| "it is still open".to_owned())
+}
+
+/// What people said of an incident's answer, as the label of its recording; nothing when they did not say what was right.
+pub fn label(incident: &Incident) -> Option<serde_json::Value> {
+    let (verdict, service, text) = incident.events.iter().rev().find_map(|(_, event)| match event {
+        IncidentEvent::Feedback { verdict, service, text, .. } => Some((verdict, service, text)),
+        _ => None,
+    })?;
+    let root = if verdict == "right" { &incident.root_service } else { service };
+    if root.is_empty() {
+        return None;
+    }
+    let mut label = serde_json::json!({ "root_service": root });
+    if !text.is_empty() {
+        label["fault_type"] = text.clone().into();
+    }
+    Some(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{ConfidenceLevel, UnixNanos};
+
+    use super::*;
+    use crate::pages::fixture;
+
+    fn judged(verdict: &str, service: &str, text: &str) -> Incident {
+        let mut events = fixture::incident().events;
+        let at = UnixNanos::from_seconds(2_000_000_000);
+        events.push((
+            at,
+            IncidentEvent::Investigated {
+                run: 9,
+                summary: "catalog waits for a lock".into(),
+                confidence: ConfidenceLevel::High,
+                root_service: "catalog".into(),
+                elapsed_ms: 1,
+            },
+        ));
+        events.push((
+            at,
+            IncidentEvent::Feedback {
+                actor: String::new(),
+                verdict: verdict.into(),
+                service: service.into(),
+                text: text.into(),
+            },
+        ));
+        Incident::fold(IncidentId(7), &events).expect("opened first")
+    }
+
+    #[test]
+    fn what_people_said_is_the_label_and_the_memory() {
+        let check = |verdict, service, text, label_expected: Option<serde_json::Value>, said: &str| {
+            let incident = judged(verdict, service, text);
+            assert_eq!(label(&incident), label_expected, "{verdict} {service} {text}");
+            assert_eq!(confirmed(&incident), said);
+        };
+        let root = |service: &str| Some(serde_json::json!({ "root_service": service }));
+        check("right", "", "", root("catalog"), "Confirmed: catalog waits for a lock");
+        check("wrong", "mail", "", root("mail"), "The answer was wrong; it was in mail");
+        check("wrong", "", "", None, "The answer was wrong; what it was is not said");
+        check(
+            "not-quite",
+            "mail",
+            "full disk",
+            Some(serde_json::json!({ "root_service": "mail", "fault_type": "full disk" })),
+            "Not quite “catalog waits for a lock”; it was in mail: full disk",
+        );
+    }
+}

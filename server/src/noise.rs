@@ -1,0 +1,454 @@
+//! Alerts and what becomes of them: heard, or held back under people's control.
+//!
+//! [`Noise::accept`] is the one way in. Decisions are appended to the journal first and folded into the [`Book`] then, as
+//! incidents are. What is around an alert ([`Around`]) is asked of the store before; everything else is pure
+//! (`detectors::suppression`). Deliberately absent: deleting. What is held back is stored, counted and shown.
+
+pub mod alertmanager;
+pub mod around;
+pub mod book;
+pub mod policies;
+pub mod proposal;
+pub mod settings;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use detectors::suppression::{
+    AUTO_THRESHOLD, Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy,
+};
+use domain::{Alert, AlertSource, Clock, Finding, UnixNanos};
+use serde::{Deserialize, Serialize};
+use storage::Store;
+use storage::alerts::SeenAlert;
+use tokio::sync::broadcast;
+
+use crate::detect::Outlooks;
+use crate::incidents::Incidents;
+pub use around::Around;
+pub use book::{Book, Group};
+pub use proposal::Proposal;
+pub use settings::Settings;
+
+/// The journal's streams.
+const STREAM: &str = "noise";
+const MODES: &str = "noise-modes";
+const SILENCES: &str = "noise-silences";
+
+/// A finding that is seen again within this time is the same alert, still going on.
+const GOES_ON: Duration = Duration::from_secs(300);
+/// How far back the past of alerts is recalled when the program starts.
+const RECALLED: Duration = Duration::from_secs(30 * 86_400);
+/// Heard alerts that a slow listener may lag behind.
+const MAX_HEARD: usize = 256;
+/// Who decides when nobody does.
+pub const INQUEST: &str = "inquest";
+
+/// What became of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It reaches people.
+    Heard,
+    /// It is held back.
+    Suppressed,
+    /// It was already counted and still goes on; the flag says whether it is held back.
+    GoesOn {
+        /// Whether it is held back.
+        suppressed: bool,
+    },
+}
+
+impl Outcome {
+    /// Whether it is held back.
+    pub const fn is_suppressed(self) -> bool {
+        matches!(self, Self::Suppressed | Self::GoesOn { suppressed: true })
+    }
+}
+
+/// The mode of a rule, as the journal has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ModeSet {
+    mode: Mode,
+    actor: String,
+}
+
+/// A silence at Alertmanager, as the journal has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SilenceSet {
+    /// Its id; empty when it was ended.
+    id: String,
+}
+
+/// Alerts of one store. Cheap to clone.
+#[derive(Clone)]
+pub struct Noise {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    incidents: Incidents,
+    outlooks: Outlooks,
+    settings: Settings,
+    silencer: Option<alertmanager::Silencer>,
+    book: Mutex<Book>,
+    /// Held from judging an alert until journal, store and book have what came of it.
+    accepting: tokio::sync::Mutex<()>,
+    heard: broadcast::Sender<Arc<Alert>>,
+}
+
+impl Noise {
+    /// Recalls alerts and decisions.
+    pub async fn load(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        incidents: Incidents,
+        outlooks: Outlooks,
+        settings: Settings,
+    ) -> anyhow::Result<Self> {
+        let since = clock.now().minus(RECALLED);
+        let mut book = Book::new(settings.mode);
+        for seen in store.alerts_latest(since).await.context("cannot recall alerts")? {
+            book.recall(seen);
+        }
+        for hour in store.alert_hours(since).await.context("cannot recall the past of alerts")? {
+            book.recall_hour(&hour);
+        }
+        for entry in store.journal_read(STREAM).await.context("cannot read decisions on alerts")? {
+            match serde_json::from_value::<Entry>(entry.body) {
+                Ok(body) => book.apply(&entry.key, entry.at, body),
+                Err(error) => {
+                    tracing::warn!(sequence = entry.sequence, %error, "cannot read a decision on an alert")
+                }
+            }
+        }
+        for entry in store.journal_read(MODES).await.context("cannot read the modes of rules")? {
+            if let Ok(set) = serde_json::from_value::<ModeSet>(entry.body) {
+                book.set_mode(&entry.key, set.mode);
+            }
+        }
+        for entry in store.journal_read(SILENCES).await.context("cannot read silences")? {
+            if let Ok(set) = serde_json::from_value::<SilenceSet>(entry.body) {
+                book.set_silence(&entry.key, set.id);
+            }
+        }
+        book.learn();
+        let silencer = settings.alertmanager.as_deref().map(alertmanager::Silencer::new).transpose()?;
+        let shared = Shared {
+            store,
+            clock,
+            incidents,
+            outlooks,
+            settings,
+            silencer,
+            book: Mutex::new(book),
+            accepting: tokio::sync::Mutex::default(),
+            heard: broadcast::Sender::new(MAX_HEARD),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Takes findings of detection as alerts, and says which of them are held back.
+    pub async fn accept_findings(&self, findings: &[Finding]) -> anyhow::Result<Vec<bool>> {
+        let mask = |text: &str| detectors::log_template::mask(text);
+        let alerts = findings.iter().map(|finding| domain::alert::of_finding(finding, mask)).collect();
+        Ok(self.accept(alerts).await?.into_iter().map(Outcome::is_suppressed).collect())
+    }
+
+    /// Takes alerts: each is judged, stored, and heard or held back. In the order given.
+    pub async fn accept(&self, alerts: Vec<Alert>) -> anyhow::Result<Vec<Outcome>> {
+        if alerts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Shared { store, accepting, heard, .. } = &*self.shared;
+        let _order = accepting.lock().await;
+        let around = self.around().await?;
+        let mut outcomes = Vec::with_capacity(alerts.len());
+        let mut seen = Vec::new();
+        for alert in alerts {
+            let goes_on = self.book().goes_on(&alert, GOES_ON);
+            let fingerprint = alert.fingerprint();
+            let incident = around.incident_of(&alert.service);
+            if !goes_on && !alert.resolved {
+                self.book().note(&alert, incident.is_some());
+            }
+            let suppressed = match alert.resolved {
+                true => self.book().is_suppressed(&fingerprint),
+                false => self.judge(&alert, &fingerprint, &around).await?,
+            };
+            if !goes_on && suppressed && !alert.resolved {
+                self.book().note_suppressed(&fingerprint, alert.at);
+            }
+            outcomes.push(match goes_on {
+                true => Outcome::GoesOn { suppressed },
+                false if suppressed => Outcome::Suppressed,
+                false => Outcome::Heard,
+            });
+            if !goes_on {
+                if !suppressed {
+                    // Nobody listening is no error.
+                    let _ = heard.send(Arc::new(alert.clone()));
+                }
+                seen.push(SeenAlert { alert, suppressed, incident: incident.map_or(0, |id| id.0) });
+            }
+        }
+        store.alerts_append(&seen).await.context("cannot store alerts")?;
+        Ok(outcomes)
+    }
+
+    /// Whether an alert is held back now; notes it when it comes back, is sampled, or is suppressed automatically.
+    async fn judge(&self, alert: &Alert, fingerprint: &str, around: &Around) -> anyhow::Result<bool> {
+        let now = around.now;
+        let (context, standing, history, mode) = {
+            let book = self.book();
+            let Some(group) = book.group(fingerprint) else { return Ok(false) };
+            let standing = book.standing(fingerprint).cloned().unwrap_or_default();
+            (
+                around.context(group, &self.shared.settings.protected),
+                standing,
+                group.history.clone(),
+                book.mode(&alert.rule),
+            )
+        };
+        let rulings = never::rule(alert, &context);
+        let forbidden = never::forbids(&rulings);
+        if let Some(approval) = standing.approval() {
+            let incident = context.incident.as_deref();
+            let back = policy::reopens(approval, alert, &history, incident, now)
+                .or_else(|| forbidden.map(|ruling| Reopening::Rule { words: ruling.words.clone() }));
+            if let Some(reopening) = back {
+                self.note(fingerprint, INQUEST, Source::Inquest, Event::Reopened(reopening)).await?;
+                return Ok(false);
+            }
+            let hour = detectors::suppression::history::hour_of(alert.at);
+            if !standing.sampled && is_sampled(fingerprint, hour) {
+                self.note(fingerprint, INQUEST, Source::Inquest, Event::Sampled).await?;
+            }
+            return Ok(mode != Mode::Observe);
+        }
+        let auto = mode == Mode::Auto && forbidden.is_none() && !standing.never_auto && !alert.resolved;
+        if !auto
+            || !matches!(standing.state, policy::State::Undecided)
+            || self.measures(around).auto_locked().is_some()
+        {
+            return Ok(false);
+        }
+        let Some(group) = self.book().group(fingerprint).cloned() else { return Ok(false) };
+        let proposal = self.book_proposal(&group, around);
+        if !proposal.proposed || proposal.confidence < AUTO_THRESHOLD {
+            return Ok(false);
+        }
+        let approval = proposal.approval(proposal.reason, "", self.shared.settings.expiry_days, now);
+        self.note(fingerprint, INQUEST, Source::Inquest, Event::Approved(approval)).await?;
+        Ok(true)
+    }
+
+    /// Notes what somebody decided, and tells Alertmanager if it should know.
+    pub async fn decide(
+        &self,
+        fingerprint: &str,
+        actor: &str,
+        source: Source,
+        event: Event,
+    ) -> anyhow::Result<bool> {
+        let _order = self.shared.accepting.lock().await;
+        if self.book().group(fingerprint).is_none() {
+            return Ok(false);
+        }
+        self.note(fingerprint, actor, source, event).await?;
+        Ok(true)
+    }
+
+    async fn note(&self, fingerprint: &str, actor: &str, source: Source, event: Event) -> anyhow::Result<()> {
+        let Shared { store, clock, .. } = &*self.shared;
+        let around = self.around().await?;
+        let Some(group) = self.book().group(fingerprint).cloned() else { return Ok(()) };
+        let proposal = self.book_proposal(&group, &around);
+        let learns =
+            matches!(event, Event::Approved(_) | Event::Rejected | Event::Undone | Event::Reopened(_));
+        let entry = Entry {
+            actor: domain::text::plain(actor, 80),
+            source,
+            rule: group.alert.rule.clone(),
+            service: group.alert.service.clone(),
+            pattern: group.alert.pattern.clone(),
+            confidence: proposal.proposed.then_some(proposal.confidence),
+            features: Some(proposal.features),
+            event,
+        };
+        let at = clock.now();
+        let body = serde_json::to_value(&entry).context("a decision does not serialise")?;
+        store
+            .journal_append(at, STREAM, fingerprint, &body)
+            .await
+            .context("cannot note a decision in the journal")?;
+        {
+            let mut book = self.book();
+            book.apply(fingerprint, at, entry);
+            if learns {
+                book.learn();
+            }
+        }
+        self.silence(fingerprint, &group).await;
+        Ok(())
+    }
+
+    /// Brings the silence at Alertmanager in line with what stands. A failure is logged: the alert is then merely heard.
+    async fn silence(&self, fingerprint: &str, group: &Group) {
+        let Some(silencer) = &self.shared.silencer else { return };
+        if group.alert.source != AlertSource::Alertmanager {
+            return;
+        }
+        let (wanted, present) = {
+            let book = self.book();
+            let approval = book.standing(fingerprint).and_then(|standing| standing.approval().cloned());
+            let approval = approval.filter(|_| book.mode(&group.alert.rule) != Mode::Observe);
+            (approval, book.silence(fingerprint).map(str::to_owned))
+        };
+        let now = self.shared.clock.now();
+        let id = match (wanted, present) {
+            (Some(approval), None) => match silencer.create(&group.alert, &approval, now).await {
+                Ok(id) => id,
+                Err(error) => {
+                    return tracing::warn!(
+                        fingerprint,
+                        error = format!("{error:#}"),
+                        "cannot silence an alert at Alertmanager"
+                    );
+                }
+            },
+            (None, Some(id)) => match silencer.end(&id).await {
+                Ok(()) => String::new(),
+                Err(error) => {
+                    return tracing::warn!(
+                        fingerprint,
+                        error = format!("{error:#}"),
+                        "cannot end a silence at Alertmanager"
+                    );
+                }
+            },
+            _ => return,
+        };
+        let Ok(body) = serde_json::to_value(SilenceSet { id: id.clone() }) else { return };
+        if let Err(error) = self.shared.store.journal_append(now, SILENCES, fingerprint, &body).await {
+            tracing::warn!(fingerprint, %error, "cannot note a silence in the journal");
+        }
+        self.book().set_silence(fingerprint, id);
+    }
+
+    /// Sets the mode of a rule, or says why not.
+    pub async fn set_mode(&self, rule: &str, mode: Mode, actor: &str) -> anyhow::Result<Result<(), String>> {
+        let _order = self.shared.accepting.lock().await;
+        let around = self.around().await?;
+        if mode == Mode::Auto
+            && let Some(why) = self.measures(&around).auto_locked()
+        {
+            return Ok(Err(why));
+        }
+        let body = serde_json::to_value(ModeSet { mode, actor: actor.to_owned() })?;
+        let at = self.shared.clock.now();
+        self.shared
+            .store
+            .journal_append(at, MODES, rule, &body)
+            .await
+            .context("cannot note a mode in the journal")?;
+        self.book().set_mode(rule, mode);
+        Ok(Ok(()))
+    }
+
+    /// Everything that waits for a decision or has one, the most worth deciding first.
+    pub async fn queue(&self) -> anyhow::Result<Vec<Proposal>> {
+        let around = self.around().await?;
+        let book = self.book();
+        let mut proposals: Vec<Proposal> = book
+            .groups()
+            .filter(|group| !group.alert.objective)
+            .map(|group| proposal::of(&book, group, &around, &self.shared.settings))
+            .collect();
+        proposals.sort_by(|a, b| b.worth().total_cmp(&a.worth()).then(a.fingerprint.cmp(&b.fingerprint)));
+        Ok(proposals)
+    }
+
+    /// How well suppression does.
+    pub async fn measured(&self) -> anyhow::Result<Measures> {
+        Ok(self.measures(&self.around().await?))
+    }
+
+    fn measures(&self, around: &Around) -> Measures {
+        self.book().measures(around)
+    }
+
+    fn book_proposal(&self, group: &Group, around: &Around) -> Proposal {
+        proposal::of(&self.book(), group, around, &self.shared.settings)
+    }
+
+    /// The decisions, latest first.
+    pub fn audit(&self, most: usize) -> Vec<(UnixNanos, String, Entry)> {
+        self.book().audit().rev().take(most).cloned().collect()
+    }
+
+    /// What stands, as a file.
+    pub fn export(&self) -> anyhow::Result<String> {
+        policies::export(&self.book())
+    }
+
+    /// Brings what stands in line with a file; the number of policies changed.
+    pub async fn import(&self, yaml: &str, actor: &str) -> anyhow::Result<Result<usize, String>> {
+        let file = match policies::parse(yaml) {
+            Ok(file) => file,
+            Err(error) => return Ok(Err(error)),
+        };
+        for (rule, mode) in &file.modes {
+            if let Err(why) = self.set_mode(rule, *mode, actor).await? {
+                return Ok(Err(format!("mode of {rule}: {why}")));
+            }
+        }
+        let _order = self.shared.accepting.lock().await;
+        let now = self.shared.clock.now();
+        let changes = policies::changes(&self.book(), &file, now);
+        let count = changes.len();
+        for (fingerprint, event) in changes {
+            self.note(&fingerprint, actor, Source::File, event).await?;
+        }
+        Ok(Ok(count))
+    }
+
+    /// Modes of rules that were set apart, and that of all others.
+    pub fn modes(&self) -> (Mode, Vec<(String, Mode)>) {
+        self.book().modes()
+    }
+
+    /// Alerts that wait for a decision and are likely noise, for the navigation; none while only observing.
+    pub fn waiting(&self) -> usize {
+        self.book().waiting_hint()
+    }
+
+    /// Hears every alert that reaches people.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Alert>> {
+        self.shared.heard.subscribe()
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// The alert of a fingerprint.
+    pub fn alert(&self, fingerprint: &str) -> Option<Alert> {
+        self.book().group(fingerprint).map(|group| group.alert.clone())
+    }
+
+    async fn around(&self) -> anyhow::Result<Around> {
+        let Shared { store, clock, incidents, outlooks, .. } = &*self.shared;
+        let outlook = outlooks.borrow().clone();
+        Around::ask(store, incidents, &outlook, clock.now()).await
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // The book is replaced entry by entry: a panic elsewhere leaves it whole.
+        self.shared.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,137 @@
+//! What is known around alerts at one instant: incidents and their causal chains, deploys, services that suffer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use detectors::suppression::Context;
+use detectors::suppression::history::{MAX_HOURS, hour_of};
+use domain::{ChangeKind, Incident, IncidentEvent, IncidentId, Report, UnixNanos, Window};
+use globset::GlobSet;
+use storage::Store;
+
+use super::Group;
+use crate::detect::Outlook;
+use crate::incidents::Incidents;
+
+/// How far back deploys are looked for.
+const DEPLOYS: Duration = Duration::from_secs(30 * 86_400);
+
+/// An incident as far as alerts are concerned.
+#[derive(Clone, Debug)]
+pub struct Episode {
+    id: IncidentId,
+    open: bool,
+    services: BTreeSet<String>,
+    /// The service that somebody confirmed as its cause.
+    confirmed: Option<String>,
+    first_hour: i64,
+    last_hour: i64,
+}
+
+/// What is known around alerts.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    /// The instant.
+    pub now: UnixNanos,
+    episodes: Vec<Episode>,
+    deployed: BTreeMap<String, UnixNanos>,
+    suffering: BTreeSet<String>,
+}
+
+impl Around {
+    /// Asks the store and the incidents.
+    pub async fn ask(
+        store: &Store,
+        incidents: &Incidents,
+        outlook: &Outlook,
+        now: UnixNanos,
+    ) -> anyhow::Result<Self> {
+        let changes =
+            store.changes(Window::new(now.minus(DEPLOYS), now)).await.context("cannot ask for deploys")?;
+        let mut deployed = BTreeMap::new();
+        for change in changes {
+            if matches!(change.kind, ChangeKind::Deploy | ChangeKind::Rollback | ChangeKind::CanaryStep) {
+                let latest = deployed.entry(change.service).or_insert(change.at);
+                *latest = change.at.max(*latest);
+            }
+        }
+        let oldest = now.minus(Duration::from_secs(3600) * u32::try_from(MAX_HOURS).unwrap_or(u32::MAX));
+        let mut episodes = Vec::new();
+        for incident in incidents.all() {
+            if !incident.is_open() && incident.resolved.is_some_and(|resolved| resolved < oldest) {
+                continue;
+            }
+            let report = match incident.is_open() {
+                true => store.report_get(incident.id.0, None).await.context("cannot read a report")?,
+                false => None,
+            };
+            episodes.push(Episode::new(&incident, report.as_deref(), now));
+        }
+        let suffering = outlook.findings.iter().filter(|finding| finding.objective().is_some());
+        Ok(Self {
+            now,
+            episodes,
+            deployed,
+            suffering: suffering.map(|finding| finding.service.clone()).collect(),
+        })
+    }
+
+    /// The open incident that a service takes part in.
+    pub fn incident_of(&self, service: &str) -> Option<IncidentId> {
+        let open = |episode: &&Episode| episode.open && episode.services.contains(service);
+        self.episodes.iter().find(open).map(|episode| episode.id)
+    }
+
+    /// What the rules ask of a group.
+    pub fn context(&self, group: &Group, protected: &GlobSet) -> Context {
+        let service = &group.alert.service;
+        Context {
+            now: self.now,
+            incident: self.incident_of(service).map(|id| id.to_string()),
+            deployed: self.deployed.get(service).copied(),
+            first_seen: group.history.first,
+            service_suffers: self.suffering.contains(service),
+            protected: protected.clone(),
+            confirmed_cause: self.episodes.iter().any(|episode| {
+                episode.confirmed.as_deref() == Some(service)
+                    && group.history.hours.range(episode.first_hour..=episode.last_hour).next().is_some()
+            }),
+        }
+    }
+
+    /// The incidents of a service that an hour belongs to; one that opened within the hour after counts.
+    pub fn tied(&self, service: &str, hour: i64) -> bool {
+        self.episodes.iter().any(|episode| {
+            episode.services.contains(service) && (episode.first_hour - 1..=episode.last_hour).contains(&hour)
+        })
+    }
+}
+
+impl Episode {
+    fn new(incident: &Incident, report: Option<&str>, now: UnixNanos) -> Self {
+        let mut services: BTreeSet<String> =
+            incident.findings.iter().map(|finding| finding.service.clone()).collect();
+        services.insert(incident.service.clone());
+        services.insert(incident.root_service.clone());
+        if let Some(report) = report.and_then(|json| serde_json::from_str::<Report>(json).ok()) {
+            services.extend(report.diagnosis.chain.into_iter().map(|link| link.component));
+        }
+        services.remove("");
+        let confirmed = incident.events.iter().rev().find_map(|(_, event)| match event {
+            IncidentEvent::Feedback { verdict, service, .. } => Some(match verdict.as_str() {
+                "right" => Some(incident.root_service.clone()),
+                _ => Some(service.clone()),
+            }),
+            _ => None,
+        });
+        Self {
+            id: incident.id,
+            open: incident.is_open(),
+            services,
+            confirmed: confirmed.flatten().filter(|service| !service.is_empty()),
+            first_hour: hour_of(incident.started),
+            last_hour: hour_of(incident.resolved.unwrap_or(now)),
+        }
+    }
+}

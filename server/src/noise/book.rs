@@ -1,0 +1,311 @@
+//! What is remembered of alerts: their past, decisions on them, and the model that was learned from these.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use detectors::suppression::history::{History, MAX_HOURS, hour_of};
+use detectors::suppression::measure::AUTO_NO_FALSE_IN;
+use detectors::suppression::{Decided, Entry, Event, Measures, Mode, Model, Reopening, Source, Standing};
+use domain::{Alert, AlertSource, UnixNanos};
+use storage::alerts::{AlertHour, SeenAlert};
+
+use super::Around;
+
+/// Fingerprints remembered. Beyond, the one that is longest quiet and undecided is forgotten.
+pub const MAX_GROUPS: usize = 10_000;
+/// Decisions kept at hand.
+const MAX_AUDIT: usize = 10_000;
+
+/// All alerts of one fingerprint.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The latest.
+    pub alert: Alert,
+    /// Their past.
+    pub history: History,
+    /// Those that were held back, by hour.
+    pub suppressed: BTreeMap<i64, u32>,
+    /// When it was last said, counted or not.
+    pub last_said: UnixNanos,
+}
+
+/// What is remembered.
+pub struct Book {
+    groups: HashMap<String, Group>,
+    standings: HashMap<String, Standing>,
+    silences: HashMap<String, String>,
+    modes: BTreeMap<String, Mode>,
+    default_mode: Mode,
+    audit: VecDeque<(UnixNanos, String, Entry)>,
+    model: Model,
+}
+
+impl Book {
+    /// An empty one.
+    pub fn new(default_mode: Mode) -> Self {
+        Self {
+            groups: HashMap::new(),
+            standings: HashMap::new(),
+            silences: HashMap::new(),
+            modes: BTreeMap::new(),
+            default_mode,
+            audit: VecDeque::new(),
+            model: Model::learn(Vec::new()),
+        }
+    }
+
+    /// Takes up an alert of an earlier run of the program.
+    pub fn recall(&mut self, seen: SeenAlert) {
+        let last_said = seen.alert.at;
+        let fingerprint = seen.alert.fingerprint();
+        let group =
+            Group { alert: seen.alert, history: History::default(), suppressed: BTreeMap::new(), last_said };
+        self.groups.insert(fingerprint, group);
+    }
+
+    /// Takes up an hour of an earlier run.
+    pub fn recall_hour(&mut self, hour: &AlertHour) {
+        let Some(group) = self.groups.get_mut(&hour.fingerprint) else { return };
+        let count = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let at = UnixNanos::from_seconds(hour.hour);
+        let (inside, outside) =
+            (hour.in_incident.min(hour.alerts), hour.alerts.saturating_sub(hour.in_incident));
+        for (alerts, in_incident) in [(inside, true), (outside, false)] {
+            if alerts > 0 {
+                group.history.note(at, count(alerts), &hour.host, &hour.version, in_incident);
+            }
+        }
+        if hour.suppressed > 0 {
+            *group.suppressed.entry(hour_of(at)).or_default() += count(hour.suppressed);
+        }
+    }
+
+    /// Whether an alert only says again what was said, and refreshes when it was.
+    pub fn goes_on(&mut self, alert: &Alert, within: Duration) -> bool {
+        let Some(group) = self.groups.get_mut(&alert.fingerprint()) else { return false };
+        if alert.resolved {
+            return false;
+        }
+        let goes_on = match alert.source {
+            // The same start and place is the same alert, sent again.
+            AlertSource::Alertmanager => alert.at <= group.alert.at && alert.host == group.alert.host,
+            AlertSource::Detection => alert.at < group.last_said.plus(within),
+        };
+        group.last_said = group.last_said.max(alert.at);
+        goes_on
+    }
+
+    /// Counts an alert.
+    pub fn note(&mut self, alert: &Alert, in_incident: bool) {
+        let fingerprint = alert.fingerprint();
+        if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&fingerprint) {
+            self.forget_one();
+        }
+        let group = self.groups.entry(fingerprint).or_insert_with(|| Group {
+            alert: alert.clone(),
+            history: History::default(),
+            suppressed: BTreeMap::new(),
+            last_said: alert.at,
+        });
+        group.history.note(alert.at, 1, &alert.host, &alert.version, in_incident);
+        group.alert = alert.clone();
+        group.last_said = group.last_said.max(alert.at);
+    }
+
+    fn forget_one(&mut self) {
+        let undecided = |fingerprint: &String| !self.standings.contains_key(fingerprint);
+        let oldest = self.groups.iter().filter(|(fingerprint, _)| undecided(fingerprint));
+        let oldest = oldest.min_by(|a, b| a.1.last_said.cmp(&b.1.last_said).then(a.0.cmp(b.0)));
+        let oldest = oldest.or_else(|| {
+            self.groups.iter().min_by_key(|(fingerprint, group)| (group.last_said, *fingerprint))
+        });
+        if let Some(fingerprint) = oldest.map(|(fingerprint, _)| fingerprint.clone()) {
+            self.groups.remove(&fingerprint);
+        }
+    }
+
+    /// Counts an alert that was held back.
+    pub fn note_suppressed(&mut self, fingerprint: &str, at: UnixNanos) {
+        if let Some(group) = self.groups.get_mut(fingerprint) {
+            let hour = hour_of(at);
+            *group.suppressed.entry(hour).or_default() += 1;
+            group.suppressed = group.suppressed.split_off(&(hour - MAX_HOURS));
+        }
+    }
+
+    /// Folds a decision in.
+    pub fn apply(&mut self, fingerprint: &str, at: UnixNanos, entry: Entry) {
+        self.standings.entry(fingerprint.to_owned()).or_default().apply(at, &entry);
+        if self.audit.len() == MAX_AUDIT {
+            self.audit.pop_front();
+        }
+        self.audit.push_back((at, fingerprint.to_owned(), entry));
+    }
+
+    /// Learns from all decisions.
+    pub fn learn(&mut self) {
+        self.model = Model::learn(self.decided());
+    }
+
+    /// Decisions as examples: those that were taken back are none, and what came back with an incident was no noise.
+    fn decided(&self) -> Vec<Decided> {
+        let mut decided: Vec<Decided> = Vec::new();
+        for (_, fingerprint, entry) in &self.audit {
+            let last = decided.iter().rposition(|one| one.fingerprint == *fingerprint);
+            let noise = match &entry.event {
+                Event::Approved(_) if entry.source != Source::Inquest => true,
+                Event::Rejected => false,
+                Event::Undone => {
+                    if let Some(last) = last {
+                        decided.remove(last);
+                    }
+                    continue;
+                }
+                Event::Reopened(Reopening::Incident { .. }) => {
+                    if let Some(last) = last {
+                        decided[last].noise = false;
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            decided.push(Decided {
+                fingerprint: fingerprint.clone(),
+                rule: entry.rule.clone(),
+                service: entry.service.clone(),
+                pattern: entry.pattern.clone(),
+                features: entry.features.unwrap_or_default(),
+                noise,
+            });
+        }
+        decided
+    }
+
+    /// How well suppression does.
+    pub fn measures(&self, around: &Around) -> Measures {
+        let mut measures = Measures::default();
+        // Per fingerprint the latest decision of a person on a proposal.
+        let mut judged: BTreeMap<&str, bool> = BTreeMap::new();
+        for (_, fingerprint, entry) in &self.audit {
+            match &entry.event {
+                Event::Approved(_)
+                    if entry.confidence.is_some()
+                        && !matches!(entry.source, Source::Inquest | Source::File) =>
+                {
+                    judged.insert(fingerprint, true);
+                }
+                Event::Rejected if entry.confidence.is_some() => {
+                    judged.insert(fingerprint, false);
+                }
+                Event::Undone => {
+                    judged.remove(fingerprint.as_str());
+                }
+                Event::Reopened(Reopening::Incident { .. }) => {
+                    if let Some(right) = judged.get_mut(fingerprint.as_str()) {
+                        *right = false;
+                    }
+                }
+                _ => {}
+            }
+        }
+        measures.decided = judged.len();
+        measures.approved = judged.values().filter(|right| **right).count();
+        let (start, end) = (hour_of(around.now) - MAX_HOURS, hour_of(around.now) + 1);
+        let mut held_back: Vec<(i64, u32, bool)> = Vec::new();
+        for group in self.groups.values() {
+            for (hour, count) in &group.suppressed {
+                held_back.push((*hour, *count, around.tied(&group.alert.service, *hour)));
+            }
+            if group.alert.pages() {
+                let pages = group.history.pages(start, end, None);
+                measures.pages += pages.len();
+                measures.pages_avoided +=
+                    pages.iter().filter(|hour| group.suppressed.contains_key(hour)).count();
+            }
+        }
+        held_back.sort_unstable_by_key(|(hour, count, tied)| std::cmp::Reverse((*hour, *count, *tied)));
+        for (_, count, tied) in held_back {
+            let count = u64::from(count);
+            if tied {
+                measures.wrongly_suppressed += count;
+                if measures.suppressed < AUTO_NO_FALSE_IN {
+                    measures.wrongly_lately += count;
+                }
+            }
+            measures.suppressed += count;
+        }
+        measures
+    }
+
+    /// The alerts of a fingerprint.
+    pub fn group(&self, fingerprint: &str) -> Option<&Group> {
+        self.groups.get(fingerprint)
+    }
+
+    /// All of them, in any order.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// What was decided on a fingerprint.
+    pub fn standing(&self, fingerprint: &str) -> Option<&Standing> {
+        self.standings.get(fingerprint)
+    }
+
+    /// Everything that was decided on.
+    pub fn standings(&self) -> impl Iterator<Item = (&String, &Standing)> {
+        self.standings.iter()
+    }
+
+    /// Whether it is held back.
+    pub fn is_suppressed(&self, fingerprint: &str) -> bool {
+        let Some(group) = self.group(fingerprint) else { return false };
+        let active = self.standing(fingerprint).is_some_and(|standing| standing.approval().is_some());
+        active && self.mode(&group.alert.rule) != Mode::Observe
+    }
+
+    /// What was learned.
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The decisions, oldest first.
+    pub fn audit(&self) -> impl DoubleEndedIterator<Item = &(UnixNanos, String, Entry)> {
+        self.audit.iter()
+    }
+
+    /// The mode of a rule.
+    pub fn mode(&self, rule: &str) -> Mode {
+        self.modes.get(rule).or_else(|| self.modes.get("*")).copied().unwrap_or(self.default_mode)
+    }
+
+    /// Sets the mode of a rule; `*` for all that are not set apart.
+    pub fn set_mode(&mut self, rule: &str, mode: Mode) {
+        self.modes.insert(rule.to_owned(), mode);
+    }
+
+    /// The mode of rules that were not set apart, and those that were.
+    pub fn modes(&self) -> (Mode, Vec<(String, Mode)>) {
+        let apart = self.modes.iter().filter(|(rule, _)| *rule != "*");
+        (self.mode("*"), apart.map(|(rule, mode)| (rule.clone(), *mode)).collect())
+    }
+
+    /// The silence at Alertmanager.
+    pub fn silence(&self, fingerprint: &str) -> Option<&str> {
+        self.silences.get(fingerprint).map(String::as_str)
+    }
+
+    /// Notes a silence; an empty id means that it was ended.
+    pub fn set_silence(&mut self, fingerprint: &str, id: String) {
+        if id.is_empty() {
+            self.silences.remove(fingerprint);
+        } else {
+            self.silences.insert(fingerprint.to_owned(), id);
+        }
+    }
+
+    /// Suppressed alerts of which a sample waits to be judged.
+    pub fn waiting_hint(&self) -> usize {
+        self.standings.values().filter(|standing| standing.sampled).count()
+    }
+}

@@ -1,0 +1,245 @@
+//! News of incidents, sent to where people are: once per change, updated rather than repeated, and never lost silently.
+//!
+//! Each channel has a worker of its own, so that a slow one holds up no other. What was sent last is noted in the journal,
+//! so that a restart repeats nothing; what could not be sent becomes a letter that settings show. Deliberately absent: any
+//! channel that the settings do not name.
+
+pub mod address;
+pub mod news;
+pub mod request;
+mod worker;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use domain::{Alert, Clock, IncidentId, UnixNanos};
+use serde::{Deserialize, Serialize};
+use storage::Store;
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Channel;
+use crate::incidents::Incidents;
+pub use news::{Kind, News};
+pub use request::{Outgoing, Previous};
+
+/// The journal's streams.
+const SENT: &str = "notify-sent";
+const LETTERS: &str = "notify-letters";
+
+/// News that wait for one channel.
+const MAX_WAITING: usize = 256;
+/// Letters kept at hand, latest last.
+const MAX_LETTERS: usize = 200;
+/// Tries of one message.
+pub const TRIES: u32 = 5;
+/// The first wait between tries; each next one is four times as long.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait that a receiver may ask for.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+
+/// Something that could not be sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Letter {
+    /// Which one.
+    pub id: String,
+    /// The channel it was for.
+    pub channel: String,
+    /// When the last try failed.
+    pub at: UnixNanos,
+    /// Why.
+    pub error: String,
+    /// What it was.
+    pub news: News,
+    /// Whether it is settled: sent after all.
+    pub settled: bool,
+}
+
+/// What was sent last of one subject to one channel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Sent {
+    digest: String,
+    previous: Previous,
+}
+
+/// What a worker is told.
+enum Job {
+    /// Something happened to an incident.
+    Incident(IncidentId),
+    /// Send this.
+    News(Box<News>),
+    /// Try a letter again.
+    Letter(String),
+}
+
+/// Sends news. Cheap to clone.
+#[derive(Clone)]
+pub struct Notifier {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    channels: Vec<Channel>,
+    queues: Vec<mpsc::Sender<Job>>,
+    /// Taken when the workers start.
+    jobs: Mutex<Vec<mpsc::Receiver<Job>>>,
+    http: reqwest::Client,
+    guarded: reqwest::Client,
+    store: Store,
+    incidents: Incidents,
+    clock: Arc<dyn Clock>,
+    pages_url: String,
+    first_wait: Duration,
+    sent: Mutex<BTreeMap<String, Sent>>,
+    letters: Mutex<VecDeque<Letter>>,
+}
+
+impl Notifier {
+    /// Recalls what was sent. `pages_url` is where links lead.
+    pub async fn new(
+        channels: &[Channel],
+        store: Store,
+        incidents: Incidents,
+        clock: Arc<dyn Clock>,
+        pages_url: &str,
+    ) -> anyhow::Result<Self> {
+        Self::with_first_wait(channels, store, incidents, clock, pages_url, FIRST_WAIT).await
+    }
+
+    /// The same with another wait between tries.
+    pub async fn with_first_wait(
+        channels: &[Channel],
+        store: Store,
+        incidents: Incidents,
+        clock: Arc<dyn Clock>,
+        pages_url: &str,
+        first_wait: Duration,
+    ) -> anyhow::Result<Self> {
+        for (index, channel) in channels.iter().enumerate() {
+            let twice = channels[..index].iter().any(|other| other.name == channel.name);
+            anyhow::ensure!(!twice, "two channels of `notify` are named {}", channel.name);
+        }
+        let mut sent = BTreeMap::new();
+        for entry in store.journal_read(SENT).await.context("cannot read what was sent")? {
+            if let Ok(body) = serde_json::from_value(entry.body) {
+                sent.insert(entry.key, body);
+            }
+        }
+        let mut letters: BTreeMap<String, Letter> = BTreeMap::new();
+        for entry in store.journal_read(LETTERS).await.context("cannot read what could not be sent")? {
+            if let Ok(letter) = serde_json::from_value(entry.body) {
+                letters.insert(entry.key, letter);
+            }
+        }
+        let mut letters: Vec<Letter> = letters.into_values().filter(|letter| !letter.settled).collect();
+        letters.sort_by_key(|letter| letter.at);
+        let from = letters.len().saturating_sub(MAX_LETTERS);
+        let (queues, jobs) = channels.iter().map(|_| mpsc::channel(MAX_WAITING)).unzip();
+        let shared = Shared {
+            channels: channels.to_vec(),
+            queues,
+            jobs: Mutex::new(jobs),
+            http: address::client(true)?,
+            guarded: address::client(false)?,
+            store,
+            incidents,
+            clock,
+            pages_url: pages_url.to_owned(),
+            first_wait,
+            sent: Mutex::new(sent),
+            letters: Mutex::new(letters.split_off(from).into()),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Hears of incidents and alerts until `stop`, and sends what channels ask for.
+    pub async fn run(self, stop: CancellationToken, mut heard: broadcast::Receiver<Arc<Alert>>) {
+        let jobs = std::mem::take(&mut *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut changed = self.shared.incidents.subscribe();
+        let workers = jobs.into_iter().enumerate().map(|(index, jobs)| self.work(index, jobs));
+        let listen = async {
+            loop {
+                tokio::select! {
+                    id = changed.recv() => match id {
+                        Ok(id) => self.tell_all(|_| Some(Job::Incident(id))),
+                        // Some were missed: the open ones are told again, and what did not change is not sent.
+                        Err(broadcast::error::RecvError::Lagged(_)) => {
+                            for incident in self.shared.incidents.open() {
+                                self.tell_all(|_| Some(Job::Incident(incident.id)));
+                            }
+                        }
+                        Err(broadcast::error::RecvError::Closed) => return,
+                    },
+                    alert = heard.recv() => match alert {
+                        Ok(alert) => self.tell_all(|channel| {
+                            let wanted = channel.alerts && !alert.objective && takes(channel, alert.severity, &alert.service);
+                            wanted.then(|| Job::News(Box::new(News::of_alert(&alert, &self.shared.pages_url))))
+                        }),
+                        Err(broadcast::error::RecvError::Lagged(missed)) => {
+                            tracing::warn!(missed, "alerts came faster than they could be sent");
+                        }
+                        Err(broadcast::error::RecvError::Closed) => return,
+                    },
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = listen => {}
+            _ = futures::future::join_all(workers) => {}
+        }
+    }
+
+    fn tell_all(&self, job: impl Fn(&Channel) -> Option<Job>) {
+        for (channel, queue) in self.shared.channels.iter().zip(&self.shared.queues) {
+            if let Some(job) = job(channel)
+                && queue.try_send(job).is_err()
+            {
+                tracing::warn!(channel = channel.name, "too much waits to be sent; news were dropped");
+            }
+        }
+    }
+
+    /// Sends a test to a channel; `false` when there is none of that name.
+    pub fn test(&self, name: &str) -> bool {
+        let Some(index) = self.shared.channels.iter().position(|channel| channel.name == name) else {
+            return false;
+        };
+        let news = News::test(self.shared.clock.now(), &self.shared.pages_url);
+        self.shared.queues[index].try_send(Job::News(Box::new(news))).is_ok()
+    }
+
+    /// Tries a letter again; `false` when there is none of that name.
+    pub fn retry(&self, id: &str) -> bool {
+        let letter = self.letters().into_iter().find(|letter| letter.id == id);
+        let index = letter.and_then(|letter| {
+            self.shared.channels.iter().position(|channel| channel.name == letter.channel)
+        });
+        index.is_some_and(|index| self.shared.queues[index].try_send(Job::Letter(id.to_owned())).is_ok())
+    }
+
+    /// What could not be sent, latest first.
+    pub fn letters(&self) -> Vec<Letter> {
+        let letters = self.shared.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.iter().rev().cloned().collect()
+    }
+
+    /// The channels.
+    pub fn channels(&self) -> &[Channel] {
+        &self.shared.channels
+    }
+
+    /// When something was last sent to each channel is not kept; how much was, is.
+    pub fn sent_to(&self, name: &str) -> usize {
+        let sent = self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let prefix = format!("{name}/");
+        sent.keys().filter(|key| key.starts_with(&prefix)).count()
+    }
+}
+
+/// Whether a channel takes what is this severe, of this service.
+fn takes(channel: &Channel, severity: domain::Severity, service: &str) -> bool {
+    severity >= channel.severity && channel.services.as_ref().is_none_or(|glob| glob.is_match(service))
+}

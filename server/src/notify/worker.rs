@@ -1,0 +1,208 @@
+//! The worker of one channel: one message at a time, tried again with growing waits.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use domain::Report;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::{
+    Job, LETTERS, Letter, MAX_LETTERS, MAX_WAIT, News, Notifier, Outgoing, Previous, SENT, Sent, TRIES,
+    address, request, takes,
+};
+use crate::config::{Channel, Target};
+
+/// Why a try failed, and whether another makes sense.
+struct Failure {
+    error: String,
+    /// `None` when no other try makes sense; else the least wait that the receiver asks for.
+    again: Option<Duration>,
+}
+
+impl Notifier {
+    pub(super) async fn work(&self, index: usize, mut jobs: mpsc::Receiver<Job>) {
+        let channel = &self.shared.channels[index];
+        while let Some(job) = jobs.recv().await {
+            match job {
+                Job::Incident(id) => {
+                    if let Some(news) = self.news_of(channel, id).await {
+                        self.tell(channel, news).await;
+                    }
+                }
+                Job::News(news) => self.tell(channel, *news).await,
+                Job::Letter(id) => {
+                    let letter = self.letters().into_iter().find(|letter| letter.id == id);
+                    if let Some(letter) = letter {
+                        self.settle(letter.clone()).await;
+                        self.tell(channel, letter.news).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn news_of(&self, channel: &Channel, id: domain::IncidentId) -> Option<News> {
+        let incident = self.shared.incidents.get(id)?;
+        let known = self.sent(channel, &id.to_string()).is_some();
+        // One that was told of is told to its end, though it may have become milder.
+        let wanted = known || (incident.is_open() && takes(channel, incident.severity, &incident.service));
+        if !wanted {
+            return None;
+        }
+        let report = match self.shared.store.report_get(id.0, None).await {
+            Ok(json) => json.and_then(|json| serde_json::from_str::<Report>(&json).ok()),
+            Err(error) => {
+                tracing::warn!(incident = %id, %error, "cannot read a report for its news");
+                None
+            }
+        };
+        Some(News::of_incident(&incident, report.as_ref(), &self.shared.pages_url))
+    }
+
+    /// Sends news, unless nothing changed since the last; a letter remains of what cannot be sent.
+    async fn tell(&self, channel: &Channel, news: News) {
+        let last = self.sent(channel, &news.subject).unwrap_or_default();
+        if last.digest == news.digest() {
+            return;
+        }
+        match self.send(&channel.target, &news, &last.previous).await {
+            Ok(previous) => {
+                let sent = Sent { digest: news.digest(), previous };
+                let key = format!("{}/{}", channel.name, news.subject);
+                if let Ok(body) = serde_json::to_value(&sent)
+                    && let Err(error) =
+                        self.shared.store.journal_append(self.shared.clock.now(), SENT, &key, &body).await
+                {
+                    tracing::warn!(channel = channel.name, %error, "cannot note in the journal what was sent");
+                }
+                self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sent);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    channel = channel.name,
+                    subject = news.subject,
+                    error,
+                    "news could not be sent"
+                );
+                let at = self.shared.clock.now();
+                let id = format!(
+                    "{:016x}",
+                    u64::from_be_bytes(
+                        crate::signature::hmac(
+                            b"letter",
+                            &[channel.name.as_bytes(), news.subject.as_bytes(), &at.0.to_be_bytes()]
+                        )[..8]
+                            .try_into()
+                            .unwrap_or_default(),
+                    )
+                );
+                let letter = Letter { id, channel: channel.name.clone(), at, error, news, settled: false };
+                self.note_letter(&letter).await;
+                let mut letters = self.shared.letters.lock().unwrap_or_else(PoisonError::into_inner);
+                if letters.len() == MAX_LETTERS {
+                    letters.pop_front();
+                }
+                letters.push_back(letter);
+            }
+        }
+    }
+
+    fn sent(&self, channel: &Channel, subject: &str) -> Option<Sent> {
+        let sent = self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.get(&format!("{}/{subject}", channel.name)).cloned()
+    }
+
+    async fn settle(&self, letter: Letter) {
+        let letter = Letter { settled: true, ..letter };
+        self.note_letter(&letter).await;
+        self.shared
+            .letters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|other| other.id != letter.id);
+    }
+
+    async fn note_letter(&self, letter: &Letter) {
+        let Ok(body) = serde_json::to_value(letter) else { return };
+        if let Err(error) = self.shared.store.journal_append(letter.at, LETTERS, &letter.id, &body).await {
+            tracing::warn!(%error, "cannot note in the journal what could not be sent");
+        }
+    }
+
+    /// Tries, and tries again.
+    async fn send(&self, target: &Target, news: &News, previous: &Previous) -> Result<Previous, String> {
+        let mut wait = self.shared.first_wait;
+        for attempt in 1.. {
+            let outgoing = request::of(target, news, previous, self.shared.clock.now());
+            match self.attempt(target, outgoing).await {
+                Ok(posted) => return Ok(posted),
+                Err(Failure { error, again: None }) => return Err(error),
+                Err(Failure { error, .. }) if attempt >= TRIES => {
+                    return Err(format!("{error}, after {TRIES} tries"));
+                }
+                Err(Failure { again: Some(least), .. }) => {
+                    tokio::time::sleep(wait.max(least).min(MAX_WAIT)).await;
+                    wait *= 4;
+                }
+            }
+        }
+        Err("it was never tried".into())
+    }
+
+    async fn attempt(&self, target: &Target, outgoing: Outgoing) -> Result<Previous, Failure> {
+        let ended = |error: String| Failure { error, again: None };
+        if !outgoing.private && !address::is_outside(&outgoing.url) {
+            return Err(ended("the address is not https, or within a private network".into()));
+        }
+        let client = if outgoing.private { &self.shared.http } else { &self.shared.guarded };
+        let mut request =
+            client.post(&outgoing.url).header("content-type", "application/json").body(outgoing.body);
+        for (name, value) in outgoing.headers {
+            request = request.header(name, value);
+        }
+        // Addresses may be secrets: errors are told without them.
+        let response = request.send().await.map_err(|error| {
+            let timeout =
+                if error.is_timeout() { "it did not answer in time" } else { "it cannot be reached" };
+            Failure { error: timeout.into(), again: Some(Duration::ZERO) }
+        })?;
+        let status = response.status();
+        let asked = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = response.text().await.unwrap_or_default();
+        if status.is_success() {
+            return match target {
+                Target::Slack { .. } => slack_answer(&body),
+                _ => Ok(Previous::default()),
+            };
+        }
+        let error = format!("it answered {status}: {}", domain::text::plain(&body, 120));
+        let again = status.as_u16() == 429 || status.is_server_error();
+        Err(Failure { error, again: again.then(|| asked.map_or(Duration::ZERO, Duration::from_secs)) })
+    }
+}
+
+/// Slack says "no" with a success.
+fn slack_answer(body: &str) -> Result<Previous, Failure> {
+    #[derive(Deserialize)]
+    struct Answer {
+        ok: bool,
+        #[serde(default)]
+        error: String,
+        #[serde(flatten)]
+        previous: Previous,
+    }
+    let answer: Answer = serde_json::from_str(body)
+        .map_err(|_| Failure { error: "its answer cannot be read".into(), again: Some(Duration::ZERO) })?;
+    match answer.ok {
+        true => Ok(answer.previous),
+        false => {
+            let again = matches!(
+                answer.error.as_str(),
+                "ratelimited" | "internal_error" | "fatal_error" | "request_timeout"
+            );
+            let error = format!("it refused: {}", domain::text::plain(&answer.error, 80));
+            Err(Failure { error, again: again.then_some(Duration::ZERO) })
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The review queue and what people decide there; alerts in and out.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Form, Path, Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use detectors::suppression::{Event, MAX_EXPIRY_DAYS, Mode, Reason, Source};
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::{App, token};
+use crate::noise::Proposal;
+use crate::noise::alertmanager::Webhook;
+use crate::pages::{self, ReviewPage};
+
+/// There is no sign-in: the audit notes that it was somebody who can reach the page.
+const ACTOR: &str = "someone on this page";
+/// Lines of the audit shown.
+const MAX_AUDIT: usize = 500;
+/// Days that a snoozed alert is left alone.
+const SNOOZE_DAYS: u32 = 1;
+
+/// What the queue is asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct QueueQuery {
+    open: String,
+    done: String,
+    what: String,
+}
+
+/// `GET /review`.
+pub async fn queue(State(app): State<App>, Query(query): Query<QueueQuery>) -> Result<Response, Error> {
+    let proposals = app.noise.queue().await?;
+    let done = proposals.iter().find(|one| one.fingerprint == query.done).map(|one| {
+        let name = domain::text::plain(&format!("{}: {}", one.alert.service, one.alert.rule), 80);
+        let what = match query.what.as_str() {
+            "approve" => match one.standing.approval() {
+                Some(approval) if one.mode == Mode::Observe => {
+                    format!("is noise until {}; mode observe hides nothing", approval.expires.date())
+                }
+                Some(approval) => format!("is suppressed until {}", approval.expires.date()),
+                None => "approved".into(),
+            },
+            "reject" => "stays heard".into(),
+            "snooze" => "snoozed for a day".into(),
+            _ => "back as it was".into(),
+        };
+        (one.fingerprint.clone(), format!("{name} {what}"))
+    });
+    let page = ReviewPage {
+        now: app.clock.now(),
+        proposals,
+        open: query.open,
+        done,
+        measures: app.noise.measured().await?,
+        modes: app.noise.modes(),
+        expiry_days: app.noise.settings().expiry_days,
+        open_incidents: app.incidents.open_count(),
+        base_path: app.base_path.to_string(),
+    };
+    Ok(super::page(pages::render_review(&page)))
+}
+
+/// What a decision says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Decision {
+    reason: String,
+    note: String,
+    days: Option<u32>,
+    batch: String,
+}
+
+/// `POST /review/{fingerprint}/{action}`.
+pub async fn decide(
+    State(app): State<App>,
+    Path((fingerprint, action)): Path<(String, String)>,
+    Form(form): Form<Decision>,
+) -> Result<Response, Error> {
+    let done = decide_on(&app, &fingerprint, &action, &form, ACTOR, Source::Web).await?;
+    let place = format!("{}/review?done={done}&what={action}#q-{done}", app.base_path);
+    Ok(Redirect::to(&place).into_response())
+}
+
+/// Notes a decision, wherever it was taken; the fingerprint decided on.
+pub(super) async fn decide_on(
+    app: &App,
+    fingerprint: &str,
+    action: &str,
+    form: &Decision,
+    actor: &str,
+    source: Source,
+) -> Result<String, Error> {
+    let all = app.noise.queue().await?;
+    let find = |fingerprint: &str| all.iter().find(|one| one.fingerprint == fingerprint);
+    let one = find(fingerprint).ok_or_else(|| Error::not_found("there is no such alert"))?;
+    let mut decided: Vec<&Proposal> = vec![one];
+    if form.batch == "1" && action == "approve" {
+        decided.extend(one.same_pattern.iter().filter_map(|other| find(other)));
+    }
+    for one in decided {
+        let event = event(app, one, action, form)?;
+        app.noise.decide(&one.fingerprint, actor, source, event).await?;
+    }
+    Ok(one.fingerprint.clone())
+}
+
+fn event(app: &App, one: &Proposal, action: &str, form: &Decision) -> Result<Event, Error> {
+    let now = app.clock.now();
+    match action {
+        "approve" => {
+            if let Some(ruling) = detectors::suppression::never::forbids(&one.rulings) {
+                let words = domain::text::plain(&ruling.words, 120);
+                return Err(Error::bad_request(format!("this alert cannot be suppressed: {words}")));
+            }
+            let reason = match form.reason.as_str() {
+                "" => one.reason,
+                other => Reason::parse(other).ok_or_else(|| Error::bad_request("there is no such reason"))?,
+            };
+            let days = form.days.unwrap_or(app.noise.settings().expiry_days);
+            if !(1..=MAX_EXPIRY_DAYS).contains(&days) {
+                return Err(Error::bad_request(format!("a suppression lasts 1 to {MAX_EXPIRY_DAYS} days")));
+            }
+            Ok(Event::Approved(one.approval(reason, &form.note, days, now)))
+        }
+        "reject" => Ok(Event::Rejected),
+        "snooze" => Ok(Event::Snoozed {
+            until: detectors::suppression::policy::expiry(now, form.days.unwrap_or(SNOOZE_DAYS)),
+        }),
+        "undo" if one.standing.can_undo() => Ok(Event::Undone),
+        "undo" => Err(Error::bad_request("there is nothing to take back")),
+        _ => Err(Error::not_found("a decision is approve, reject, snooze or undo")),
+    }
+}
+
+/// The mode of a rule.
+#[derive(Debug, Deserialize)]
+pub struct ModeForm {
+    rule: String,
+    mode: String,
+}
+
+/// `POST /review/mode`.
+pub async fn mode(State(app): State<App>, Form(form): Form<ModeForm>) -> Result<Response, Error> {
+    let mode =
+        Mode::parse(&form.mode).ok_or_else(|| Error::bad_request("a mode is observe, recommend or auto"))?;
+    if form.rule.is_empty() || form.rule.len() > 400 {
+        return Err(Error::bad_request("a rule has 1 to 400 bytes"));
+    }
+    match app.noise.set_mode(&form.rule, mode, ACTOR).await? {
+        Ok(()) => Ok(Redirect::to(&format!("{}/review", app.base_path)).into_response()),
+        Err(why) => Err(Error::bad_request(why)),
+    }
+}
+
+/// `GET /review/audit`.
+pub async fn audit(State(app): State<App>) -> Response {
+    super::page(pages::render_audit(&app.noise.audit(MAX_AUDIT), app.incidents.open_count(), &app.base_path))
+}
+
+/// `GET /review/policies`.
+pub async fn policies(State(app): State<App>) -> Result<Response, Error> {
+    let yaml = app.noise.export()?;
+    Ok(super::page(pages::render_policies(&yaml, "", false, app.incidents.open_count(), &app.base_path)))
+}
+
+/// `GET /review/policies.yaml`.
+pub async fn export(State(app): State<App>) -> Result<Response, Error> {
+    let headers = [
+        (header::CONTENT_TYPE, "application/yaml; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"policies.yaml\""),
+    ];
+    Ok((headers, app.noise.export()?).into_response())
+}
+
+/// A file of policies.
+#[derive(Debug, Deserialize)]
+pub struct PoliciesForm {
+    yaml: String,
+}
+
+/// `POST /review/policies`.
+pub async fn import(State(app): State<App>, Form(form): Form<PoliciesForm>) -> Result<Response, Error> {
+    // Browsers send line ends of their own.
+    let yaml = form.yaml.replace("\r\n", "\n");
+    let (yaml, said, failed) = match app.noise.import(&yaml, ACTOR).await? {
+        Ok(0) => (app.noise.export()?, "All of it stands already.".to_owned(), false),
+        Ok(changed) => (app.noise.export()?, format!("{changed} policies changed."), false),
+        Err(why) => (yaml, format!("This file cannot be used: {why}"), true),
+    };
+    Ok(super::page(pages::render_policies(&yaml, &said, failed, app.incidents.open_count(), &app.base_path)))
+}
+
+/// What became of a webhook.
+#[derive(Debug, Serialize)]
+pub struct Accepted {
+    heard: usize,
+    suppressed: usize,
+    repeated: usize,
+    left_out: usize,
+}
+
+/// `POST /api/v1/alerts/alertmanager`: the webhook of Alertmanager. Answered when all of it is stored.
+pub async fn alertmanager(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Accepted>, Error> {
+    token::check(&app, &headers)?;
+    let webhook = Webhook::parse(&body).map_err(Error::bad_request)?;
+    let (alerts, left_out) = webhook.into_alerts(app.clock.now());
+    let outcomes = app.noise.accept(alerts).await?;
+    let count =
+        |wanted: fn(&crate::noise::Outcome) -> bool| outcomes.iter().filter(|one| wanted(one)).count();
+    Ok(Json(Accepted {
+        heard: count(|one| matches!(one, crate::noise::Outcome::Heard)),
+        suppressed: count(|one| matches!(one, crate::noise::Outcome::Suppressed)),
+        repeated: count(|one| matches!(one, crate::noise::Outcome::GoesOn { .. })),
+        left_out,
+    }))
+}
+
+/// One alert as the API tells of it.
+#[derive(Debug, Serialize)]
+pub struct AlertSummary {
+    fingerprint: String,
+    rule: String,
+    service: String,
+    severity: domain::Severity,
+    pattern: String,
+    alerts: u64,
+    pages: usize,
+    pages_left: usize,
+    confidence: f64,
+    proposed: bool,
+    suppressed: bool,
+    limit_per_hour: f64,
+    last: Option<String>,
+}
+
+/// `GET /api/v1/alerts`: the most worth deciding first.
+pub async fn alerts(State(app): State<App>) -> Result<Json<Vec<AlertSummary>>, Error> {
+    let summary = |one: Proposal| AlertSummary {
+        suppressed: one.standing.approval().is_some() && one.mode != Mode::Observe,
+        rule: one.alert.rule.clone(),
+        service: one.alert.service.clone(),
+        severity: one.alert.severity,
+        pattern: one.alert.pattern.clone(),
+        alerts: one.history.total,
+        pages: one.pages.0,
+        pages_left: one.pages.1,
+        confidence: one.confidence,
+        proposed: one.proposed,
+        limit_per_hour: one.limit.0,
+        last: one.history.last.map(|at| at.to_string()),
+        fingerprint: one.fingerprint,
+    };
+    Ok(Json(app.noise.queue().await?.into_iter().map(summary).collect()))
+}

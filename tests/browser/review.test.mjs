@@ -1,0 +1,114 @@
+// The review queue: decisions with the mouse, with keys, and without any script.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { join } from 'node:path';
+
+import { openBrowser, openPage, screenshots, startServer, violations } from './harness.mjs';
+
+/** A week of alerts of several kinds, as Alertmanager would have sent them. */
+async function sendAlerts(origin) {
+  const kinds = [
+    ['cart', 'RedisReset', 'redis: connection reset by peer, retrying in 17 ms', 2],
+    ['web', 'RedisReset', 'redis: connection reset by peer, retrying in 21 ms', 5],
+    ['web', 'ClientClosed', 'client closed request before response, path /a/1', 3],
+    ['mail', 'Greylisted', 'smtp 10.0.0.1 greylisted, will try again after 300 s', 7],
+    ['db', 'DiskFull', 'panic: no space left on device', 24],
+  ];
+  const now = Date.now();
+  for (let hour = 7 * 24; hour > 0; hour -= 1) {
+    const alerts = [];
+    for (const [service, alertname, summary, every] of kinds) {
+      const burst = service === 'cart' && hour === 60 ? 30 : 1;
+      for (let n = 0; hour % every === 0 && n < burst; n += 1) {
+        alerts.push({
+          status: 'firing',
+          labels: { alertname, service, severity: 'warning', pod: `${service}-1` },
+          annotations: { summary },
+          startsAt: new Date(now - hour * 3_600_000 + n * 1000).toISOString(),
+          endsAt: '0001-01-01T00:00:00Z',
+        });
+      }
+    }
+    if (alerts.length === 0) continue;
+    const answer = await fetch(`${origin}/api/v1/alerts/alertmanager`, {
+      method: 'POST',
+      body: JSON.stringify({ version: '4', status: 'firing', receiver: 'inquest', alerts }),
+    });
+    assert.equal(answer.status, 200, await answer.text());
+  }
+}
+
+describe('the review queue', { timeout: 300_000 }, () => {
+  let server;
+  let browser;
+
+  before(async () => {
+    server = await startServer();
+    await sendAlerts(server.origin);
+    browser = await openBrowser();
+  });
+
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  const rows = (page) => page.locator('article.q');
+
+  for (const theme of ['light', 'dark']) {
+    for (const width of [1440, 390]) {
+      test(`in ${theme} at ${width} px: no errors, accessible, nothing cut off`, async () => {
+        const list = await (await fetch(`${server.origin}/api/v1/alerts`)).json();
+        const cart = list.find((alert) => alert.service === 'cart');
+        const pages = {
+          review: `/review?open=${cart.fingerprint}`,
+          policies: '/review/policies',
+          audit: '/review/audit',
+          settings: '/settings',
+        };
+        for (const [name, path] of Object.entries(pages)) {
+          const { context, page, faults } = await openPage(browser, `${server.origin}${path}`, {
+            colorScheme: theme,
+            viewport: { width, height: 900 },
+          });
+          await page.screenshot({ path: join(screenshots, `${name}-${theme}-${width}.png`), fullPage: true });
+          assert.deepEqual(await violations(page), [], `${name}: axe`);
+          const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+          assert.ok(overflow <= 0, `${name} scrolls sideways by ${overflow} px`);
+          assert.deepEqual(faults, [], `${name}: errors`);
+          await context.close();
+        }
+      });
+    }
+  }
+
+  test('decides with keys, and takes back', async () => {
+    const { context, page, faults } = await openPage(browser, `${server.origin}/review`);
+    const selected = await page.locator('.q.sel .ttl').textContent();
+    await page.keyboard.press('a');
+    await page.waitForURL(/what=approve/);
+    await page.getByRole('status').getByText('is noise until').waitFor();
+    await page.keyboard.press('u');
+    await page.waitForURL(/what=undo/);
+    assert.equal(await page.locator('.q.sel .ttl').textContent(), selected);
+    assert.deepEqual(faults, []);
+    await context.close();
+  });
+
+  test('decides on one pattern at once, without any script', async () => {
+    const { context, page, faults } = await openPage(browser, `${server.origin}/review`, { javaScriptEnabled: false });
+    await page.getByRole('link', { name: 'cart: RedisReset' }).click();
+    await page.getByRole('checkbox').check();
+    await page.getByRole('combobox', { name: 'Reason' }).selectOption('expected_retry');
+    await page.getByRole('button', { name: 'Approve as set' }).click();
+    assert.equal(await rows(page).filter({ hasText: 'RedisReset' }).filter({ hasText: 'Approved' }).count(), 2);
+    // Nothing decides about what is never suppressed.
+    assert.equal(await rows(page).filter({ hasText: 'DiskFull' }).getByRole('button', { name: 'Approve' }).count(), 0);
+    await page.getByRole('link', { name: 'Audit' }).click();
+    // These two, and the one that the keys decided on and took back.
+    assert.equal(await page.getByText('Approved: Expected retry').count(), 3);
+    assert.deepEqual(faults, []);
+    await context.close();
+  });
+});

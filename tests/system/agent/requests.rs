@@ -1,0 +1,97 @@
+//! Requests of real clients to real servers, seen from both ends.
+
+use super::{accepting, finish, free_address, installed, python, start, watch};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_between_curl_and_a_server() {
+    watch(async |watched| {
+        let Some(python) = python() else { return };
+        let port = free_address().port();
+        std::fs::write(watched.folder().join("note.txt"), "hello").expect("written");
+        let _server = start(
+            watched.folder(),
+            "http-under-test",
+            &python,
+            &["-m", "http.server", &port.to_string(), "--bind", "127.0.0.1"],
+        );
+        accepting(port).await;
+        let url = format!("http://127.0.0.1:{port}/note.txt");
+        let missing = format!("http://127.0.0.1:{port}/orders/12345");
+        for _ in 0..5 {
+            assert!(finish(watched.folder(), "", "curl", &["-s", &url]).await);
+            assert!(finish(watched.folder(), "", "curl", &["-s", &missing]).await);
+        }
+        let edge = watched.edge("curl", "http-under-test").await;
+        assert!(edge.calls > 0);
+        let trace = watched.trace("http-under-test", "GET /note.txt").await;
+        check_pair(&trace, "curl", "http-under-test");
+        // An id in a path is no part of the name; 404 is the client's error.
+        let trace = watched.trace("curl", "GET /orders/{id}").await;
+        assert!(trace.iter().any(|span| span.service == "curl" && span.status == "Error"), "{trace:?}");
+        assert!(trace.iter().all(|span| span.service == "curl" || span.status != "Error"), "{trace:?}");
+        watched
+            .measured(
+                "inquest_inbound_request_duration_seconds_count",
+                &["service=\"http-under-test\"", "protocol=\"http\""],
+            )
+            .await;
+        watched.stored("container_net_tcp_accepted_connects_total", "http-under-test").await;
+        let (status, page) = watched.server.get("/services").await;
+        assert!(status == 200 && page.contains("http-under-test"), "{page}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn https_through_openssl() {
+    watch(async |watched| {
+        let (Some(python), Some(_)) = (python(), installed(&["openssl"])) else { return };
+        let folder = watched.folder();
+        let made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert", "-days", "2", "-subj", "/CN=x"];
+        assert!(finish(folder, "", "openssl", &made).await);
+        let port = free_address().port();
+        let script = format!(
+            "import http.server, ssl\n\
+             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n\
+             context.load_cert_chain('cert', 'key')\n\
+             server = http.server.ThreadingHTTPServer(('127.0.0.1', {port}), http.server.SimpleHTTPRequestHandler)\n\
+             server.socket = context.wrap_socket(server.socket, server_side=True)\n\
+             server.serve_forever()\n"
+        );
+        std::fs::write(folder.join("secure.py"), script).expect("written");
+        let _server = start(folder, "https-under-test", &python, &["secure.py"]);
+        accepting(port).await;
+        let url = format!("https://127.0.0.1:{port}/cert");
+        // Whatever library a program brings is watched from its first TLS connection on.
+        for _ in 0..3 {
+            assert!(finish(folder, "", "curl", &["-sk", &url]).await);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        for _ in 0..5 {
+            assert!(finish(folder, "", "curl", &["-sk", "--http1.1", &url]).await);
+        }
+        let trace = watched.trace("https-under-test", "GET /cert").await;
+        check_pair(&trace, "curl", "https-under-test");
+        // OpenSSL's own client.
+        let ask = format!(
+            "(printf 'GET /key HTTP/1.0\\r\\n\\r\\n'; sleep 0.5) | openssl s_client -quiet -connect 127.0.0.1:{port}"
+        );
+        for _ in 0..3 {
+            finish(folder, "", "sh", &["-c", &ask]).await;
+        }
+        check_pair(&watched.trace("https-under-test", "GET /key").await, "openssl", "https-under-test");
+    })
+    .await;
+}
+
+/// The client's span is above the server's, in one trace.
+fn check_pair(trace: &[storage::questions::trace::TraceRow], client: &str, server: &str) {
+    let find = |service: &str, kind: &str| {
+        trace.iter().find(|span| span.service == service && span.kind == kind).unwrap_or_else(|| {
+            panic!("no {kind} span of {service} in {trace:#?}");
+        })
+    };
+    let (asks, answers) = (find(client, "Client"), find(server, "Server"));
+    assert_eq!(answers.parent, asks.span_id);
+    assert!(asks.start <= answers.start && answers.duration_ns <= asks.duration_ns + 2_000_000);
+}
