@@ -1,7 +1,7 @@
 //! Runs recorded incidents through the investigator and scores the answers.
 //!
-//! Every folder that holds `incident.json` is a case. `label.json` is read here, by the scorer, and nowhere else. [`narrative`] scores how answers are told. [`nab`] scores the
-//! detector of anomalies on labelled series.
+//! Every folder that holds `incident.json` is a case. `label.json` is read here, by the scorer, and nowhere else.
+//! [`narrative`] scores how answers are told. [`nab`] scores the detector of anomalies on labelled series.
 
 pub mod baseline;
 pub mod case;
@@ -11,6 +11,7 @@ pub mod label;
 pub mod log_templates;
 pub mod nab;
 pub mod narrative;
+pub mod quiet;
 pub mod run;
 pub mod score;
 pub mod summary;

@@ -142,6 +142,9 @@ pub struct WhyArgs {
     /// Investigate a recording instead, without any server
     #[arg(long, value_name = "DIR")]
     pub recording: Option<PathBuf>,
+    /// With --recording: say on standard error when each check ended
+    #[arg(long, requires = "recording")]
+    pub timings: bool,
     /// How to print the answer
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -381,7 +384,8 @@ mod tests {
         check("inquest why checkout --since 30m --format json", true);
         check("inquest why checkout --since yesterday", false);
         check("inquest why", false);
-        check("inquest why --recording r", true);
+        check("inquest why --recording r --timings", true);
+        check("inquest why checkout --timings", false);
         check("inquest recording export out --incident INC-0001", true);
         check("inquest recording export out --incident 1 --since 1h", false);
         check("inquest recording export out --server http://x --data d", false);

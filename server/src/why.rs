@@ -89,12 +89,23 @@ async fn of_recording(dir: &Path, arguments: &WhyArgs) -> anyhow::Result<Report>
 }
 
 async fn investigate(store: &Store, dir: &Path, arguments: &WhyArgs) -> anyhow::Result<Report> {
+    let began = tokio::time::Instant::now();
+    let timed = |what: &str, note: &str| {
+        if arguments.timings {
+            output::note(&format!("{:>7} ms  {what}  {note}", began.elapsed().as_millis()));
+        }
+    };
     let recording = recording::load(store, dir).await.context("cannot read the recording")?;
+    timed("loaded", "");
     let question = question(&recording, arguments)?;
     if let Some(service) = &arguments.service {
         known_service::check(store, service, question.window).await??;
     }
-    investigator::investigate(store, &question, |_| ()).await.context("the investigation failed")
+    let told = |progress: investigator::Progress| timed(progress.check.title(), &progress.note);
+    let report =
+        investigator::investigate(store, &question, told).await.context("the investigation failed")?;
+    timed("answered", "");
+    Ok(report)
 }
 
 /// What is asked of a recording: what it says of itself, unless the command line says otherwise.

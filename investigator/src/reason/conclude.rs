@@ -1,29 +1,34 @@
 //! The verdict, and how sure it is.
 //!
-//! Confidence is `margin · support · (1 - gaps)`, each 0 to 1: how far the first hypothesis is ahead of the second, how
-//! many independent kinds of evidence speak for it (`1 - 0.5^n`), and what could not be seen. Below
-//! [`INCONCLUSIVE`] no cause is named.
+//! Confidence is the estimated chance that the first hypothesis is right, given that something is wrong
+//! ([`super::confidence`]). Below [`INCONCLUSIVE`] no cause is named.
 
 use std::collections::BTreeSet;
 
 use domain::{
-    CheckOutcome, Confidence, ConfidenceLevel, EvidenceKind, Hypothesis, HypothesisStatus, Mechanism,
-    Sentence, Strength, Verdict,
+    CheckOutcome, Confidence, ConfidenceLevel, EvidenceKind, Hypothesis, Mechanism, Sentence, Strength,
+    Verdict,
 };
 
 use super::analysis::Analysis;
 use super::collect::{Gathered, short};
+use super::confidence::{Signs, confidence};
 use super::hypotheses::has_traces;
+use super::suspects::Suspect;
 
-/// Confidence below which no cause is named.
-pub const INCONCLUSIVE: f64 = 0.15;
-const MEDIUM: f64 = 0.4;
-const HIGH: f64 = 0.65;
-/// What each gap takes off.
-const GAP: f64 = 0.07;
+/// Confidence below which no cause is named. High, because confidence supposes that something is wrong: where nothing is,
+/// the weakest signs must not name a cause.
+pub const INCONCLUSIVE: f64 = 0.8343;
+const MEDIUM: f64 = 0.8922;
+const HIGH: f64 = 0.9334;
 
 /// The verdict and its confidence.
-pub fn conclude(hypotheses: &[Hypothesis], gathered: &Gathered, gaps: &[String]) -> (Verdict, Confidence) {
+pub fn conclude(
+    analysis: &Analysis<'_>,
+    hypotheses: &[Hypothesis],
+    gathered: &Gathered,
+    gaps: &[String],
+) -> (Verdict, Confidence) {
     let rivals: Vec<&Hypothesis> = hypotheses.iter().filter(|hypothesis| hypothesis.score > 0.0).collect();
     let Some(first) = rivals.first() else {
         let reasons = vec![Sentence::new("Nothing deviates from the baseline beyond chance.", Vec::new())];
@@ -32,24 +37,10 @@ pub fn conclude(hypotheses: &[Hypothesis], gathered: &Gathered, gaps: &[String])
             Confidence { level: ConfidenceLevel::Inconclusive, score: 0.0, reasons },
         );
     };
-    let second = rivals
-        .iter()
-        .skip(1)
-        .find(|rival| rival.status != HypothesisStatus::RuledOut || rival.service != first.service);
-    let margin = second.map_or(1.0, |second| ((first.score - second.score) / first.score).clamp(0.0, 1.0));
-    let telling = gathered
-        .evidence
-        .iter()
-        .filter(|evidence| first.supports.contains(&evidence.id) && evidence.strength >= Strength::Medium);
-    let kinds: BTreeSet<EvidenceKind> = telling
-        .clone()
-        .map(|evidence| evidence.kind)
-        .filter(|kind| *kind != EvidenceKind::ServiceLevel)
-        .collect();
-    let support = 1.0 - 0.5_f64.powi(kinds.len() as i32);
-    let seen = (1.0 - GAP * gaps.len() as f64).max(0.5);
+    let second = second(&rivals);
+    let kinds = telling_kinds(first, gathered).len();
     let held = first.predictions.iter().all(|prediction| prediction.held != Some(false));
-    let score = first.score.sqrt() * (0.3 + 0.7 * margin) * support * seen * if held { 1.0 } else { 0.6 };
+    let score = confidence(&signs(analysis, hypotheses, gathered));
     let level = match score {
         score if score >= HIGH => ConfidenceLevel::High,
         score if score >= MEDIUM => ConfidenceLevel::Medium,
@@ -61,8 +52,37 @@ pub fn conclude(hypotheses: &[Hypothesis], gathered: &Gathered, gaps: &[String])
         (_, Some(_)) => Verdict::Cause,
         (_, None) => Verdict::NoChange,
     };
-    let reasons = reasons(first, second.copied(), kinds.len(), held, gaps, gathered);
+    let reasons = reasons(first, second, kinds, held, gaps, gathered);
     (verdict, Confidence { level, score, reasons })
+}
+
+/// What the confidence in the first hypothesis rests on.
+pub fn signs(analysis: &Analysis<'_>, hypotheses: &[Hypothesis], gathered: &Gathered) -> Signs {
+    let rivals: Vec<&Hypothesis> = hypotheses.iter().filter(|hypothesis| hypothesis.score > 0.0).collect();
+    let Some(first) = rivals.first() else { return Signs::default() };
+    let margin = second(&rivals).map_or(1.0, |second| (first.score - second.score) / first.score);
+    let suspect = analysis.suspects.iter().find(|suspect| suspect.place == first.service);
+    Signs {
+        score: first.score,
+        margin: margin.clamp(0.0, 1.0),
+        support: 1.0 - 0.5_f64.powi(telling_kinds(first, gathered).len() as i32),
+        strongest: suspect.map_or(0.0, Suspect::strongest),
+    }
+}
+
+/// The best rival with another service.
+fn second<'a>(rivals: &[&'a Hypothesis]) -> Option<&'a Hypothesis> {
+    let first = rivals.first()?;
+    rivals.iter().skip(1).find(|rival| rival.service != first.service).copied()
+}
+
+/// Independent kinds of evidence for a hypothesis, beside the symptom itself.
+fn telling_kinds(first: &Hypothesis, gathered: &Gathered) -> BTreeSet<EvidenceKind> {
+    let telling = gathered
+        .evidence
+        .iter()
+        .filter(|evidence| first.supports.contains(&evidence.id) && evidence.strength >= Strength::Medium);
+    telling.map(|evidence| evidence.kind).filter(|kind| *kind != EvidenceKind::ServiceLevel).collect()
 }
 
 fn reasons(

@@ -184,7 +184,7 @@ fn statement(analysis: &Analysis<'_>, suspect: &Suspect, harm: &Harm, culprit: O
                     "{who} runs out of a resource: {} went from {} to {}.",
                     short(&metric.name),
                     number(metric.before.median),
-                    number(metric.now.median)
+                    number(metric.reached)
                 ),
                 None => format!("{who} runs out of a resource."),
             }

@@ -143,6 +143,8 @@ pub struct MetricMove {
     pub is_rate: bool,
     /// Signed robust score; positive when the value rose.
     pub score: f64,
+    /// What it reached: the value that was compared.
+    pub reached: f64,
     /// By how much it became worse in its own unit; a failed share for ratios. Negative when it became better.
     pub worse_by: f64,
     /// By how much a bounded resource filled up, as a share of the whole; 0 for anything else.
@@ -320,6 +322,7 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         unit: series.unit.clone(),
         is_rate: series.kind != domain::MetricKind::Gauge,
         score,
+        reached: reached(past),
         worse_by,
         filled: filled.clamp(0.0, 1.0),
         weight,

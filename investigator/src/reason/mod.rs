@@ -9,6 +9,7 @@ pub mod blame;
 pub mod collect;
 pub mod comparison;
 pub mod conclude;
+pub mod confidence;
 pub mod flow;
 pub mod focus;
 pub mod hypotheses;
@@ -43,7 +44,7 @@ pub fn reason(seen: &Observations) -> Diagnosis {
         }
     }
     let gaps = conclude::gaps(&analysis);
-    let (verdict, confidence) = conclude::conclude(&hypotheses, &gathered, &gaps);
+    let (verdict, confidence) = conclude::conclude(&analysis, &hypotheses, &gathered, &gaps);
     let impact = story::impact(&analysis);
     let changes = story::considered(&analysis, &hypotheses, verdict);
     Diagnosis {

@@ -74,6 +74,15 @@ pub struct Suspect {
     pub score: f64,
 }
 
+impl Suspect {
+    /// The strongest single signal, 0 to 1.
+    pub fn strongest(&self) -> f64 {
+        [self.errors, self.latency, self.logs, self.paths, self.symptoms, self.filled]
+            .into_iter()
+            .fold(0.0, f64::max)
+    }
+}
+
 #[derive(Default)]
 struct Signal {
     amounts: BTreeMap<String, f64>,

@@ -52,7 +52,7 @@ fn draft(analysis: &Analysis<'_>, service: &str) -> Draft {
             short(&first.name),
             short(&label(first)),
             written(first, first.before.median),
-            written(first, first.now.median)
+            written(first, first.reached)
         ),
         strength,
         figures: mine.iter().map(|metric| shown(metric)).collect(),
@@ -74,9 +74,9 @@ fn shown(metric: &MetricMove) -> Figure {
     Figure {
         name: short(&metric.name),
         before: written(metric, metric.before.median),
-        now: written(metric, metric.now.median),
+        now: written(metric, metric.reached),
         before_value: Some(metric.before.median),
-        now_value: Some(metric.now.median),
+        now_value: Some(metric.reached),
     }
 }
 

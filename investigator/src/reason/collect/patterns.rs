@@ -1,7 +1,7 @@
-//! Log patterns that appeared, multiplied or vanished.
+//! Log patterns that appeared, multiplied or vanished, and log statements that follow others than before.
 
 use domain::evidence::{LogPattern, PatternMove};
-use domain::text::plain;
+use domain::text::{percent, plain};
 use domain::{Exhibit, Strength, UnixNanos};
 
 use super::{Analysis, Draft, Outcome, short};
@@ -27,10 +27,62 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
             services.push(&pattern.service);
         }
     }
-    if services.is_empty() {
-        return Outcome::Nothing("no pattern is new, multiplied or gone".to_owned());
+    let mut drafts: Vec<Draft> =
+        services.into_iter().map(|service| draft(analysis, service, &telling)).collect();
+    drafts.extend(paths(analysis));
+    if drafts.is_empty() {
+        return Outcome::Nothing(
+            "no pattern is new, multiplied or gone, and statements follow each other as before".to_owned(),
+        );
     }
-    Outcome::Found(services.into_iter().map(|service| draft(analysis, service, &telling)).collect())
+    Outcome::Found(drafts)
+}
+
+/// Where the code takes another path, one piece of evidence per service.
+fn paths(analysis: &Analysis<'_>) -> Vec<Draft> {
+    let mut services: Vec<&str> = Vec::new();
+    for step in analysis.divergences.iter().filter(|step| step.weight >= TELLING) {
+        if !services.contains(&step.service.as_str()) && services.len() < MAX_SERVICES {
+            services.push(&step.service);
+        }
+    }
+    services
+        .into_iter()
+        .map(|service| {
+            let mine =
+                || analysis.divergences.iter().filter(|step| step.service == service).take(MAX_PATTERNS);
+            let first = mine().next();
+            let words = |statement: &str| match statement {
+                "" => "the end".to_owned(),
+                statement => plain(statement, 120),
+            };
+            Draft {
+                service: service.to_owned(),
+                claim: first.map_or_else(String::new, |step| {
+                    format!(
+                        "In {}, {} comes after {} {} of the time, {} before.",
+                        short(service),
+                        words(&step.to),
+                        words(&step.from),
+                        percent(step.now),
+                        percent(step.before)
+                    )
+                }),
+                strength: Strength::Medium,
+                figures: Vec::new(),
+                began: None,
+                query: analysis.seen.flow.query.clone(),
+                exhibit: Exhibit::Table {
+                    columns: ["After", "Comes", "Before", "Now"].map(str::to_owned).to_vec(),
+                    rows: mine()
+                        .map(|step| {
+                            vec![words(&step.from), words(&step.to), percent(step.before), percent(step.now)]
+                        })
+                        .collect(),
+                },
+            }
+        })
+        .collect()
 }
 
 fn draft(analysis: &Analysis<'_>, service: &str, telling: &[&PatternShift]) -> Draft {
