@@ -1,8 +1,8 @@
 //! Handing an event to the agent.
 
 use agent_events::{EVENT_BYTES, Event, PAYLOAD_BYTES, lost};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_ktime_get_ns, bpf_ringbuf_output};
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid};
 
 use crate::maps::{EVENTS, LOST, SCRATCH, Scratch};
 
@@ -47,12 +47,7 @@ pub fn send(scratch: &mut Scratch) {
     scratch.event.captured = captured as u32;
     let size = EVENT_BYTES as u64 + (captured as u64 & (2 * PAYLOAD_BYTES as u64 - 1));
     let sent = unsafe {
-        bpf_ringbuf_output(
-            &raw const EVENTS as *mut _,
-            (&raw mut scratch.event).cast(),
-            size,
-            NO_WAKEUP,
-        )
+        bpf_ringbuf_output(&raw const EVENTS as *mut _, (&raw mut scratch.event).cast(), size, NO_WAKEUP)
     };
     if sent != 0 {
         count(lost::RING_FULL);

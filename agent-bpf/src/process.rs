@@ -1,10 +1,10 @@
 //! Processes: a new program, an end, a kill for want of memory.
 
 use agent_events::{PAYLOAD_BYTES, kind};
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel_str};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
-use aya_ebpf::EbpfContext as _;
 
 use crate::{emit, offset, socket};
 

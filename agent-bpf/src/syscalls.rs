@@ -2,7 +2,10 @@
 
 use core::hint::black_box;
 
-use agent_events::{Event, PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role, verdict};
+use agent_events::{
+    Event, PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role,
+    verdict,
+};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
 use aya_ebpf::macros::tracepoint;
