@@ -71,8 +71,11 @@ impl Observations {
 
 /// What is to be observed at `now`, which may be long past.
 pub async fn at(look: &Look, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
-    let mut findings = series::findings(&look.store, &look.limits, now).await?;
-    findings.extend(log_patterns::findings(&look.store, now).await?);
+    let (mut findings, patterns) = futures::try_join!(
+        series::findings(&look.store, &look.limits, now),
+        log_patterns::findings(&look.store, now)
+    )?;
+    findings.extend(patterns);
     Ok(findings)
 }
 
