@@ -140,6 +140,7 @@ fn build(folder: &Path, route: Route) -> Result<PathBuf> {
     let target = step::root().join("target").join("bpf");
     let mut command = route.cargo();
     command.args(["--release", "--locked", "--target-dir"]).arg(&target).current_dir(folder);
+    command.arg("--config").arg(format!("target.{TARGET}.rustflags={:?}", remapped(folder)?));
     step::run(&format!("build {CRATE} ({})", route.name()), &mut command)?;
     let stripped = target.join(OBJECT);
     std::fs::copy(target.join(TARGET).join("release").join(CRATE), &stripped).context("nothing was built")?;
@@ -153,6 +154,19 @@ fn build(folder: &Path, route: Route) -> Result<PathBuf> {
         }
     }
     bail!("none of {OBJCOPY:?} is installed")
+}
+
+/// Line information names source files: without their folders, so that every checkout builds the same bytes.
+fn remapped(folder: &Path) -> Result<Vec<String>> {
+    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    let mut flags = vec![remap(folder, CRATE)];
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let registries = home.context("neither CARGO_HOME nor HOME is set")?.join("registry").join("src");
+    for registry in std::fs::read_dir(registries).into_iter().flatten() {
+        flags.push(remap(&registry?.path(), "registry"));
+    }
+    Ok(flags)
 }
 
 /// Of everything that the object is built from: FNV-1a with 64 bits over names and contents, in order of the names. It guards against
