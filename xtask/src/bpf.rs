@@ -59,12 +59,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let built = build(&folder, route)?;
     if !check {
         std::fs::copy(&built, folder.join(OBJECT))?;
-        std::fs::write(folder.join(SUM), format!("{sum}\n{}\n", route.name()))?;
+        std::fs::write(folder.join(SUM), format!("{sum}\n{}\n", route.compiler()?))?;
         println!("{OBJECT} is new: commit it with its sources");
         return Ok(());
     }
     let kept = std::fs::read_to_string(folder.join(SUM))?;
-    if kept.lines().nth(1) != Some(route.name()) {
+    if kept.lines().nth(1) != Some(route.compiler()?.as_str()) {
         println!("{OBJECT} was built by another toolchain, whose bytes differ: not compared");
         return Ok(());
     }
@@ -100,6 +100,16 @@ impl Route {
             Self::Debian => "debian",
             Self::Nightly => "nightly",
         }
+    }
+
+    /// The route and its compiler: another one may build other bytes.
+    fn compiler(self) -> Result<String> {
+        let (program, arguments): (&str, &[&str]) = match self {
+            Self::Debian => ("/usr/bin/rustc", &["--version"]),
+            Self::Nightly => ("rustc", &["+nightly", "--version"]),
+        };
+        let output = Command::new(program).args(arguments).output().context(program)?;
+        Ok(format!("{} {}", self.name(), String::from_utf8_lossy(&output.stdout).trim()))
     }
 
     /// A cargo that sees nothing of the one that runs this recipe.
