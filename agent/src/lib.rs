@@ -16,6 +16,7 @@ pub mod logs;
 pub mod observe;
 pub mod privileges;
 pub mod profile;
+mod regular;
 pub mod report;
 pub mod run;
 pub mod settings;

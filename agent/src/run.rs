@@ -358,7 +358,9 @@ async fn serve(address: std::net::SocketAddr, page: Arc<Mutex<String>>) -> Resul
     };
     let router = axum::Router::new().route("/metrics", axum::routing::get(answer));
     tokio::spawn(async move {
-        let _ = axum::serve(listener, router).await;
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the page of measurements has ended");
+        }
     });
     Ok(())
 }

@@ -4,7 +4,6 @@
 //! puts the probes, and takes them away when the links are dropped or this process ends.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use object::read::elf::ProgramHeader as _;
 use object::{Endianness, Object as _, ObjectSymbol as _, ReadCache};
 
 use crate::kernel::{OPENSSL_DOORS, Programs};
+use crate::regular;
 
 /// Where libraries of the system are.
 const FOLDERS: [&str; 7] = [
@@ -148,7 +148,7 @@ fn open(
 
 /// The functions that are in the file, and where.
 fn doors(path: &Path) -> Result<Vec<(crate::kernel::TlsDoor, u64)>> {
-    let cache = ReadCache::new(File::open(path)?);
+    let cache = ReadCache::new(regular::open(path)?.context("not a regular file")?);
     let elf =
         object::read::elf::ElfFile64::<Endianness, _>::parse(&cache).context("not a program of 64 bits")?;
     let mut found = Vec::new();

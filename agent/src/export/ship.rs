@@ -170,16 +170,20 @@ impl Task {
             Err(error) => {
                 tracing::warn!(%error, "a file of the spool cannot be read");
                 self.shipped.lost.fetch_add(1, Ordering::Relaxed);
-                let _ = self.spool.drop_first();
+                self.drop_first();
                 return;
             }
         };
-        if matches!(self.send(&parcel).await, Sent::Done)
-            && let Err(error) = self.spool.drop_first()
-        {
-            tracing::warn!(%error, "a file of the spool cannot be removed");
+        if matches!(self.send(&parcel).await, Sent::Done) {
+            self.drop_first();
         }
         self.show();
+    }
+
+    fn drop_first(&mut self) {
+        if let Err(error) = self.spool.drop_first() {
+            tracing::warn!(%error, "a file of the spool cannot be removed");
+        }
     }
 
     async fn send(&mut self, parcel: &Parcel) -> Sent {

@@ -15,6 +15,7 @@ use super::line::Line;
 use super::positions::{Key, Position, Print};
 use super::tail::Counts;
 use super::{Entry, Source, limits, severity};
+use crate::regular;
 
 /// Bytes that a file is known by.
 const PRINT_BYTES: u64 = 256;
@@ -52,11 +53,8 @@ pub(super) struct Followed {
 impl Followed {
     /// Opens `path`; `None` when it is no ordinary file.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
+        let Some(file) = regular::open(path)? else { return Ok(None) };
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Ok(None);
-        }
         Ok(Some(Self {
             path: path.to_owned(),
             key: (metadata.dev(), metadata.ino()),

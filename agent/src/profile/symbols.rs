@@ -4,7 +4,7 @@
 //! Tables are read when there is something to look up, and not kept: what is kept is the names that were found, within a bound.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use object::read::elf::ProgramHeader as _;
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadCache};
 
 use super::addresses::{Region, find, regions};
+use crate::regular;
 
 /// Names that are kept.
 const MOST_NAMES: usize = 100_000;
@@ -119,8 +120,13 @@ impl Symbols {
     /// `/tmp/perf-PID.map`, as Java, Node and Python write it when asked: address, size and name of each function.
     fn of_perf_map(&mut self, pid: u32, addresses: &BTreeSet<u64>) {
         let path = self.root.join(format!("proc/{pid}/root/tmp/perf-{pid}.map"));
-        let small = std::fs::metadata(&path).is_ok_and(|it| it.len() <= PERF_MAP_BYTES);
-        let text = if small { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
+        // Most programs write none. What lies there is theirs to choose: it is read up to a bound, and bad bytes spoil a name.
+        let Ok(Some(file)) = regular::open(&path) else { return };
+        let mut bytes = Vec::new();
+        if let Err(error) = file.take(PERF_MAP_BYTES).read_to_end(&mut bytes) {
+            tracing::debug!(pid, %error, "a perf map cannot be read");
+        }
+        let text = String::from_utf8_lossy(&bytes);
         let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
         for line in text.lines() {
             let mut fields = line.splitn(3, ' ');
@@ -172,7 +178,7 @@ const LONGEST_FUNCTION: u64 = 1 << 16;
 
 /// Names of `places` (offsets in the file).
 fn of_file(path: &Path, places: &BTreeSet<u64>) -> Result<HashMap<u64, String>> {
-    let cache = ReadCache::new(File::open(path)?);
+    let cache = ReadCache::new(regular::open(path)?.context("not a regular file")?);
     let elf =
         object::read::elf::ElfFile64::<Endianness, _>::parse(&cache).context("not a program of 64 bits")?;
     let tables: u64 = [".symtab", ".strtab", ".dynsym", ".dynstr"]
