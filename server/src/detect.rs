@@ -135,11 +135,7 @@ impl Detector {
     /// Looks until `stop`. `opened` hears of each incident that it opens.
     pub async fn run(self, stop: CancellationToken, opened: impl Fn(IncidentId)) {
         let observations = Observations::default();
-        let now = || self.clock.now();
-        tokio::join!(
-            observations.keep(&self.look, &self.metrics, now, stop.clone()),
-            self.rounds(&observations, stop, opened)
-        );
+        tokio::join!(observations.keep(&self, stop.clone()), self.rounds(&observations, stop, opened));
     }
 
     async fn rounds(&self, beside: &Observations, stop: CancellationToken, opened: impl Fn(IncidentId)) {

@@ -9,8 +9,7 @@ use domain::{Finding, UnixNanos};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{Look, log_patterns, series};
-use crate::metrics::IncidentMetrics;
+use super::{Detector, Look, log_patterns, series};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(60);
@@ -25,14 +24,9 @@ impl Observations {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks until `stop`.
-    pub async fn keep(
-        &self,
-        look: &Look,
-        metrics: &IncidentMetrics,
-        now: impl Fn() -> UnixNanos,
-        stop: CancellationToken,
-    ) {
+    /// Looks until `stop`. What is found is an alert like any other, and what of it is held back as noise is not kept.
+    pub async fn keep(&self, detector: &Detector, stop: CancellationToken) {
+        let Detector { look, metrics, clock, .. } = detector;
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -43,10 +37,14 @@ impl Observations {
             let began = Instant::now();
             let found = tokio::select! {
                 () = stop.cancelled() => return,
-                found = at(look, now()) => found,
+                found = at(look, clock.now()) => found,
             };
             match found {
-                Ok(findings) => self.take(findings),
+                Ok(findings) => {
+                    let held_back = detector.held_back(&findings).await;
+                    let heard = findings.into_iter().zip(held_back).filter(|(_, held_back)| !held_back);
+                    self.take(heard.map(|(finding, _)| finding).collect());
+                }
                 Err(error) => {
                     tracing::error!(error = format!("{error:#}"), "metrics and logs could not be looked at");
                     metrics.failed_evaluations.inc();
