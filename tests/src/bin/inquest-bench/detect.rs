@@ -36,7 +36,9 @@ const PATTERNS: u32 = 50;
 const STARTS: usize = 3;
 /// Rounds after the first that are measured for each start.
 const ROUNDS: u32 = 4;
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Looks at metrics and log patterns that are measured for each start, one a minute.
+const LOOKS: u32 = 3;
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Fills a store, starts the program on it several times, and prints what its rounds took.
 pub async fn run() -> Result<()> {
@@ -46,18 +48,20 @@ pub async fn run() -> Result<()> {
     println!("filled in         {:.0} s", filling.elapsed().as_secs_f64());
     questions(data.path()).await?;
     let (mut first, mut later) = (Vec::new(), Vec::new());
-    let mut observed = Vec::new();
+    let (mut first_look, mut later_looks) = (Vec::new(), Vec::new());
     let mut peak_bytes = 0;
     for _ in 0..STARTS {
         let program = Program::serve(data.path()).await?;
-        let rounds = rounds(&program, ROUNDS + 1).await?;
+        let rounds = measured(&program, "inquest_evaluation_seconds", ROUNDS + 1).await?;
         println!(
             "rounds            {}",
             rounds.iter().map(|s| format!("{s:.3} s")).collect::<Vec<_>>().join(", ")
         );
         first.extend(rounds.first());
         later.extend(rounds.iter().skip(1));
-        observed.extend(observed_seconds(&program).await?);
+        let looks = measured(&program, "inquest_observation_seconds", LOOKS).await?;
+        first_look.extend(looks.first());
+        later_looks.extend(looks.iter().skip(1));
         peak_bytes = peak_bytes.max(program.usage()?.peak_bytes);
         let findings = reqwest::get(format!("{}/api/v1/findings", program.url())).await?;
         let findings: Vec<serde_json::Value> = findings.json().await?;
@@ -74,8 +78,13 @@ pub async fn run() -> Result<()> {
         later.len()
     );
     println!(
-        "beside them       {:.3} s a minute, median of {STARTS}: metrics and log patterns",
-        median(observed).unwrap_or_default()
+        "first look        {:.3} s, median of {STARTS}: metrics and log patterns, beside the first round",
+        median(first_look).unwrap_or_default()
+    );
+    println!(
+        "later looks       {:.3} s, median of {}: once a minute",
+        median(later_looks.clone()).unwrap_or_default(),
+        later_looks.len()
     );
     println!("resident          {} at most", mebibytes(peak_bytes));
     Ok(())
@@ -98,36 +107,28 @@ async fn questions(data: &Path) -> Result<()> {
     Ok(store.close().await?)
 }
 
-/// The seconds that each of the first rounds took, by the program's own count.
-async fn rounds(program: &Program, wanted: u32) -> Result<Vec<f64>> {
+/// The seconds that each of the first `wanted` took, by the program's own summary of that name.
+async fn measured(program: &Program, summary: &str, wanted: u32) -> Result<Vec<f64>> {
     let url = format!("{}/metrics", program.url());
     let started = Instant::now();
     let (mut seen, mut sum) = (0.0, 0.0);
-    let mut rounds = Vec::new();
-    while rounds.len() < wanted as usize {
-        ensure!(started.elapsed() < PATIENCE, "{} rounds in {} s", rounds.len(), PATIENCE.as_secs());
+    let mut times = Vec::new();
+    while times.len() < wanted as usize {
+        ensure!(started.elapsed() < PATIENCE, "{} of {summary} in {} s", times.len(), PATIENCE.as_secs());
         tokio::time::sleep(Duration::from_millis(100)).await;
         let text = reqwest::get(&url).await?.text().await?;
         let value = |name: &str| -> f64 {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
         };
-        let (count, total) =
-            (value("inquest_evaluation_seconds_count "), value("inquest_evaluation_seconds_sum "));
+        let (count, total) = (value(&format!("{summary}_count ")), value(&format!("{summary}_sum ")));
         ensure!(value("inquest_failed_evaluations_total ") == 0.0, "a round failed");
         if count > seen {
-            rounds.push((total - sum) / (count - seen));
+            times.push((total - sum) / (count - seen));
             (seen, sum) = (count, total);
         }
     }
-    Ok(rounds)
-}
-
-/// What the first look at metrics and log patterns took, by the program's own count.
-async fn observed_seconds(program: &Program) -> Result<Option<f64>> {
-    let text = reqwest::get(format!("{}/metrics", program.url())).await?.text().await?;
-    let line = text.lines().find_map(|line| line.strip_prefix("inquest_observation_seconds_sum "));
-    Ok(line.and_then(|value| value.trim().parse().ok()))
+    Ok(times)
 }
 
 async fn fill(data: &Path) -> Result<()> {
