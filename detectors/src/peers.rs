@@ -64,7 +64,7 @@ impl Outlier {
 /// Series are sampled at every `beat` of the window (a value holds until the next), gaps are filled with the median of the
 /// others. At each instant, members that a chain of gaps of at most `3 x 1.4826 x median MAD + 25% of the median level`
 /// connects form a cluster; when it holds the majority, those outside stand apart. None with fewer than three members.
-pub fn outliers(series: &[Vec<(UnixNanos, f64)>], window: Window, beat: Duration) -> Vec<Outlier> {
+pub fn outliers(series: &[&[(UnixNanos, f64)]], window: Window, beat: Duration) -> Vec<Outlier> {
     let instants = instants(window, beat);
     if series.len() < FEWEST || instants.is_empty() {
         return Vec::new();
@@ -162,6 +162,11 @@ mod tests {
         Window::new(UnixNanos::from_seconds(1_795_000_000), UnixNanos::from_seconds(1_795_000_900))
     }
 
+    fn outliers(series: &[Vec<(UnixNanos, f64)>]) -> Vec<Outlier> {
+        let series: Vec<_> = series.iter().map(Vec::as_slice).collect();
+        super::outliers(&series, window(), BEAT)
+    }
+
     /// Sixty values per member around its level, wavering by a few percent.
     fn group(levels: &[f64]) -> Vec<Vec<(UnixNanos, f64)>> {
         let member = |(number, level): (usize, &f64)| {
@@ -172,8 +177,7 @@ mod tests {
     }
 
     fn check(levels: &[f64], expected: &[usize]) {
-        let found: Vec<usize> =
-            outliers(&group(levels), window(), BEAT).iter().map(|outlier| outlier.member).collect();
+        let found: Vec<usize> = outliers(&group(levels)).iter().map(|outlier| outlier.member).collect();
         assert_eq!(found, expected, "{levels:?}");
     }
 
@@ -196,12 +200,12 @@ mod tests {
         let mut series = group(&[30.0, 31.0, 30.0]);
         series[1].iter_mut().skip(10).take(10).for_each(|(_, value)| *value = 900.0);
         series[2].drain(20..40);
-        assert_eq!(outliers(&series, window(), BEAT), []);
+        assert_eq!(outliers(&series), []);
     }
 
     #[test]
     fn it_is_said_in_a_sentence() {
-        let found = outliers(&group(&[30.0, 31.0, 95.0, 30.0, 29.0]), window(), BEAT);
+        let found = outliers(&group(&[30.0, 31.0, 95.0, 30.0, 29.0]));
         assert_eq!(
             found[0].sentence("cart-2", 5),
             "cart-2 is at 98.8, its 4 peers at 31.2 (3.17 times), for 100% of the time since 11:06:40."
@@ -223,7 +227,7 @@ mod tests {
         #[test]
         fn neither_units_nor_order_matter(levels in prop::collection::vec(1.0..100.0_f64, 3..8), exponent in -10..10_i32) {
             let members = |levels: &[f64]| -> Vec<usize> {
-                let mut found: Vec<usize> = outliers(&group(levels), window(), BEAT).iter().map(|outlier| outlier.member).collect();
+                let mut found: Vec<usize> = outliers(&group(levels)).iter().map(|outlier| outlier.member).collect();
                 found.sort_unstable();
                 found
             };
@@ -231,7 +235,7 @@ mod tests {
             prop_assert_eq!(members(&levels), members(&scaled));
             let series = group(&levels);
             let reversed: Vec<_> = series.iter().rev().cloned().collect();
-            let count = |series: &[Vec<(UnixNanos, f64)>]| outliers(series, window(), BEAT).len();
+            let count = |series: &[Vec<(UnixNanos, f64)>]| outliers(series).len();
             prop_assert_eq!(count(&series), count(&reversed));
         }
     }

@@ -11,6 +11,7 @@ use detectors::inspections::{self, Limits, Observed};
 use detectors::peers;
 use domain::text::{number, percent, plain};
 use domain::{Detail, Finding, Observation, SeenIn, Severity, UnixNanos, Window};
+use rayon::prelude::*;
 use storage::Store;
 use storage::questions::metric_values::SeriesValues;
 
@@ -53,12 +54,19 @@ pub async fn findings(store: &Store, limits: &Limits, now: UnixNanos) -> anyhow:
 fn look(series: Vec<SeriesValues>, limits: &Limits, window: Window) -> Vec<Finding> {
     let (inspected, others): (Vec<SeriesValues>, Vec<SeriesValues>) =
         series.into_iter().partition(|series| inspections::reads(&series.name));
-    let inspected: Vec<Observed> = inspected.into_iter().map(observed).collect();
-    let mut findings: Vec<Finding> =
-        inspections::inspect(&inspected, window, limits).into_iter().map(beyond_limit).collect();
-    let all: Vec<Observed> = inspected.into_iter().chain(others.into_iter().map(observed)).collect();
-    findings.extend(unlike_peers(&all, window));
-    findings.extend(changed(&all, window));
+    let mut all: Vec<Observed> = inspected.into_iter().map(observed).collect();
+    let inspected = all.len();
+    all.extend(others.into_iter().map(observed));
+    let (mut findings, (peers, changed)) = rayon::join(
+        || {
+            inspections::inspect(&all[..inspected], window, limits)
+                .into_iter()
+                .map(beyond_limit)
+                .collect::<Vec<_>>()
+        },
+        || rayon::join(|| unlike_peers(&all, window), || changed(&all, window)),
+    );
+    findings.extend(peers.into_iter().chain(changed));
     findings
 }
 
@@ -120,7 +128,7 @@ fn unlike_peers(series: &[Observed], window: Window) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut told: BTreeMap<&str, usize> = BTreeMap::new();
     for ((service, name, _), members) in groups.iter().filter(|(_, members)| members.len() >= peers::FEWEST) {
-        let points: Vec<_> = members.iter().map(|member| member.points.clone()).collect();
+        let points: Vec<_> = members.iter().map(|member| member.points.as_slice()).collect();
         for outlier in peers::outliers(&points, window, BEAT) {
             let told = told.entry(service).or_default();
             if outlier.since <= window.start.plus(BEAT) || *told >= MOST_OF_A_SERVICE {
@@ -149,7 +157,7 @@ fn unlike_peers(series: &[Observed], window: Window) -> Vec<Finding> {
 /// Series that changed within the last minutes and have not gone back, as many as are unlikely to be chance.
 fn changed(series: &[Observed], window: Window) -> Vec<Finding> {
     let found: Vec<(&Observed, Standing)> = series
-        .iter()
+        .par_iter()
         .filter_map(|one| Some((one, discoveries::standing(&one.points, window.end)?)))
         .collect();
     let chances: Vec<f64> = found.iter().map(|(_, standing)| standing.chance).collect();
