@@ -27,7 +27,9 @@ impl Observations {
     /// Looks until `stop`. What is found is an alert like any other, and what of it is held back as noise is not kept.
     pub async fn keep(&self, detector: &Detector, stop: CancellationToken) {
         let Detector { look, metrics, clock, .. } = detector;
-        let mut ticks = tokio::time::interval(EVERY);
+        // Half a beat after a round of objectives, never with one: two at once would make the urgent one wait.
+        let first = Instant::now() + detector.every / 2;
+        let mut ticks = tokio::time::interval_at(first, EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

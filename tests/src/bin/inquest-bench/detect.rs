@@ -78,7 +78,7 @@ pub async fn run() -> Result<()> {
         later.len()
     );
     println!(
-        "first look        {:.3} s, median of {STARTS}: metrics and log patterns, beside the first round",
+        "first look        {:.3} s, median of {STARTS}: metrics and log patterns",
         median(first_look).unwrap_or_default()
     );
     println!(
