@@ -189,7 +189,7 @@ fn charts(
 
 /// What a chart shows, in a sentence: for those who do not see it.
 fn sentence(evidence: &Evidence, panels: &[Panel], incident: Window) -> String {
-    let span = chart::span(panels).unwrap_or(incident);
+    let span = chart::span(panels, incident).unwrap_or(incident);
     let mut text = format!(
         "{} Chart from {} to {} UTC, incident from {}.",
         plain(&evidence.claim, 240),

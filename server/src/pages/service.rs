@@ -189,7 +189,7 @@ fn card(found: &ServiceFinding, page: &ServicePage) -> Card {
 }
 
 fn drawn(panels: &[Panel], incident: Window, marks: &[Mark], said: &str) -> Option<Drawn> {
-    let span = chart::span(panels)?;
+    let span = chart::span(panels, incident)?;
     let label = format!(
         "{} Chart from {} to {} UTC.",
         plain(said, 400),

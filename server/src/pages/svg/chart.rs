@@ -47,15 +47,18 @@ const MARK_LIMIT: usize = 44;
 /// Width of a character of an axis label, as a share of the narrowest chart we promise to fit (350 px).
 const CHARACTER: f64 = 0.0145;
 
-/// The stretch of time that the panels' points cover.
-pub(in crate::pages) fn span(panels: &[Panel]) -> Option<Window> {
+/// The time axis: what the panels' points cover, and the incident where that is longer, so that a series which began
+/// within it stands where it began.
+pub(in crate::pages) fn span(panels: &[Panel], incident: Window) -> Option<Window> {
     let times = || panels.iter().flat_map(|panel| &panel.lines).flat_map(|line| &line.points).map(|p| p.0);
-    Some(Window::new(times().min()?, times().max()?))
+    let points = Window::new(times().min()?, times().max()?);
+    let whole = Window::new(points.start.min(incident.start), points.end.max(incident.end));
+    Some(if points.duration() < incident.duration() { whole } else { points })
 }
 
 /// Draws the chart; `None` when there is no point to draw.
 pub(in crate::pages) fn chart(chart: &Chart<'_>) -> Option<String> {
-    let span = span(chart.panels)?;
+    let span = span(chart.panels, chart.incident)?;
     let panels = &chart.panels[..chart.panels.len().min(MOST_PANELS)];
     let labels = top_labels(chart, span);
     let rows = labels.iter().map(|label| label.row + 1).max().unwrap_or(0) as f64;
@@ -242,6 +245,11 @@ fn curve(out: &mut String, line: &Line, plot: &Plot<'_>, incident: Window, span:
             out.push(if broken { 'M' } else { 'L' });
         }
         out.push_str(&place((*at, *value)));
+        let next = points.get(index + 1);
+        if (previous.is_none() || broken) && next.is_none_or(|next| next.0.seconds_since(*at) > gap) {
+            // A point by itself: a line of no length, whose round ends make it a dot.
+            out.push_str("h0");
+        }
     }
     if !class.is_empty() {
         out.push_str(r#""/>"#);
@@ -412,6 +420,13 @@ mod tests {
         let drawn = drawn.expect("points");
         assert_eq!(drawn.matches(r#"class="inc""#).count(), 1, "{drawn}");
         assert_eq!(drawn.matches(r#"class="plain""#).count(), 2, "{drawn}");
+    }
+
+    #[test]
+    fn a_point_by_itself_is_a_dot_where_it_lies_in_the_incident() {
+        let drawn = draw(&[panel(&[(180, 9.0)])]).expect("a point");
+        assert!(drawn.contains(r#"<path class="inc" d="M500 "#) && drawn.contains("h0"), "{drawn}");
+        assert!(drawn.contains(">00:02:00<") && drawn.contains(">00:04:00<"), "{drawn}");
     }
 
     #[test]
