@@ -1,6 +1,6 @@
 //! Metric series that left their baseline, and what they speak of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use detectors::shift::Level;
 use detectors::statistics::median;
@@ -117,6 +117,8 @@ const ASSUMED_REQUESTS: f64 = 100.0;
 /// A ratio is known to this at best.
 const RATIO_FLOOR: f64 = 0.003;
 
+/// Values from which two series that have the same order statistics are the same by no chance.
+const ENOUGH_TO_COINCIDE: f64 = 5.0;
 /// How far out of the range of the past, beyond its own width, a value must lie to be news by that alone.
 const RANGE_MARGIN: f64 = 0.5;
 
@@ -162,6 +164,7 @@ pub struct MetricMove {
 /// Every series, compared. Instances without a past are compared with their peers: series of the same name and place.
 pub fn compared(levels: &MetricLevels) -> Vec<MetricMove> {
     let series: Vec<Described<'_>> = levels.series.iter().filter_map(describe).collect();
+    let machine = of_machines(&series);
     let mut peers: BTreeMap<(&str, &str, &str), Vec<Level>> = BTreeMap::new();
     let mut requests: BTreeMap<&str, f64> = BTreeMap::new();
     for one in &series {
@@ -177,7 +180,11 @@ pub fn compared(levels: &MetricLevels) -> Vec<MetricMove> {
         .iter()
         .filter_map(|one| {
             let past = one.past.or_else(|| pooled(peers.get(&one.peers())?))?;
-            Some(judge(one, past, requests.get(one.place).copied()))
+            let mut judged = judge(one, past, requests.get(one.place).copied());
+            if machine.contains(one.series.name.as_str()) {
+                (judged.filled, judged.weight) = (0.0, weight(Topic::Other));
+            }
+            Some(judged)
         })
         .collect()
 }
@@ -235,6 +242,28 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     let is_share = bounded
         && (says(&["ratio", "pct", "percent", "utilization", "utilisation"]) || series.name.contains('%'));
     Some(Described { series, topic, place, source: source.unwrap_or_default(), past, is_ratio, is_share })
+}
+
+/// Metrics that are measured for machines and only reported under the names of what runs there: those whose values are
+/// the same for instances of different services. What moves them is a machine or a placement, no service.
+fn of_machines<'a>(series: &[Described<'a>]) -> BTreeSet<&'a str> {
+    let mut alike: BTreeMap<(&str, [u64; 4]), BTreeMap<&str, f64>> = BTreeMap::new();
+    for one in series {
+        let told = one.past.filter(|past| past.count >= ENOUGH_TO_COINCIDE && past.max > past.min);
+        if let (Some(past), Some(_)) = (told, one.series.labels.get("instance")) {
+            let values = [past.median, past.mad, past.min, past.max].map(f64::to_bits);
+            let services = alike.entry((&one.series.name, values)).or_default();
+            *services.entry(one.place).or_default() += 1.0;
+        }
+    }
+    let mut counts: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for ((name, _), services) in &alike {
+        let all: f64 = services.values().sum();
+        let (shared, total) = counts.entry(name).or_default();
+        *total += all;
+        *shared += if services.len() > 1 { all } else { 0.0 };
+    }
+    counts.into_iter().filter(|(_, (shared, total))| shared * 2.0 > *total).map(|(name, _)| name).collect()
 }
 
 /// Peers as one level: medians of theirs, the range of all.
@@ -353,12 +382,17 @@ pub fn topic(name: &str) -> Topic {
     found.map_or(Topic::Other, |(topic, _)| *topic)
 }
 
-/// The words of a name in lower case: split at anything that is no letter or digit, and where case rises.
+/// The words of a name in lower case: split at anything that is no letter or digit, where case rises, and before the
+/// last capital of several.
 pub fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
-    let mut previous_lower = false;
-    for character in name.chars().take(200) {
-        if !character.is_alphanumeric() || (character.is_uppercase() && previous_lower) {
+    let mut previous = ' ';
+    let mut characters = name.chars().take(200).peekable();
+    while let Some(character) = characters.next() {
+        let ends_acronym =
+            previous.is_uppercase() && characters.peek().is_some_and(|next| next.is_lowercase());
+        let begins = character.is_uppercase() && (previous.is_lowercase() || ends_acronym);
+        if !character.is_alphanumeric() || begins {
             words.push(String::new());
         }
         if character.is_alphanumeric()
@@ -366,7 +400,7 @@ pub fn words(name: &str) -> Vec<String> {
         {
             word.extend(character.to_lowercase());
         }
-        previous_lower = character.is_lowercase();
+        previous = character;
     }
     words.retain(|word| !word.is_empty());
     words
@@ -385,6 +419,8 @@ mod tests {
         check("db.client.connections.pending_requests", Topic::Saturation);
         check("PodSuccessRate(%)", Topic::Success);
         check("jvm_memory_used_bytes", Topic::Memory);
+        check("CPUUsageRate(%)", Topic::Cpu);
+        check("HTTPRequestDuration", Topic::Latency);
         check("process_runtime_uptime", Topic::Other);
         check("", Topic::Other);
     }
