@@ -69,7 +69,8 @@ impl<'a> Analysis<'a> {
         let compared = metrics::compared(&seen.metrics);
         let metrics = metrics::moves(&compared, METRIC_THRESHOLD);
         let edges = edges(seen, &question, &comparison);
-        let added = spread::added(&compared, &edges, question.service.as_deref());
+        let changes = Changes::new(&seen.changes);
+        let added = spread::added(&compared, &edges, &changes.touched(), question.service.as_deref());
         let suspects = suspects::suspects(
             &comparison,
             &patterns,
@@ -80,7 +81,6 @@ impl<'a> Analysis<'a> {
             question.service.as_deref(),
         );
         let impacted = impacted(&question, &comparison, &suspects);
-        let changes = Changes::new(&seen.changes);
         let analysis = Self {
             seen,
             question,

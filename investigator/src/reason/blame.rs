@@ -72,6 +72,11 @@ impl Changes {
         Self { rarity: Rarity::new(words.iter()), told, all, words }
     }
 
+    /// Services that any change touched.
+    pub fn touched(&self) -> BTreeSet<&str> {
+        self.all.iter().map(|change| change.service.as_str()).filter(|service| !service.is_empty()).collect()
+    }
+
     /// The standing of a change.
     pub fn standing(&self, change: &Change, scene: &Scene<'_>) -> Standing {
         let near = match change.service.as_str() {

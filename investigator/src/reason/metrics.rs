@@ -230,7 +230,7 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     let (source, destination) = (label("source"), label("destination"));
     let on_edge = label("instance").is_none() || owner.is_none();
     let place = if on_edge { destination.or(owner) } else { owner }.or(source)?;
-    let source = source.filter(|_| on_edge);
+    let source = source.filter(|_| on_edge || destination == owner);
     let past = [series.before, series.early].map(level).into_iter().find(|past| past.count >= 2.0);
     let largest = [series.before, series.now].into_iter().map(|part| part[4]).fold(0.0, f64::max);
     let words = words(&series.name);
