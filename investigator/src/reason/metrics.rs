@@ -149,6 +149,8 @@ pub struct MetricMove {
     pub reached: f64,
     /// By how much it became worse in its own unit; a failed share for ratios. Negative when it became better.
     pub worse_by: f64,
+    /// The same of its mean since harm was noticed; `None` without values since then.
+    pub worse_since: Option<f64>,
     /// By how much a bounded resource filled up, as a share of the whole; 0 for anything else.
     pub filled: f64,
     /// What it counts as a signal.
@@ -161,8 +163,8 @@ pub struct MetricMove {
     pub now: Level,
 }
 
-/// Every series, compared. Instances without a past are compared with their peers: series of the same name and place.
-pub fn compared(levels: &MetricLevels) -> Vec<MetricMove> {
+/// Every series, compared with a baseline that began at `since`. Instances without a past are compared with their peers: series of the same name and place.
+pub fn compared(levels: &MetricLevels, since: UnixNanos) -> Vec<MetricMove> {
     let series: Vec<Described<'_>> = levels.series.iter().filter_map(describe).collect();
     let machine = of_machines(&series);
     let mut peers: BTreeMap<(&str, &str, &str), Vec<Level>> = BTreeMap::new();
@@ -181,6 +183,10 @@ pub fn compared(levels: &MetricLevels) -> Vec<MetricMove> {
         .filter_map(|one| {
             let past = one.past.or_else(|| pooled(peers.get(&one.peers())?))?;
             let mut judged = judge(one, past, requests.get(one.place).copied());
+            if let Some(score) = drift(one.series) {
+                judged.score = score.signum() * score.abs().max(judged.score.abs());
+                judged.began = Some(since);
+            }
             if machine.contains(one.series.name.as_str()) {
                 (judged.filled, judged.weight) = (0.0, weight(Topic::Other));
             }
@@ -285,7 +291,7 @@ fn pooled(peers: &[Level]) -> Option<Level> {
 fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove {
     let Described { series, topic, is_ratio, .. } = one;
     let now = level(series.now);
-    let [late_count, low, middle, high, _] = series.late;
+    let [late_count, low, middle, high, mean] = series.late;
     let reached = |past: Level| match topic {
         _ if late_count < 1.0 => now.median,
         // An instance that starts is slow and busy at first.
@@ -334,7 +340,8 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         };
     }
     let rise = (reached(past) - past.median) / scale;
-    let worse_by = if *topic == Topic::Success { -rise } else { rise };
+    let worse = |rise: f64| if *topic == Topic::Success { -rise } else { rise };
+    let worse_by = worse(rise);
     let whole = if past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
     // An instance that starts needs more than one that runs.
     let filled = if one.is_share && one.past.is_some() { (reached(past) - past.median) / whole } else { 0.0 };
@@ -353,12 +360,30 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         score,
         reached: reached(past),
         worse_by,
+        worse_since: (late_count >= 1.0).then(|| worse((mean - past.median) / scale)),
         filled: filled.clamp(0.0, 1.0),
         weight,
         began: (series.left_at > 0).then_some(UnixNanos(series.left_at)),
         before: past,
         now,
     }
+}
+
+/// The score of a series that has been drifting one way since before the baseline began: everything in the window before
+/// harm was noticed lies beyond everything in the baseline, and everything since then beyond that. A drift hides in the
+/// spread that it gives its own baseline. The score is that of the rank test (Mann and Whitney 1947) for two samples that do
+/// not overlap, `sqrt(3nm / (n + m + 1))`, with the sign of the drift.
+fn drift(series: &SeriesLevels) -> Option<f64> {
+    let (before, early) = (level(series.before), level(series.early));
+    let [late_count, low, _, high, _] = series.late;
+    let rises = before.max < early.min && early.max < low;
+    let falls = before.min > early.max && early.min > high;
+    let (n, m) = (before.count, early.count);
+    if late_count < 2.0 || n < 1.0 || m < 1.0 || !(rises || falls) {
+        return None;
+    }
+    let score = (3.0 * n * m / (n + m + 1.0)).sqrt();
+    Some(if rises { score } else { -score })
 }
 
 fn level([count, median, mad, min, max]: [f64; 5]) -> Level {
