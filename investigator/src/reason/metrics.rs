@@ -117,8 +117,8 @@ const ASSUMED_REQUESTS: f64 = 100.0;
 /// A ratio is known to this at best.
 const RATIO_FLOOR: f64 = 0.003;
 
-/// Values from which two series that have the same order statistics are the same by no chance.
-const ENOUGH_TO_COINCIDE: f64 = 5.0;
+/// Values that tell what is usual, and from which two series with the same order statistics are the same by no chance.
+const ENOUGH_VALUES: f64 = 5.0;
 /// How far out of the range of the past, beyond its own width, a value must lie to be news by that alone.
 const RANGE_MARGIN: f64 = 0.5;
 
@@ -216,6 +216,8 @@ struct Described<'a> {
     past: Option<Level>,
     is_ratio: bool,
     is_share: bool,
+    /// Whether `past` is the baseline, not the window before harm was noticed.
+    is_of_baseline: bool,
 }
 
 impl<'a> Described<'a> {
@@ -237,7 +239,11 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     let on_edge = label("instance").is_none() || owner.is_none();
     let place = if on_edge { destination.or(owner) } else { owner }.or(source)?;
     let source = source.filter(|_| on_edge || destination == owner);
-    let past = [series.before, series.early].map(level).into_iter().find(|past| past.count >= 2.0);
+    // A baseline of a few values knows less of what is usual than a longer time before harm was noticed.
+    let (before, early) = (level(series.before), level(series.early));
+    let past = if before.count >= ENOUGH_VALUES.min(early.count) { before } else { early };
+    let past = Some(past).filter(|past| past.count >= 2.0);
+    let is_of_baseline = past.is_some_and(|past| past == before);
     let largest = [series.before, series.now].into_iter().map(|part| part[4]).fold(0.0, f64::max);
     let words = words(&series.name);
     let says = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str())) || series.unit == "%";
@@ -247,7 +253,16 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     let bounded = matches!(topic, Topic::Cpu | Topic::Memory | Topic::Disk | Topic::Saturation);
     let is_share = bounded
         && (says(&["ratio", "pct", "percent", "utilization", "utilisation"]) || series.name.contains('%'));
-    Some(Described { series, topic, place, source: source.unwrap_or_default(), past, is_ratio, is_share })
+    Some(Described {
+        series,
+        topic,
+        place,
+        source: source.unwrap_or_default(),
+        past,
+        is_ratio,
+        is_share,
+        is_of_baseline,
+    })
 }
 
 /// Metrics that are measured for machines and only reported under the names of what runs there: those whose values are
@@ -255,7 +270,7 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
 fn of_machines<'a>(series: &[Described<'a>]) -> BTreeSet<&'a str> {
     let mut alike: BTreeMap<(&str, [u64; 4]), BTreeMap<&str, f64>> = BTreeMap::new();
     for one in series {
-        let told = one.past.filter(|past| past.count >= ENOUGH_TO_COINCIDE && past.max > past.min);
+        let told = one.past.filter(|past| past.count >= ENOUGH_VALUES && past.max > past.min);
         if let (Some(past), Some(_)) = (told, one.series.labels.get("instance")) {
             let values = [past.median, past.mad, past.min, past.max].map(f64::to_bits);
             let services = alike.entry((&one.series.name, values)).or_default();
@@ -329,7 +344,7 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
     };
     let mut score = score_of(past, past);
     let early = level(series.early);
-    if series.before[0] >= 2.0 && early.count >= 1.0 {
+    if one.is_of_baseline && early.count >= 1.0 {
         // The value of this morning that is most like the past: harm may have begun a little before it was noticed.
         let usual = past.median.clamp(early.min, early.max);
         let fresh = score_of(Level { median: usual, min: usual, max: usual, ..past }, past);
