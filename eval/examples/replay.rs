@@ -69,6 +69,7 @@ fn read(kept: &Path) -> anyhow::Result<Vec<Kept>> {
 
 fn show(kept: &Path) -> anyhow::Result<()> {
     let (mut outcomes, mut quiet) = (Vec::new(), Vec::new());
+    let mut asked_already = BTreeSet::new();
     for case in read(kept)? {
         let label = Label::read(&case.dir)?;
         let report = narrate::narrate(reason::reason(&case.incident))?;
@@ -93,6 +94,16 @@ fn show(kept: &Path) -> anyhow::Result<()> {
             );
         }
         for (place, seen) in case.quiet.iter().enumerate() {
+            // Recordings of one system share their baselines: each window counts once.
+            let asked = seen.asked();
+            if !asked_already.insert((
+                case.system.clone(),
+                asked.service,
+                asked.window.start,
+                asked.window.end,
+            )) {
+                continue;
+            }
             let diagnosis = reason::reason(seen);
             quiet.push((
                 case.system.clone(),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use domain::text::percent;
 use domain::{
     CheckOutcome, Confidence, ConfidenceLevel, EvidenceKind, Hypothesis, Mechanism, Sentence, Strength,
     Verdict,
@@ -52,8 +53,22 @@ pub fn conclude(
         (_, Some(_)) => Verdict::Cause,
         (_, None) => Verdict::NoChange,
     };
-    let reasons = reasons(first, second, kinds, held, gaps, gathered);
+    let mut reasons = reasons(first, second, kinds, held, gaps, gathered);
+    if level == ConfidenceLevel::Inconclusive {
+        reasons.insert(0, Sentence::new(undecided(&first.service, score), first.supports.clone()));
+    }
     (verdict, Confidence { level, score, reasons })
+}
+
+/// Why a chance that looks good names no cause: it supposes that something is wrong.
+fn undecided(service: &str, score: f64) -> String {
+    format!(
+        "No cause is named: if something is wrong, it lies in {} with a chance of {}, and below {} the signs are no stronger \
+         than where nothing is wrong.",
+        short(service),
+        percent(score),
+        percent(INCONCLUSIVE)
+    )
 }
 
 /// What the confidence in the first hypothesis rests on.
