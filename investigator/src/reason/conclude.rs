@@ -42,7 +42,10 @@ pub fn conclude(
     let kinds = telling_kinds(first, gathered).len();
     let held = first.predictions.iter().all(|prediction| prediction.held != Some(false));
     let score = confidence(&signs(analysis, hypotheses, gathered));
+    // Where no place shows any sign, one is first only because it was asked about or changed.
+    let silent = analysis.suspects.iter().all(|suspect| suspect.strongest() == 0.0);
     let level = match score {
+        _ if silent => ConfidenceLevel::Inconclusive,
         score if score >= HIGH => ConfidenceLevel::High,
         score if score >= MEDIUM => ConfidenceLevel::Medium,
         score if score >= INCONCLUSIVE => ConfidenceLevel::Low,
@@ -55,7 +58,15 @@ pub fn conclude(
     };
     let mut reasons = reasons(first, second, kinds, held, gaps, gathered);
     if level == ConfidenceLevel::Inconclusive {
-        reasons.insert(0, Sentence::new(undecided(&first.service, score), first.supports.clone()));
+        let why = if silent {
+            format!(
+                "No cause is named: {} is asked about or changed, but nothing deviates beyond chance.",
+                short(&first.service)
+            )
+        } else {
+            undecided(&first.service, score)
+        };
+        reasons.insert(0, Sentence::new(why, first.supports.clone()));
     }
     (verdict, Confidence { level, score, reasons })
 }
