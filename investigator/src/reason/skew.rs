@@ -14,11 +14,11 @@ use super::metrics::MetricMove;
 struct Sides {
     new: (f64, f64),
     old: (f64, f64),
-    /// Whether any of it is beyond chance.
-    moved: bool,
+    /// The largest score among them.
+    score: f64,
 }
 
-/// Skew by service, 0 to 1: the largest among its symptoms. Services without new and old instances side by side, or
+/// Skew by service, 0 to 1: that of its strongest symptom. Services without new and old instances side by side, or
 /// whose instances show no harm, are absent.
 pub fn skews(metrics: &[MetricMove]) -> BTreeMap<String, f64> {
     let mine = || metrics.iter().filter(|metric| metric.topic.is_symptom() && !metric.instance.is_empty());
@@ -35,20 +35,24 @@ pub fn skews(metrics: &[MetricMove]) -> BTreeMap<String, f64> {
             continue;
         }
         let sides = symptoms.entry((&metric.service, &metric.name, &metric.source)).or_default();
-        sides.moved |= harm > 0.0 && metric.score.abs() >= METRIC_THRESHOLD;
+        if harm > 0.0 {
+            sides.score = sides.score.max(metric.score.abs());
+        }
         let side = if metric.is_new { &mut sides.new } else { &mut sides.old };
         side.0 += harm;
         side.1 += 1.0;
     }
-    let mut skews: BTreeMap<String, f64> = BTreeMap::new();
-    for ((service, ..), Sides { new, old, moved }) in symptoms {
+    let mut skews: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for ((service, ..), Sides { new, old, score }) in symptoms {
         let (new, old) = (new.0 / new.1, old.0 / old.1);
         // Not a number where a side is missing. New instances without harm may be without work.
         let skew = (new - old) / (new + old);
-        if moved && new > 0.0 && skew.is_finite() {
+        if score >= METRIC_THRESHOLD && new > 0.0 && skew.is_finite() {
             let known = skews.entry(service.to_owned()).or_default();
-            *known = known.max(skew);
+            if score > known.0 {
+                *known = (score, skew.max(0.0));
+            }
         }
     }
-    skews
+    skews.into_iter().map(|(service, (_, skew))| (service, skew)).collect()
 }
