@@ -81,6 +81,18 @@ async fn main() -> anyhow::Result<()> {
                 analysis.onset_of(&suspect.place).map(|at| at.to_string())
             );
         }
+        if let Some(first) = seen.report.diagnosis.hypotheses.first() {
+            let scene = analysis.scene(&first.service, Some(first.mechanism));
+            for change in analysis.changes.all.iter().chain(&analysis.changes.aboard) {
+                println!(
+                    "  words of {} {} {:?} {:?}",
+                    change.service,
+                    change.reference,
+                    analysis.changes.standing(change, &scene),
+                    analysis.changes.shared_words(change, &scene)
+                );
+            }
+        }
         for change in seen.report.diagnosis.changes.iter().take(10) {
             println!(
                 "  change {} {} {} {:.2} blamed={} {}",

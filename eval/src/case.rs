@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -60,12 +61,56 @@ pub fn question(recording: &storage::recording::Recording) -> Question {
     question
 }
 
+/// Empty stores, ready for the next recording: making one anew takes longer than loading most recordings.
+#[derive(Default)]
+pub struct Stores(Mutex<Vec<Store>>);
+
+impl Stores {
+    async fn take(&self) -> anyhow::Result<Store> {
+        let idle = self.idle().pop();
+        match idle {
+            Some(store) => Ok(store),
+            None => Ok(Store::scratch().await?),
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Store>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn give_back(&self, store: Store) -> anyhow::Result<()> {
+        let store = store.emptied().await?;
+        self.idle().push(store);
+        Ok(())
+    }
+
+    /// Closes them.
+    pub async fn close(self) -> anyhow::Result<()> {
+        for store in self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            store.close().await?;
+        }
+        Ok(())
+    }
+}
+
 /// Loads a recording into a store of its own and investigates it. `tick` tells elapsed time: the clock is the caller's.
 pub async fn investigate(dir: &Path, tick: impl Fn() -> Duration) -> anyhow::Result<Investigated> {
+    let stores = Stores::default();
+    let outcome = investigate_in(&stores, dir, tick).await;
+    stores.close().await?;
+    outcome
+}
+
+/// [`investigate`], in one of several stores.
+pub async fn investigate_in(
+    stores: &Stores,
+    dir: &Path,
+    tick: impl Fn() -> Duration,
+) -> anyhow::Result<Investigated> {
     let began = tick();
-    let store = Store::scratch().await?;
+    let store = stores.take().await?;
     let outcome = load_and_investigate(&store, dir, began, tick).await;
-    store.close().await?;
+    stores.give_back(store).await?;
     outcome.with_context(|| format!("investigate {}", dir.display()))
 }
 

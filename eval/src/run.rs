@@ -63,11 +63,12 @@ pub async fn run(
     ended: impl Fn(&Path),
 ) -> Run {
     let mut run = Run::default();
+    let stores = case::Stores::default();
     let mut done = stream::iter(dirs)
         .map(|dir| {
-            let ended = &ended;
+            let (ended, stores) = (&ended, &stores);
             async move {
-                let outcome = run_case(dir, tick).await;
+                let outcome = run_case(stores, dir, tick).await;
                 ended(dir);
                 outcome
             }
@@ -79,13 +80,21 @@ pub async fn run(
             Err(error) => run.failures.push(format!("{error:#}")),
         }
     }
+    drop(done);
+    if let Err(error) = stores.close().await {
+        run.failures.push(format!("{error:#}"));
+    }
     run
 }
 
 /// Investigates and scores one case.
-pub async fn run_case(dir: &Path, tick: impl Fn() -> Duration) -> anyhow::Result<Outcome> {
+pub async fn run_case(
+    stores: &case::Stores,
+    dir: &Path,
+    tick: impl Fn() -> Duration,
+) -> anyhow::Result<Outcome> {
     let label = Label::read(dir)?;
-    let seen = case::investigate(dir, tick).await?;
+    let seen = case::investigate_in(stores, dir, tick).await?;
     let id = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let elapsed_ms = seen.elapsed.as_millis() as u64;
     let (result, marks) = score::score(&id, &seen.system, &seen.report.diagnosis, label.as_ref(), elapsed_ms);

@@ -89,6 +89,29 @@ impl Store {
         Ok(store)
     }
 
+    /// A scratch store without its data: what it held is forgotten, its schema, which takes longer to make than most
+    /// recordings take to load, is kept. Other clones of it fail from here on.
+    ///
+    /// # Errors
+    /// The engine's; and for a store that is not scratch, whose data is nobody's to forget.
+    pub async fn emptied(self) -> Result<Self, Error> {
+        let engine = self.inner.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(engine) = engine.filter(|_| self.inner.scratch) else { return Err(Error::Stopped) };
+        let tables: Vec<String> = self
+            .client()
+            .query_raw(
+                "SELECT name FROM system.tables
+                 WHERE database = currentDatabase() AND engine LIKE '%MergeTree' AND name != 'schema_migrations'
+                 ORDER BY name",
+            )
+            .fetch_all()
+            .await?;
+        for table in tables {
+            self.client().query_raw(&format!("TRUNCATE TABLE `{table}` SYNC")).execute().await?;
+        }
+        Self::embedded(engine, self.database().to_owned(), true)
+    }
+
     /// Lets go of the store in order. Other clones of it fail from here on.
     pub async fn close(self) -> Result<(), Error> {
         if self.inner.scratch {

@@ -13,6 +13,7 @@ use super::flow::{self, Divergence};
 use super::implicate::implicate;
 use super::logs::{self, PatternShift};
 use super::metrics::{self, MetricMove};
+use super::skew::skews;
 use super::spread;
 use super::suspects::{self, Suspect};
 use super::words::Words;
@@ -51,6 +52,8 @@ pub struct Analysis<'a> {
     pub metrics: Vec<MetricMove>,
     /// Who calls whom.
     pub edges: BTreeSet<(String, String)>,
+    /// How much worse new instances fare than old ones, by service ([`super::skew`]).
+    pub skews: BTreeMap<String, f64>,
     /// Changes, told apart.
     pub changes: Changes,
     /// Places that deviate, strongest first.
@@ -66,10 +69,11 @@ impl<'a> Analysis<'a> {
         let patterns =
             logs::shifts(&seen.logs, |service| work_ratio(seen, &comparison, service, &question, &baseline));
         let divergences = flow::divergences(&seen.flow);
-        let compared = metrics::compared(&seen.metrics);
+        let compared = metrics::compared(&seen.metrics, baseline.start);
         let metrics = metrics::moves(&compared, METRIC_THRESHOLD);
         let edges = edges(seen, &question, &comparison);
-        let added = spread::added(&compared, &edges, question.service.as_deref());
+        let changes = Changes::new(&seen.changes);
+        let added = spread::added(&compared, &edges, &changes.touched(), question.service.as_deref());
         let suspects = suspects::suspects(
             &comparison,
             &patterns,
@@ -80,7 +84,6 @@ impl<'a> Analysis<'a> {
             question.service.as_deref(),
         );
         let impacted = impacted(&question, &comparison, &suspects);
-        let changes = Changes::new(&seen.changes);
         let analysis = Self {
             seen,
             question,
@@ -91,6 +94,7 @@ impl<'a> Analysis<'a> {
             divergences,
             metrics,
             edges,
+            skews: skews(&compared),
             changes,
             suspects,
         };
@@ -186,7 +190,8 @@ impl<'a> Analysis<'a> {
                 _ => None,
             })
             .collect();
-        Scene { place, mechanism, onset: self.onset_of(place), next_door, words: self.words_of(place) }
+        let skew = self.skews.get(place).copied();
+        Scene { place, mechanism, onset: self.onset_of(place), next_door, skew, words: self.words_of(place) }
     }
 
     /// The words of what fails at a place and, less, next to it.
@@ -210,6 +215,8 @@ impl<'a> Analysis<'a> {
         for metric in self.metrics.iter().filter(|metric| metric.weight >= 0.5).take(MAX_TEXTS) {
             say(&mut words, &metric.service, &metric.name, 0.5);
         }
+        let usual = self.seen.logs.groups.iter().filter(|group| group.before > 0 && group.severity < 13);
+        words.quieten(usual.map(|group| group.sample.as_str()));
         services.extend(self.edges.iter().flat_map(|(caller, callee)| [caller.as_str(), callee.as_str()]));
         services.into_iter().chain([place]).fold(words, Words::without)
     }

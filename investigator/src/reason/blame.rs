@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use domain::{Change, ChangeKind, Mechanism, UnixNanos};
 
-use super::words::{Rarity, Words};
+use super::words::{self, Rarity, Words};
 
 /// A change may follow the first sign of harm by this much and still precede it: slices, clocks, reporting.
 const CLOCK_SLACK: Duration = Duration::from_secs(30);
@@ -23,6 +23,9 @@ pub const SHARP_HALF_AGE_SECONDS: f64 = 200.0;
 const NEXT_DOOR: f64 = 0.4;
 /// What a change counts whose words have nothing to do with the failure, where words are known at all.
 const UNRELATED: f64 = 0.2;
+
+/// Commits that are looked at beside those that deploys name.
+const MAX_ABOARD: usize = 500;
 
 /// How a change stands towards a cause.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +51,8 @@ pub struct Scene<'a> {
     pub onset: Option<UnixNanos>,
     /// Who calls the place or is called by it.
     pub next_door: BTreeSet<&'a str>,
+    /// How much worse its new instances fare than its old ones, 0 to 1, where both are seen.
+    pub skew: Option<f64>,
     /// The words of what fails.
     pub words: Words,
 }
@@ -57,6 +62,9 @@ pub struct Scene<'a> {
 pub struct Changes {
     /// Each change once, oldest first.
     pub all: Vec<Change>,
+    /// Commits that a deploy carried beside the one that it names ([`aboard`]).
+    pub aboard: Vec<Change>,
+    /// Of `all`, then of `aboard`.
     words: Vec<Words>,
     rarity: Rarity,
     /// Whether any change says what it touched.
@@ -67,9 +75,36 @@ impl Changes {
     /// Reads the changes.
     pub fn new(changes: &[Change]) -> Self {
         let all = distinct(changes);
-        let words: Vec<Words> = all.iter().map(|change| Words::of(change).without(&change.service)).collect();
+        let aboard = aboard(changes);
+        let words: Vec<Words> =
+            all.iter().chain(&aboard).map(|change| Words::of(change).without(&change.service)).collect();
         let told = all.iter().any(|change| change.detail.contains("diff"));
-        Self { rarity: Rarity::new(words.iter()), told, all, words }
+        let mut known: BTreeSet<&str> = BTreeSet::new();
+        let once =
+            all.iter().chain(&aboard).zip(&words).filter(|(change, _)| known.insert(&change.reference));
+        Self { rarity: Rarity::new(once.map(|(_, words)| words)), told, words, all, aboard }
+    }
+
+    /// Every change that may be blamed.
+    fn candidates(&self) -> impl Iterator<Item = &Change> {
+        self.all.iter().chain(&self.aboard)
+    }
+
+    /// The change of a service by its reference.
+    pub fn named(&self, service: &str, reference: &str) -> Option<&Change> {
+        let named = || self.candidates().filter(|change| change.reference == reference);
+        named().find(|change| change.service == service).or_else(|| named().next())
+    }
+
+    /// Words that a change shares with what fails, the most telling first.
+    pub fn shared_words(&self, change: &Change, scene: &Scene<'_>) -> Vec<(String, f64)> {
+        let place = self.candidates().position(|known| known == change);
+        place.map(|place| scene.words.shared(&self.words[place], &self.rarity)).unwrap_or_default()
+    }
+
+    /// Services that any change touched.
+    pub fn touched(&self) -> BTreeSet<&str> {
+        self.all.iter().map(|change| change.service.as_str()).filter(|service| !service.is_empty()).collect()
     }
 
     /// The standing of a change.
@@ -83,7 +118,7 @@ impl Changes {
         if scene.mechanism.is_some_and(needs_no_change) {
             return Standing::Unneeded;
         }
-        let related = match self.all.iter().position(|known| known == change) {
+        let related = match self.candidates().position(|known| known == change) {
             Some(place) if self.told => {
                 let words = &self.words[place];
                 words.risk() * (UNRELATED + (1.0 - UNRELATED) * scene.words.relevance(words, &self.rarity))
@@ -91,14 +126,15 @@ impl Changes {
             _ => 1.0,
         };
         let Some(when) = closeness(change, scene.onset, HALF_AGE_SECONDS) else { return Standing::Later };
-        Standing::Explains(weight(change) * near * related * when)
+        let skew = scene.skew.filter(|_| change.service == scene.place).unwrap_or(1.0);
+        Standing::Explains(weight(change) * near * related * when * skew)
     }
 
     /// The change to blame: the best score, then the latest. One next door is blamed only for what it touched.
     pub fn culprit(&self, scene: &Scene<'_>) -> Option<(&Change, f64)> {
-        let scored = self.all.iter().filter_map(|change| match self.standing(change, scene) {
+        let scored = self.candidates().filter_map(|change| match self.standing(change, scene) {
             Standing::Explains(_) if change.service != scene.place && !self.told => None,
-            Standing::Explains(score) => Some((change, score)),
+            Standing::Explains(score) if score > 0.0 => Some((change, score)),
             _ => None,
         });
         scored.max_by(|left, right| left.1.total_cmp(&right.1).then(left.0.at.cmp(&right.0.at)))
@@ -177,6 +213,46 @@ pub fn distinct(changes: &[Change]) -> Vec<Change> {
     kept
 }
 
+/// Commits that a deploy carried without naming them. A deploy is built from a line of commits: beside its own it ships all
+/// that came before, since the last deploy of the same service. Each becomes a commit of the service at the time of the
+/// deploy. Left out is what another deploy names, and what touched only folders that bear another service's name.
+pub fn aboard(changes: &[Change]) -> Vec<Change> {
+    let is_commit = |change: &Change| change.kind == ChangeKind::Commit && !change.reference.is_empty();
+    let commits: BTreeMap<&str, &Change> = changes
+        .iter()
+        .filter(|change| is_commit(change))
+        .map(|change| (change.reference.as_str(), change))
+        .collect();
+    let mut deploys: Vec<(&Change, UnixNanos)> = changes
+        .iter()
+        .filter(|change| !is_commit(change) && !change.service.is_empty())
+        .filter_map(|change| Some((change, commits.get(change.reference.as_str())?.at)))
+        .collect();
+    deploys.sort_by(|left, right| (left.0.at, &left.0.service).cmp(&(right.0.at, &right.0.service)));
+    let named: BTreeSet<&str> = deploys.iter().map(|(deploy, _)| deploy.reference.as_str()).collect();
+    let services: BTreeSet<&str> = changes.iter().map(|change| change.service.as_str()).collect();
+    let mut unnamed: Vec<&&Change> =
+        commits.values().filter(|commit| !named.contains(&*commit.reference)).collect();
+    unnamed.sort_by_key(|commit| (commit.at, &commit.reference));
+    let mut found = Vec::new();
+    for (place, (deploy, tip)) in deploys.iter().enumerate() {
+        let earlier = deploys[..place].iter().rev().find(|(other, _)| other.service == deploy.service);
+        let since = earlier.map(|(_, tip)| *tip);
+        let shipped = unnamed
+            .iter()
+            .filter(|commit| commit.at <= *tip && since.is_none_or(|since| commit.at > since))
+            .filter(|commit| !words::is_of_another(commit, &deploy.service, &services));
+        found.extend(shipped.map(|commit| Change {
+            at: deploy.at,
+            service: deploy.service.clone(),
+            version: deploy.version.clone(),
+            ..(**commit).clone()
+        }));
+        found.truncate(MAX_ABOARD);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,5 +309,45 @@ mod tests {
         let joined = Change { detail: "about a1".into(), ..deploy.clone() };
         assert_eq!(distinct(&[commit("a1"), commit("b2"), deploy]), [joined]);
         assert_eq!(distinct(&[commit("b2")]), [commit("b2")]);
+    }
+
+    #[test]
+    fn a_deploy_carries_the_commits_since_the_last_one() {
+        let commit = |reference: &str, at: i64, file: &str| Change {
+            at: UnixNanos::from_seconds(at),
+            kind: ChangeKind::Commit,
+            reference: reference.into(),
+            detail: serde_json::json!({ "message": "tidy", "files_changed": [file] }).to_string(),
+            ..Change::default()
+        };
+        let deploy =
+            |reference: &str, at: i64| Change { reference: reference.into(), ..change("catalog", at) };
+        let changes = [
+            commit("old", 1, "pkg/a.go"),
+            commit("first", 2, "pkg/b.go"),
+            deploy("first", 3),
+            commit("shared", 4, "pkg/schema/c.go"),
+            commit("other", 5, "services/cart/d.go"),
+            commit("second", 6, "services/catalog/e.go"),
+            commit("late", 8, "pkg/f.go"),
+            deploy("second", 7),
+            change("cart", 1),
+        ];
+        let found: Vec<(String, i64)> =
+            aboard(&changes).into_iter().map(|change| (change.reference, change.at.seconds())).collect();
+        assert_eq!(found, [("old".to_owned(), 3), ("shared".to_owned(), 7)]);
+    }
+
+    #[test]
+    fn a_release_whose_old_instances_suffer_as_much_is_not_blamed() {
+        let changes = Changes::new(&[change("cart", 990)]);
+        let check = |skew: Option<f64>, expected: bool| {
+            let onset = Some(UnixNanos::from_seconds(1000));
+            let scene = Scene { place: "cart", onset, skew, ..Scene::default() };
+            assert_eq!(changes.culprit(&scene).is_some(), expected);
+        };
+        check(None, true);
+        check(Some(0.9), true);
+        check(Some(0.0), false);
     }
 }

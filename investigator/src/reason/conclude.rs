@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use domain::text::percent;
 use domain::{
     CheckOutcome, Confidence, ConfidenceLevel, EvidenceKind, Hypothesis, Mechanism, Sentence, Strength,
     Verdict,
@@ -41,7 +42,10 @@ pub fn conclude(
     let kinds = telling_kinds(first, gathered).len();
     let held = first.predictions.iter().all(|prediction| prediction.held != Some(false));
     let score = confidence(&signs(analysis, hypotheses, gathered));
+    // Where no place shows any sign, one is first only because it was asked about or changed.
+    let silent = analysis.suspects.iter().all(|suspect| suspect.strongest() == 0.0);
     let level = match score {
+        _ if silent => ConfidenceLevel::Inconclusive,
         score if score >= HIGH => ConfidenceLevel::High,
         score if score >= MEDIUM => ConfidenceLevel::Medium,
         score if score >= INCONCLUSIVE => ConfidenceLevel::Low,
@@ -52,8 +56,30 @@ pub fn conclude(
         (_, Some(_)) => Verdict::Cause,
         (_, None) => Verdict::NoChange,
     };
-    let reasons = reasons(first, second, kinds, held, gaps, gathered);
+    let mut reasons = reasons(first, second, kinds, held, gaps, gathered);
+    if level == ConfidenceLevel::Inconclusive {
+        let why = if silent {
+            format!(
+                "No cause is named: {} is asked about or changed, but nothing deviates beyond chance.",
+                short(&first.service)
+            )
+        } else {
+            undecided(&first.service, score)
+        };
+        reasons.insert(0, Sentence::new(why, first.supports.clone()));
+    }
     (verdict, Confidence { level, score, reasons })
+}
+
+/// Why a chance that looks good names no cause: it supposes that something is wrong.
+fn undecided(service: &str, score: f64) -> String {
+    format!(
+        "No cause is named: if something is wrong, it lies in {} with a chance of {}, and below {} the signs are no stronger \
+         than where nothing is wrong.",
+        short(service),
+        percent(score),
+        percent(INCONCLUSIVE)
+    )
 }
 
 /// What the confidence in the first hypothesis rests on.

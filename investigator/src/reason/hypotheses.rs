@@ -7,7 +7,7 @@ use domain::{
 };
 
 use super::analysis::Analysis;
-use super::blame::Standing;
+use super::blame::{Scene, Standing};
 use super::collect::changes::title;
 use super::collect::{Gathered, short};
 use super::comparison::Comparison;
@@ -20,6 +20,8 @@ const MAX_SUSPECTS: usize = 5;
 const MAX_DECOYS: usize = 3;
 /// A score from which a suspect is worth naming.
 const WORTH_NAMING: f64 = 0.05;
+/// Weight from which a word that a change shares with what fails is worth quoting.
+const TELLING_WORD: f64 = 0.1;
 /// A runner-up this much weaker than the first is ruled out.
 const RULED_OUT: f64 = 0.6;
 
@@ -62,7 +64,10 @@ fn of_suspect(
     supports.retain(|id| {
         let evidence = gathered.evidence.iter().find(|evidence| evidence.id == *id);
         evidence.is_none_or(|evidence| match &evidence.exhibit {
-            domain::Exhibit::Change { change } => Some(change) == culprit,
+            // A commit is shown by the deploy that carried it.
+            domain::Exhibit::Change { change } => {
+                culprit.is_some_and(|culprit| (&culprit.service, culprit.at) == (&change.service, change.at))
+            }
             _ => true,
         })
     });
@@ -409,13 +414,23 @@ fn surge_ruled_out(
 pub fn reason_for(analysis: &Analysis<'_>, change: &Change, first: Option<&Hypothesis>) -> (f64, String) {
     let Some(first) = first else { return (0.0, "No cause was found that it could explain.".to_owned()) };
     let place = short(&change.service);
-    match analysis.changes.standing(change, &analysis.scene(&first.service, Some(first.mechanism))) {
+    let scene = analysis.scene(&first.service, Some(first.mechanism));
+    match analysis.changes.standing(change, &scene) {
         Standing::Explains(score) => {
             let before = first.began.map(|onset| onset.seconds_since(change.at).max(0.0));
             let when = before.map_or_else(String::new, |before| {
                 format!(", {} before it began to deviate", domain::text::duration(before))
             });
-            (score, format!("It touched {place}, where the harm begins{when}."))
+            let where_to =
+                if change.service == first.service { "where the harm begins" } else { "next to the harm" };
+            (
+                score,
+                format!(
+                    "It touched {place}, {where_to}{when}.{}{}",
+                    said(analysis, change, &scene),
+                    skewed(&scene)
+                ),
+            )
         }
         Standing::Elsewhere => {
             let deviates = analysis
@@ -436,6 +451,27 @@ pub fn reason_for(analysis: &Analysis<'_>, change: &Change, first: Option<&Hypot
         }
         Standing::Later => (0.0, "It came after the harm began.".to_owned()),
         Standing::Unneeded => (0.0, format!("What happened to {place} came from outside it.")),
+    }
+}
+
+/// Which of its words what fails uses as well.
+fn said(analysis: &Analysis<'_>, change: &Change, scene: &Scene<'_>) -> String {
+    let shared = analysis.changes.shared_words(change, scene);
+    let words: Vec<String> = shared
+        .iter()
+        .filter(|(word, weight)| *weight >= TELLING_WORD && !word.starts_with('~'))
+        .take(3)
+        .map(|(word, _)| format!("“{}”", short(word)))
+        .collect();
+    if words.is_empty() { String::new() } else { format!(" It shares {} with what fails.", words.join(", ")) }
+}
+
+/// What the instances that a release brought say of it.
+fn skewed(scene: &Scene<'_>) -> &'static str {
+    match scene.skew {
+        Some(skew) if skew < 0.25 => " Its old instances suffer as much as the new ones.",
+        Some(skew) if skew > 0.75 => " Its new instances suffer, the old ones do not.",
+        _ => "",
     }
 }
 

@@ -3,7 +3,7 @@
 //! Most harm is brought by changes (about 70% of outages, Beyer et al., Site Reliability Engineering, 2016), and a bad
 //! release need not fail itself: it may answer wrongly, and its callers fail. So a changed service that a failing one
 //! depends on inherits part of the suspicion, the more the closer its change came before the harm; and the failing one,
-//! if nothing of its own changed, loses part. A change shortly before the harm is a weak suspect even without a trace.
+//! if nothing of its own changed, or its old instances suffer as much as those that its change brought, loses part. A change shortly before the harm is a weak suspect even without a trace.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,8 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
         let own = touched()
             .filter(|change| change.service == suspect.place)
             .filter_map(|change| closeness(change, onset, SHARP_HALF_AGE_SECONDS))
-            .fold(0.0, f64::max);
+            .fold(0.0, f64::max)
+            * analysis.skews.get(&suspect.place).copied().unwrap_or(1.0);
         if suspect.score < STRONG {
             continue;
         }

@@ -1,6 +1,6 @@
 //! Metric series that left their baseline, and what they speak of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use detectors::shift::Level;
 use detectors::statistics::median;
@@ -117,6 +117,8 @@ const ASSUMED_REQUESTS: f64 = 100.0;
 /// A ratio is known to this at best.
 const RATIO_FLOOR: f64 = 0.003;
 
+/// Values that tell what is usual, and from which two series with the same order statistics are the same by no chance.
+const ENOUGH_VALUES: f64 = 5.0;
 /// How far out of the range of the past, beyond its own width, a value must lie to be news by that alone.
 const RANGE_MARGIN: f64 = 0.5;
 
@@ -147,6 +149,8 @@ pub struct MetricMove {
     pub reached: f64,
     /// By how much it became worse in its own unit; a failed share for ratios. Negative when it became better.
     pub worse_by: f64,
+    /// The same of its mean since harm was noticed; `None` without values since then.
+    pub worse_since: Option<f64>,
     /// By how much a bounded resource filled up, as a share of the whole; 0 for anything else.
     pub filled: f64,
     /// What it counts as a signal.
@@ -159,9 +163,10 @@ pub struct MetricMove {
     pub now: Level,
 }
 
-/// Every series, compared. Instances without a past are compared with their peers: series of the same name and place.
-pub fn compared(levels: &MetricLevels) -> Vec<MetricMove> {
+/// Every series, compared with a baseline that began at `since`. Instances without a past are compared with their peers: series of the same name and place.
+pub fn compared(levels: &MetricLevels, since: UnixNanos) -> Vec<MetricMove> {
     let series: Vec<Described<'_>> = levels.series.iter().filter_map(describe).collect();
+    let machine = of_machines(&series);
     let mut peers: BTreeMap<(&str, &str, &str), Vec<Level>> = BTreeMap::new();
     let mut requests: BTreeMap<&str, f64> = BTreeMap::new();
     for one in &series {
@@ -177,7 +182,15 @@ pub fn compared(levels: &MetricLevels) -> Vec<MetricMove> {
         .iter()
         .filter_map(|one| {
             let past = one.past.or_else(|| pooled(peers.get(&one.peers())?))?;
-            Some(judge(one, past, requests.get(one.place).copied()))
+            let mut judged = judge(one, past, requests.get(one.place).copied());
+            if let Some(score) = drift(one.series) {
+                judged.score = score.signum() * score.abs().max(judged.score.abs());
+                judged.began = Some(since);
+            }
+            if machine.contains(one.series.name.as_str()) {
+                (judged.filled, judged.weight) = (0.0, weight(Topic::Other));
+            }
+            Some(judged)
         })
         .collect()
 }
@@ -203,6 +216,8 @@ struct Described<'a> {
     past: Option<Level>,
     is_ratio: bool,
     is_share: bool,
+    /// Whether `past` is the baseline, not the window before harm was noticed.
+    is_of_baseline: bool,
 }
 
 impl<'a> Described<'a> {
@@ -223,8 +238,12 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     let (source, destination) = (label("source"), label("destination"));
     let on_edge = label("instance").is_none() || owner.is_none();
     let place = if on_edge { destination.or(owner) } else { owner }.or(source)?;
-    let source = source.filter(|_| on_edge);
-    let past = [series.before, series.early].map(level).into_iter().find(|past| past.count >= 2.0);
+    let source = source.filter(|_| on_edge || destination == owner);
+    // A baseline of a few values knows less of what is usual than a longer time before harm was noticed.
+    let (before, early) = (level(series.before), level(series.early));
+    let past = if before.count >= ENOUGH_VALUES.min(early.count) { before } else { early };
+    let past = Some(past).filter(|past| past.count >= 2.0);
+    let is_of_baseline = past.is_some_and(|past| past == before);
     let largest = [series.before, series.now].into_iter().map(|part| part[4]).fold(0.0, f64::max);
     let words = words(&series.name);
     let says = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str())) || series.unit == "%";
@@ -234,7 +253,38 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     let bounded = matches!(topic, Topic::Cpu | Topic::Memory | Topic::Disk | Topic::Saturation);
     let is_share = bounded
         && (says(&["ratio", "pct", "percent", "utilization", "utilisation"]) || series.name.contains('%'));
-    Some(Described { series, topic, place, source: source.unwrap_or_default(), past, is_ratio, is_share })
+    Some(Described {
+        series,
+        topic,
+        place,
+        source: source.unwrap_or_default(),
+        past,
+        is_ratio,
+        is_share,
+        is_of_baseline,
+    })
+}
+
+/// Metrics that are measured for machines and only reported under the names of what runs there: those whose values are
+/// the same for instances of different services. What moves them is a machine or a placement, no service.
+fn of_machines<'a>(series: &[Described<'a>]) -> BTreeSet<&'a str> {
+    let mut alike: BTreeMap<(&str, [u64; 4]), BTreeMap<&str, f64>> = BTreeMap::new();
+    for one in series {
+        let told = one.past.filter(|past| past.count >= ENOUGH_VALUES && past.max > past.min);
+        if let (Some(past), Some(_)) = (told, one.series.labels.get("instance")) {
+            let values = [past.median, past.mad, past.min, past.max].map(f64::to_bits);
+            let services = alike.entry((&one.series.name, values)).or_default();
+            *services.entry(one.place).or_default() += 1.0;
+        }
+    }
+    let mut counts: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for ((name, _), services) in &alike {
+        let all: f64 = services.values().sum();
+        let (shared, total) = counts.entry(name).or_default();
+        *total += all;
+        *shared += if services.len() > 1 { all } else { 0.0 };
+    }
+    counts.into_iter().filter(|(_, (shared, total))| shared * 2.0 > *total).map(|(name, _)| name).collect()
 }
 
 /// Peers as one level: medians of theirs, the range of all.
@@ -256,7 +306,7 @@ fn pooled(peers: &[Level]) -> Option<Level> {
 fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove {
     let Described { series, topic, is_ratio, .. } = one;
     let now = level(series.now);
-    let [late_count, low, middle, high, _] = series.late;
+    let [late_count, low, middle, high, mean] = series.late;
     let reached = |past: Level| match topic {
         _ if late_count < 1.0 => now.median,
         // An instance that starts is slow and busy at first.
@@ -294,7 +344,7 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
     };
     let mut score = score_of(past, past);
     let early = level(series.early);
-    if series.before[0] >= 2.0 && early.count >= 1.0 {
+    if one.is_of_baseline && early.count >= 1.0 {
         // The value of this morning that is most like the past: harm may have begun a little before it was noticed.
         let usual = past.median.clamp(early.min, early.max);
         let fresh = score_of(Level { median: usual, min: usual, max: usual, ..past }, past);
@@ -305,7 +355,8 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         };
     }
     let rise = (reached(past) - past.median) / scale;
-    let worse_by = if *topic == Topic::Success { -rise } else { rise };
+    let worse = |rise: f64| if *topic == Topic::Success { -rise } else { rise };
+    let worse_by = worse(rise);
     let whole = if past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
     // An instance that starts needs more than one that runs.
     let filled = if one.is_share && one.past.is_some() { (reached(past) - past.median) / whole } else { 0.0 };
@@ -324,12 +375,30 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         score,
         reached: reached(past),
         worse_by,
+        worse_since: (late_count >= 1.0).then(|| worse((mean - past.median) / scale)),
         filled: filled.clamp(0.0, 1.0),
         weight,
         began: (series.left_at > 0).then_some(UnixNanos(series.left_at)),
         before: past,
         now,
     }
+}
+
+/// The score of a series that has been drifting one way since before the baseline began: everything in the window before
+/// harm was noticed lies beyond everything in the baseline, and everything since then beyond that. A drift hides in the
+/// spread that it gives its own baseline. The score is that of the rank test (Mann and Whitney 1947) for two samples that do
+/// not overlap, `sqrt(3nm / (n + m + 1))`, with the sign of the drift.
+fn drift(series: &SeriesLevels) -> Option<f64> {
+    let (before, early) = (level(series.before), level(series.early));
+    let [late_count, low, _, high, _] = series.late;
+    let rises = before.max < early.min && early.max < low;
+    let falls = before.min > early.max && early.min > high;
+    let (n, m) = (before.count, early.count);
+    if late_count < 2.0 || n < 1.0 || m < 1.0 || !(rises || falls) {
+        return None;
+    }
+    let score = (3.0 * n * m / (n + m + 1.0)).sqrt();
+    Some(if rises { score } else { -score })
 }
 
 fn level([count, median, mad, min, max]: [f64; 5]) -> Level {
@@ -353,12 +422,17 @@ pub fn topic(name: &str) -> Topic {
     found.map_or(Topic::Other, |(topic, _)| *topic)
 }
 
-/// The words of a name in lower case: split at anything that is no letter or digit, and where case rises.
+/// The words of a name in lower case: split at anything that is no letter or digit, where case rises, and before the
+/// last capital of several.
 pub fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
-    let mut previous_lower = false;
-    for character in name.chars().take(200) {
-        if !character.is_alphanumeric() || (character.is_uppercase() && previous_lower) {
+    let mut previous = ' ';
+    let mut characters = name.chars().take(200).peekable();
+    while let Some(character) = characters.next() {
+        let ends_acronym =
+            previous.is_uppercase() && characters.peek().is_some_and(|next| next.is_lowercase());
+        let begins = character.is_uppercase() && (previous.is_lowercase() || ends_acronym);
+        if !character.is_alphanumeric() || begins {
             words.push(String::new());
         }
         if character.is_alphanumeric()
@@ -366,7 +440,7 @@ pub fn words(name: &str) -> Vec<String> {
         {
             word.extend(character.to_lowercase());
         }
-        previous_lower = character.is_lowercase();
+        previous = character;
     }
     words.retain(|word| !word.is_empty());
     words
@@ -385,6 +459,8 @@ mod tests {
         check("db.client.connections.pending_requests", Topic::Saturation);
         check("PodSuccessRate(%)", Topic::Success);
         check("jvm_memory_used_bytes", Topic::Memory);
+        check("CPUUsageRate(%)", Topic::Cpu);
+        check("HTTPRequestDuration", Topic::Latency);
         check("process_runtime_uptime", Topic::Other);
         check("", Topic::Other);
     }

@@ -17,6 +17,7 @@ pub mod implicate;
 pub mod logs;
 pub mod mechanism;
 pub mod metrics;
+pub mod skew;
 pub mod spread;
 pub mod story;
 pub mod suspects;

@@ -36,10 +36,12 @@ struct Symptom {
 }
 
 /// What each service adds to the harm: the strongest of its symptoms. `impacted` is the service whose callers complain:
-/// a symptom that it does not show counts less, and so does a service that it does not reach.
+/// a symptom that it does not show counts less, and so does a service that it does not reach. A service in `changed` may
+/// well fail one caller only: the one that uses what changed.
 pub fn added(
     metrics: &[MetricMove],
     edges: &BTreeSet<(String, String)>,
+    changed: &BTreeSet<&str>,
     impacted: Option<&str>,
 ) -> BTreeMap<String, Added> {
     let requests = requests(metrics);
@@ -52,8 +54,8 @@ pub fn added(
             continue;
         }
         let amount = requests.get(place).copied().unwrap_or(1.0) * mean_rise(&moves);
-        let certainty =
-            moves.iter().map(|metric| certainty(metric)).fold(0.0, f64::max) * one_caller_only(&moves);
+        let asked_wrongly = if changed.contains(place) { 1.0 } else { one_caller_only(&moves) };
+        let certainty = moves.iter().map(|metric| certainty(metric)).fold(0.0, f64::max) * asked_wrongly;
         families.entry(name).or_default().insert(place, Symptom { amount, certainty });
     }
     let reached = impacted.map(|impacted| below(impacted, edges));

@@ -160,10 +160,13 @@ pub fn considered(
     verdict: Verdict,
 ) -> Vec<ConsideredChange> {
     let first = hypotheses.first();
+    let blamed = first.and_then(|first| analysis.changes.named(&first.service, first.change.as_deref()?));
+    let aboard = blamed.filter(|blamed| !analysis.changes.all.contains(blamed));
     let mut considered: Vec<ConsideredChange> = analysis
         .changes
         .all
         .iter()
+        .chain(aboard)
         .cloned()
         .map(|change| {
             let (score, reason) = reason_for(analysis, &change, first);
@@ -195,7 +198,8 @@ pub fn chain(
         return Vec::new();
     };
     let mut links: Vec<ChainLink> = Vec::new();
-    let culprit = analysis.changes.all.iter().find(|change| Some(&change.reference) == first.change.as_ref());
+    let culprit =
+        first.change.as_ref().and_then(|reference| analysis.changes.named(&first.service, reference));
     if let Some(change) = culprit {
         let cites: Vec<_> = gathered.find(EvidenceKind::Change, &change.service).into_iter().collect();
         links.push(ChainLink {

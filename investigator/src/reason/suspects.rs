@@ -292,6 +292,9 @@ fn added_time<'a>(comparison: &'a Comparison, latency: &mut Signal) {
         work.calls += step.now.calls;
         work.more_calls = work.more_calls.max(comparison.calls_z(step));
     }
+    // Of many operations compared some look slower by chance: the largest of n values of chance lies about sqrt(2 ln n) out.
+    let compared = work.values().filter(|(_, work)| work.before.count > 0.0 && work.now.count > 0.0).count();
+    let by_chance = (2.0 * (compared.max(1) as f64).ln()).sqrt() - SIGNIFICANT;
     let material = MATERIAL * comparison.usual_ms();
     let slower = |work: &Work| if work.added >= material { welch_z(work.before, work.now) } else { 0.0 };
     let gaps: BTreeMap<(&str, &str), Gap> = work
@@ -305,7 +308,7 @@ fn added_time<'a>(comparison: &'a Comparison, latency: &mut Signal) {
         .collect();
     let parts = waits::blamed(&gaps, SIGNIFICANT);
     for ((here, _, _), (remote, work)) in work.iter().filter(|(_, (_, work))| work.added >= material) {
-        let z = slower(work).max(work.more_calls);
+        let z = slower(work).max(work.more_calls) - by_chance.max(0.0);
         match remote {
             Some(Remote::Callee(callee)) => {
                 let (caller_part, callee_part) = parts.get(&(*here, *callee)).copied().unwrap_or((0.5, 0.5));

@@ -21,6 +21,8 @@ const MESSAGE: f64 = 0.3;
 const NAME: f64 = 0.4;
 /// A word's concept counts this much of the word itself, on either side.
 const CONCEPT: f64 = 0.7;
+/// What a word of a failure counts that is said where nothing fails as well.
+const USUAL: f64 = 0.3;
 /// What a failure quotes (a field, a table, a key) is more telling than the prose around it.
 const QUOTED: f64 = 1.5;
 /// What a diff that takes nothing away counts beside one that does.
@@ -160,13 +162,31 @@ impl Words {
     /// Adds the words of a text; each keeps its largest weight.
     pub fn add(&mut self, text: &str, weight: f64) {
         for word in split(text) {
-            for concept in CONCEPTS.get(&word).into_iter().flatten() {
-                let known = self.matched.entry(concept.clone()).or_default();
-                *known = known.max(weight * CONCEPT);
-            }
             let known = self.matched.entry(word).or_default();
             *known = known.max(weight);
         }
+    }
+
+    /// What usual messages say as well tells less of a failure.
+    pub fn quieten<'a>(&mut self, usual: impl Iterator<Item = &'a str>) {
+        for word in usual.flat_map(split).collect::<BTreeSet<String>>() {
+            if let Some(weight) = self.matched.get_mut(&word) {
+                *weight *= USUAL;
+            }
+        }
+    }
+
+    /// With the concepts of its words; several words of one concept are surer of it than one: `1 - Π(1 - weight)`.
+    fn conceived(&self) -> BTreeMap<&str, f64> {
+        let mut all: BTreeMap<&str, f64> =
+            self.matched.iter().map(|(word, weight)| (word.as_str(), *weight)).collect();
+        for (word, weight) in &self.matched {
+            for concept in CONCEPTS.get(word).into_iter().flatten() {
+                let known = all.entry(concept).or_default();
+                *known = 1.0 - (1.0 - *known) * (1.0 - (weight * CONCEPT).min(1.0));
+            }
+        }
+        all
     }
 
     /// Adds the words of a failure: what it quotes counts more.
@@ -234,18 +254,42 @@ impl Words {
 
     /// How relevant the words of a change are to these of a failure, 0 to 1: `1 - exp(-Σ w(failure) w(change) idf)`.
     pub fn relevance(&self, change: &Self, rarity: &Rarity) -> f64 {
-        let matched: f64 = self
-            .matched
-            .iter()
-            .filter_map(|(word, weight)| Some(weight * change.matched.get(word)? * rarity.of(word)))
-            .sum();
+        let matched: f64 = self.shared(change, rarity).into_iter().map(|(_, weight)| weight).sum();
         1.0 - (-matched / ENOUGH).exp()
+    }
+
+    /// Words and concepts that a failure shares with a change, the most telling first.
+    pub fn shared(&self, change: &Self, rarity: &Rarity) -> Vec<(String, f64)> {
+        let theirs = change.conceived();
+        let mut shared: Vec<(String, f64)> = self
+            .conceived()
+            .into_iter()
+            .filter_map(|(word, weight)| {
+                Some((word.to_owned(), weight * theirs.get(word)? * rarity.of(word)))
+            })
+            .collect();
+        shared.sort_by(|left, right| right.1.total_cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
+        shared
     }
 
     /// How much of what a change does is to take something away, as a factor from [`ADDS_ONLY`] to 1.
     pub fn risk(&self) -> f64 {
         ADDS_ONLY + (1.0 - ADDS_ONLY) * self.taken.unwrap_or(1.0)
     }
+}
+
+/// Whether a commit touched only folders that bear the name, or the beginning of the name, of another of `services`.
+pub fn is_of_another(commit: &Change, service: &str, services: &BTreeSet<&str>) -> bool {
+    let Ok(told) = serde_json::from_str::<Commit>(&commit.detail) else { return false };
+    let files = told.files_changed.unwrap_or_default();
+    let bears = |file: &str, name: &str| {
+        let folders = file.rsplit_once('/').map_or("", |(folders, _)| folders);
+        folders.split('/').any(|folder| folder.len() >= 4 && name.starts_with(folder))
+    };
+    !files.is_empty()
+        && files.iter().all(|file| {
+            !bears(file, service) && services.iter().any(|other| *other != service && bears(file, other))
+        })
 }
 
 /// What stands in quotes or square brackets.
@@ -272,8 +316,8 @@ impl Rarity {
         let mut rarity = Self::default();
         for words in changes {
             rarity.changes += 1.0;
-            for word in words.matched.keys() {
-                *rarity.with.entry(word.clone()).or_default() += 1.0;
+            for word in words.conceived().into_keys() {
+                *rarity.with.entry(word.to_owned()).or_default() += 1.0;
             }
         }
         rarity
@@ -291,6 +335,7 @@ impl Rarity {
 fn split(text: &str) -> BTreeSet<String> {
     text.split(|character: char| !character.is_alphanumeric() && character != '_')
         .flat_map(metrics::words)
+        .filter(|word| !COMMON.contains(&word.as_str()))
         .map(|word| match word.strip_suffix('s') {
             Some(stem) if stem.len() >= 3 && !stem.ends_with('s') => stem.to_owned(),
             _ => word,

@@ -1,5 +1,7 @@
 //! Metrics that left their baseline, for the services most under suspicion.
 
+use std::collections::BTreeSet;
+
 use domain::evidence::{Line, LineRole, Panel, Unit};
 use domain::text::{bytes, number};
 use domain::{Exhibit, Figure, Strength};
@@ -36,12 +38,16 @@ fn telling(metric: &MetricMove) -> bool {
 }
 
 fn draft(analysis: &Analysis<'_>, service: &str) -> Draft {
-    let mine: Vec<&MetricMove> = analysis
-        .metrics
-        .iter()
-        .filter(|metric| metric.service == service && telling(metric))
-        .take(MAX_PANELS)
-        .collect();
+    let mut mine: Vec<&MetricMove> =
+        analysis.metrics.iter().filter(|metric| metric.service == service && telling(metric)).collect();
+    // A share says how full it is, which the amount beside it does not.
+    mine.sort_by(|left, right| right.filled.total_cmp(&left.filled));
+    // Four percentiles of one latency say less than a latency, a processor and a pool: of each topic its strongest first.
+    let mut topics: BTreeSet<Topic> = BTreeSet::new();
+    let repeated: Vec<bool> = mine.iter().map(|metric| !topics.insert(metric.topic)).collect();
+    let mut ordered = mine.iter().zip(repeated).collect::<Vec<_>>();
+    ordered.sort_by_key(|(_, repeated)| *repeated);
+    mine = ordered.into_iter().map(|(metric, _)| *metric).take(MAX_PANELS).collect();
     let first = mine[0];
     let direction = if first.score > 0.0 { "rose" } else { "fell" };
     let strength = if first.score.abs() >= 10.0 { Strength::Strong } else { Strength::Medium };

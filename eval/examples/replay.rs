@@ -1,0 +1,168 @@
+//! Recorded incidents observed once and reasoned about many times: what shows at once what a change of the reasoning does.
+//!
+//! `cargo run --release -p eval --example replay -- observe KEPT DIR...` asks the store about every recording below the
+//! folders and about its fault-free windows, and keeps the answers in the folder KEPT.
+//! `... replay -- score KEPT` reasons about what is kept: scores by set, what failed, what is said where nothing is wrong,
+//! and what share of that would be called inconclusive with the threshold chosen on the other systems.
+#![allow(clippy::print_stdout, reason = "a command of its own: it prints")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use domain::Verdict;
+use eval::{Label, Outcome, Summary, floors, score, table};
+use investigator::{Observations, narrate, reason};
+use serde::{Deserialize, Serialize};
+
+/// Share of fault-free windows that must be called inconclusive.
+const CALM: f64 = 0.95;
+
+/// What a recording and its fault-free windows had to say.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    id: String,
+    dir: PathBuf,
+    system: String,
+    incident: Observations,
+    quiet: Vec<Observations>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [command, kept, roots @ ..] if command == "observe" => observe(Path::new(kept), roots).await,
+        [command, kept] if command == "score" => show(Path::new(kept)),
+        _ => anyhow::bail!("usage: replay observe KEPT DIR... | replay score KEPT"),
+    }
+}
+
+async fn observe(kept: &Path, roots: &[String]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(kept)?;
+    for root in roots {
+        for dir in eval::cases_below(Path::new(root))? {
+            let id = dir.file_name().context("a folder has a name")?.to_string_lossy().into_owned();
+            let seen = eval::case::investigate(&dir, || Duration::ZERO).await?;
+            let (system, quiet) = eval::quiet::observed(&dir).await?;
+            let file = std::fs::File::create(kept.join(format!("{id}.json")))?;
+            let case = Kept { id, dir, system, incident: seen.observations, quiet };
+            serde_json::to_writer(std::io::BufWriter::new(file), &case)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(kept: &Path) -> anyhow::Result<Vec<Kept>> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(kept)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+    files.sort();
+    files
+        .iter()
+        .map(|file| {
+            let text = std::fs::read_to_string(file)?;
+            serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))
+        })
+        .collect()
+}
+
+fn show(kept: &Path) -> anyhow::Result<()> {
+    let (mut outcomes, mut quiet) = (Vec::new(), Vec::new());
+    let mut asked_already = BTreeSet::new();
+    for case in read(kept)? {
+        let label = Label::read(&case.dir)?;
+        let report = narrate::narrate(reason::reason(&case.incident))?;
+        let (result, marks) = score::score(&case.id, &case.system, &report.diagnosis, label.as_ref(), 0);
+        if let Some(label) = label.as_ref().filter(|_| {
+            result.correct_service_rank != Some(1)
+                || result.culprit_correct == Some(false)
+                || marks.covered == Some(false)
+        }) {
+            let first = result.ranked.first();
+            println!(
+                "{}: {:?} rank {:?} {:?}; blamed {} {}, right {} {}{}",
+                case.id,
+                result.verdict,
+                result.correct_service_rank,
+                result.culprit_correct,
+                first.map_or("-", |first| &first.service),
+                first.and_then(|first| first.change.as_deref()).unwrap_or("-"),
+                label.root_service.as_deref().unwrap_or("-"),
+                label.culprit_change.as_deref().unwrap_or("-"),
+                if marks.covered == Some(false) { "; evidence not shown" } else { "" },
+            );
+        }
+        for (place, seen) in case.quiet.iter().enumerate() {
+            // Recordings of one system share their baselines: each window counts once.
+            let asked = seen.asked();
+            if !asked_already.insert((
+                case.system.clone(),
+                asked.service,
+                asked.window.start,
+                asked.window.end,
+            )) {
+                continue;
+            }
+            let diagnosis = reason::reason(seen);
+            quiet.push((
+                case.system.clone(),
+                format!("{} {place}", case.id),
+                diagnosis.verdict,
+                diagnosis.confidence.score,
+            ));
+        }
+        let floors = label.as_ref().map(|label| floors::floors(&case.incident, label)).unwrap_or_default();
+        outcomes.push(Outcome { result, marks, floors, report, label, load_ms: 0 });
+    }
+    let summary = Summary::new(&outcomes);
+    print!("{}", table::summary(&summary));
+    calm(&quiet, &outcomes);
+    Ok(())
+}
+
+type Quiet = (String, String, Verdict, f64);
+
+/// Fault-free windows by system: how many are called inconclusive, and with the threshold that the other systems suggest.
+fn calm(quiet: &[Quiet], outcomes: &[Outcome]) {
+    let systems: BTreeSet<&str> = quiet.iter().map(|(system, ..)| system.as_str()).collect();
+    let mut by_system: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for (system, id, verdict, confidence) in quiet {
+        let (calm, all) = by_system.entry(system).or_default();
+        *all += 1;
+        *calm += usize::from(*verdict == Verdict::Inconclusive);
+        if *verdict != Verdict::Inconclusive {
+            println!("a cause where nothing is wrong: {id} {confidence:.3}");
+        }
+    }
+    for (system, (calm, all)) in by_system {
+        println!("fault-free, {system}: {calm} of {all}");
+    }
+    let (mut held_out, mut wrongly) = (0, 0);
+    for left_out in systems {
+        let others =
+            quiet.iter().filter(|(system, ..)| system != left_out).map(|(.., confidence)| *confidence);
+        let threshold = quantile(others.collect(), CALM);
+        held_out += quiet
+            .iter()
+            .filter(|(system, .., confidence)| system == left_out && *confidence <= threshold)
+            .count();
+        wrongly += outcomes
+            .iter()
+            .filter(|outcome| outcome.result.system == left_out && outcome.result.confidence <= threshold)
+            .count();
+        println!("threshold without {left_out}: {threshold:.4}");
+    }
+    let all = quantile(quiet.iter().map(|(.., confidence)| *confidence).collect(), CALM);
+    println!(
+        "fault-free, each system judged by the others' threshold: {held_out} of {}; incidents lost to it {wrongly} of {}; of all {all:.4}",
+        quiet.len(),
+        outcomes.len()
+    );
+}
+
+fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let place = (values.len() as f64 * share).ceil() as usize;
+    values.get(place.saturating_sub(1)).copied().unwrap_or_default()
+}

@@ -1,0 +1,58 @@
+//! Version skew: whether the instances that a release brought fare worse than those that were there before, in the same
+//! minutes.
+//!
+//! A bad release makes its new instances bad and leaves the old ones good, so `(new - old) / (new + old)` of the harm that
+//! they show is near 1. Near 0 both suffer alike, and from something else than the release.
+
+use std::collections::BTreeMap;
+
+use super::analysis::METRIC_THRESHOLD;
+use super::metrics::MetricMove;
+
+/// Harm of a symptom at the instances of a service: sums and numbers of new and old ones.
+#[derive(Default)]
+struct Sides {
+    new: (f64, f64),
+    old: (f64, f64),
+    /// The largest score among them.
+    score: f64,
+}
+
+/// Skew by service, 0 to 1: that of its strongest symptom. Services without new and old instances side by side, or
+/// whose instances show no harm, are absent.
+pub fn skews(metrics: &[MetricMove]) -> BTreeMap<String, f64> {
+    let mine = || metrics.iter().filter(|metric| metric.topic.is_symptom() && !metric.instance.is_empty());
+    let mut longest: BTreeMap<&str, f64> = BTreeMap::new();
+    for metric in mine() {
+        let known = longest.entry(&metric.service).or_default();
+        *known = known.max(metric.before.count);
+    }
+    let mut symptoms: BTreeMap<(&str, &str, &str), Sides> = BTreeMap::new();
+    for metric in mine() {
+        let Some(harm) = metric.worse_since.map(|worse| worse.max(0.0)) else { continue };
+        // Neither new nor old: an instance that came some time before.
+        if !metric.is_new && metric.before.count * 2.0 < longest[metric.service.as_str()] {
+            continue;
+        }
+        let sides = symptoms.entry((&metric.service, &metric.name, &metric.source)).or_default();
+        if harm > 0.0 {
+            sides.score = sides.score.max(metric.score.abs());
+        }
+        let side = if metric.is_new { &mut sides.new } else { &mut sides.old };
+        side.0 += harm;
+        side.1 += 1.0;
+    }
+    let mut skews: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for ((service, ..), Sides { new, old, score }) in symptoms {
+        let (new, old) = (new.0 / new.1, old.0 / old.1);
+        // Not a number where a side is missing. New instances without harm may be without work.
+        let skew = (new - old) / (new + old);
+        if score >= METRIC_THRESHOLD && new > 0.0 && skew.is_finite() {
+            let known = skews.entry(service.to_owned()).or_default();
+            if score > known.0 {
+                *known = (score, skew.max(0.0));
+            }
+        }
+    }
+    skews.into_iter().map(|(service, (_, skew))| (service, skew)).collect()
+}
