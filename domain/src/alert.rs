@@ -21,6 +21,8 @@ pub enum AlertSource {
     Detection,
     /// A webhook of Alertmanager.
     Alertmanager,
+    /// An event of Kubernetes, sent as a log record.
+    Kubernetes,
 }
 
 impl AlertSource {
@@ -29,12 +31,15 @@ impl AlertSource {
         match self {
             Self::Detection => "detection",
             Self::Alertmanager => "alertmanager",
+            Self::Kubernetes => "kubernetes",
         }
     }
 
     /// Reads what [`Self::as_str`] writes.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Detection, Self::Alertmanager].into_iter().find(|source| source.as_str() == text)
+        [Self::Detection, Self::Alertmanager, Self::Kubernetes]
+            .into_iter()
+            .find(|source| source.as_str() == text)
     }
 }
 
@@ -91,7 +96,8 @@ impl Alert {
     }
 }
 
-/// A finding as an alert, seen at the end of its window. The caller masks `text` into `pattern` as it masks log messages.
+/// A finding as an alert, seen at the end of its window, on the first of its hosts. The caller masks `text` into `pattern` as it
+/// masks log messages, and knows the version.
 pub fn of_finding(finding: &Finding, mask: impl FnOnce(&str) -> String) -> Alert {
     let text = crate::text::plain(&finding.title(), MAX_ALERT_TEXT);
     let pattern = match finding.subject.is_empty() {
@@ -104,7 +110,7 @@ pub fn of_finding(finding: &Finding, mask: impl FnOnce(&str) -> String) -> Alert
         rule: crate::text::plain(finding.kind(), MAX_ALERT_NAME),
         service: crate::text::plain(&finding.service, MAX_ALERT_NAME),
         severity: finding.severity,
-        host: String::new(),
+        host: crate::text::plain(finding.hosts().first().map_or("", String::as_str), MAX_ALERT_NAME),
         version: String::new(),
         pattern,
         text,
@@ -135,6 +141,7 @@ mod tests {
                 sentence: format!("the pattern came {value} times"),
                 numbers: vec![("Messages".into(), value.into())],
                 seen_in: SeenIn::Nothing,
+                hosts: Vec::new(),
             }),
         }
     }

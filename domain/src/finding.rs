@@ -120,6 +120,9 @@ pub struct Observation {
     /// What to draw of it.
     #[serde(default, skip_serializing_if = "SeenIn::is_nothing")]
     pub seen_in: SeenIn,
+    /// The hosts or instances that it was seen on, in order; empty when nobody says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
 
 /// What an observation was made in: what a chart of it draws.
@@ -190,6 +193,14 @@ impl Finding {
         match self.subject.as_str() {
             "" => self.service.clone(),
             subject => format!("{} of {}", plain(subject, 80), self.service),
+        }
+    }
+
+    /// The hosts or instances that it was seen on; none when nobody says.
+    pub fn hosts(&self) -> &[String] {
+        match &self.detail {
+            Detail::Observation(observation) => &observation.hosts,
+            Detail::Objective(_) | Detail::Silence(_) => &[],
         }
     }
 

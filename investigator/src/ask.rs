@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{EvidenceId, EvidenceKind, HypothesisStatus, Report, Sentence, StepKind};
+use domain::{Evidence, EvidenceId, EvidenceKind, HypothesisStatus, Report, Sentence, StepKind};
 
 /// Sentences of an answer.
 const MAX_SENTENCES: usize = 4;
@@ -72,8 +72,22 @@ enum About {
     Gaps,
 }
 
-/// The answer; empty when nothing speaks of what was asked.
-pub fn answer(report: &Report, question: &str) -> Vec<Sentence> {
+/// The answer: what was looked up for it, then what the report says. Empty when nothing speaks of what was asked.
+pub fn answer(report: &Report, looked: &[Evidence], question: &str) -> Vec<Sentence> {
+    let mut sentences: Vec<Sentence> = looked
+        .iter()
+        .take(MAX_SENTENCES)
+        .map(|evidence| Sentence::new(evidence.claim.clone(), [evidence.id]))
+        .collect();
+    for sentence in of_report(report, question) {
+        if sentences.len() < MAX_SENTENCES && sentences.iter().all(|said| said.text != sentence.text) {
+            sentences.push(sentence);
+        }
+    }
+    sentences
+}
+
+fn of_report(report: &Report, question: &str) -> Vec<Sentence> {
     let asked: BTreeSet<String> = words(&question.chars().take(MAX_QUESTION).collect::<String>()).collect();
     let mut about: BTreeSet<About> = ABOUT
         .iter()
@@ -172,7 +186,7 @@ mod tests {
     fn check(question: &str, expected: &[&str]) {
         let report = narrate(fixture::diagnosis(ConfidenceLevel::High)).unwrap();
         let found: Vec<String> =
-            answer(&report, question).into_iter().map(|sentence| sentence.text).collect();
+            answer(&report, &[], question).into_iter().map(|sentence| sentence.text).collect();
         assert_eq!(
             found.iter().take(expected.len()).map(String::as_str).collect::<Vec<_>>(),
             expected,
@@ -194,7 +208,7 @@ mod tests {
     #[test]
     fn every_sentence_of_evidence_is_cited() {
         let report = narrate(fixture::diagnosis(ConfidenceLevel::High)).unwrap();
-        let found = answer(&report, "what errors does catalog have");
+        let found = answer(&report, &[], "what errors does catalog have");
         assert!(!found.is_empty() && found.iter().all(|sentence| !sentence.cites.is_empty()), "{found:?}");
     }
 }

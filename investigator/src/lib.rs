@@ -9,6 +9,7 @@
 
 pub mod ask;
 pub mod knowledge;
+pub mod lookup;
 pub mod markdown;
 pub mod narrate;
 pub mod observe;

@@ -48,6 +48,8 @@ pub struct WriterMetrics {
     pub failed_writes: Counter,
     /// Groups whose submissions were stored one by one, because one was to blame.
     pub split_groups: Counter,
+    /// Events of Kubernetes that were stored, but came too fast to become alerts.
+    pub dropped_events: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,6 +66,7 @@ impl Default for WriterMetrics {
             derived_deploys: Counter::default(),
             failed_writes: Counter::default(),
             split_groups: Counter::default(),
+            dropped_events: Counter::default(),
         }
     }
 }
@@ -104,6 +107,11 @@ impl WriterMetrics {
             "inquest_derived_deploys",
             "Deploys derived from the first sight of a version",
             self.derived_deploys.clone(),
+        );
+        registry.register(
+            "inquest_dropped_kubernetes_events",
+            "Events of Kubernetes that were stored, but came too fast to become alerts",
+            self.dropped_events.clone(),
         );
     }
 }

@@ -7,10 +7,12 @@
 pub mod alertmanager;
 pub mod around;
 pub mod book;
+pub mod kubernetes;
 pub mod policies;
 pub mod proposal;
 pub mod settings;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,16 +20,19 @@ use anyhow::Context as _;
 use detectors::suppression::{
     AUTO_THRESHOLD, Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy,
 };
-use domain::{Alert, AlertSource, Clock, Finding, UnixNanos};
+use domain::alert::MAX_ALERT_NAME;
+use domain::{Alert, Clock, Finding, UnixNanos};
 use serde::{Deserialize, Serialize};
 use storage::Store;
 use storage::alerts::SeenAlert;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use crate::detect::Outlooks;
 use crate::incidents::Incidents;
 pub use around::Around;
-pub use book::{Book, Group};
+pub use book::{Book, Group, ModeChange, RuleInForce, SilenceChange};
 pub use proposal::Proposal;
 pub use settings::Settings;
 
@@ -40,6 +45,10 @@ const SILENCES: &str = "noise-silences";
 const GOES_ON: Duration = Duration::from_secs(300);
 /// How far back the past of alerts is recalled when the program starts.
 const RECALLED: Duration = Duration::from_secs(30 * 86_400);
+/// Hosts of one finding that are looked at.
+const MAX_HOSTS: usize = 64;
+/// How often silences that Alertmanager did not take are tried again.
+const SILENCES_AGAIN: Duration = Duration::from_secs(60);
 /// Heard alerts that a slow listener may lag behind.
 const MAX_HEARD: usize = 256;
 /// Who decides when nobody does.
@@ -98,6 +107,8 @@ struct Shared {
     /// Held from judging an alert until journal, store and book have what came of it.
     accepting: tokio::sync::Mutex<()>,
     heard: broadcast::Sender<Arc<Alert>>,
+    /// Told when a decision may ask for a silence, or end one.
+    decided: Notify,
 }
 
 impl Noise {
@@ -127,7 +138,7 @@ impl Noise {
         }
         for entry in store.journal_read(MODES).await.context("cannot read the modes of rules")? {
             if let Ok(set) = serde_json::from_value::<ModeSet>(entry.body) {
-                book.set_mode(&entry.key, set.mode);
+                book.set_mode(entry.at, &entry.key, set.mode, &set.actor);
             }
         }
         for entry in store.journal_read(SILENCES).await.context("cannot read silences")? {
@@ -147,15 +158,40 @@ impl Noise {
             book: Mutex::new(book),
             accepting: tokio::sync::Mutex::default(),
             heard: broadcast::Sender::new(MAX_HEARD),
+            decided: Notify::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Takes findings of detection as alerts, and says which of them are held back.
+    /// Takes findings of detection as alerts, and says which of them are held back. One that was seen on several hosts is an
+    /// alert of each, so that a host which is new is noticed, and it is held back when all of these are.
     pub async fn accept_findings(&self, findings: &[Finding]) -> anyhow::Result<Vec<bool>> {
-        let mask = |text: &str| detectors::log_template::mask(text);
-        let alerts = findings.iter().map(|finding| domain::alert::of_finding(finding, mask)).collect();
-        Ok(self.accept(alerts).await?.into_iter().map(Outcome::is_suppressed).collect())
+        if findings.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Oldest first: what is left of each service is its latest version.
+        let seen = self.shared.store.versions().await.context("cannot ask which versions run")?;
+        let versions: HashMap<String, String> =
+            seen.into_iter().map(|seen| (seen.service, seen.version)).collect();
+        let mut alerts = Vec::new();
+        let mut counts = Vec::with_capacity(findings.len());
+        for finding in findings {
+            let alert = domain::alert::of_finding(finding, detectors::log_template::mask);
+            let version = versions.get(&finding.service).map_or("", String::as_str);
+            let alert = Alert { version: domain::text::plain(version, MAX_ALERT_NAME), ..alert };
+            let others = finding.hosts().iter().skip(1).take(MAX_HOSTS - 1);
+            let others: Vec<Alert> = others
+                .map(|host| Alert { host: domain::text::plain(host, MAX_ALERT_NAME), ..alert.clone() })
+                .collect();
+            counts.push(1 + others.len());
+            alerts.push(alert);
+            alerts.extend(others);
+        }
+        let mut outcomes = self.accept(alerts).await?.into_iter();
+        Ok(counts
+            .into_iter()
+            .map(|count| outcomes.by_ref().take(count).fold(true, |all, one| all & one.is_suppressed()))
+            .collect())
     }
 
     /// Takes alerts: each is judged, stored, and heard or held back. In the order given.
@@ -292,51 +328,62 @@ impl Noise {
                 book.learn();
             }
         }
-        self.silence(fingerprint, &group).await;
+        self.shared.decided.notify_one();
         Ok(())
     }
 
-    /// Brings the silence at Alertmanager in line with what stands. A failure is logged: the alert is then merely heard.
-    async fn silence(&self, fingerprint: &str, group: &Group) {
+    /// Keeps the silences at Alertmanager in line with what stands, until `stop`: on a clock of its own, because a slow
+    /// Alertmanager must hold up neither detection nor who decides. What it did not take is tried again.
+    pub async fn keep_silences(self, stop: CancellationToken) {
         let Some(silencer) = &self.shared.silencer else { return };
-        if group.alert.source != AlertSource::Alertmanager {
-            return;
+        let mut ticks = tokio::time::interval(SILENCES_AGAIN);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+                () = self.shared.decided.notified() => {}
+            }
+            let wanted = self.book().silences_to_change();
+            for (alert, change) in wanted {
+                let changed = tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = self.change_silence(silencer, &alert, &change) => changed,
+                };
+                if let Err(error) = changed {
+                    let fingerprint = alert.fingerprint();
+                    tracing::warn!(
+                        fingerprint,
+                        error = format!("{error:#}"),
+                        "cannot tell Alertmanager of a silence"
+                    );
+                    break;
+                }
+            }
         }
-        let (wanted, present) = {
-            let book = self.book();
-            let approval = book.standing(fingerprint).and_then(|standing| standing.approval().cloned());
-            let approval = approval.filter(|_| book.mode(&group.alert.rule) != Mode::Observe);
-            (approval, book.silence(fingerprint).map(str::to_owned))
-        };
+    }
+
+    async fn change_silence(
+        &self,
+        silencer: &alertmanager::Silencer,
+        alert: &Alert,
+        change: &SilenceChange,
+    ) -> anyhow::Result<()> {
         let now = self.shared.clock.now();
-        let id = match (wanted, present) {
-            (Some(approval), None) => match silencer.create(&group.alert, &approval, now).await {
-                Ok(id) => id,
-                Err(error) => {
-                    return tracing::warn!(
-                        fingerprint,
-                        error = format!("{error:#}"),
-                        "cannot silence an alert at Alertmanager"
-                    );
-                }
-            },
-            (None, Some(id)) => match silencer.end(&id).await {
-                Ok(()) => String::new(),
-                Err(error) => {
-                    return tracing::warn!(
-                        fingerprint,
-                        error = format!("{error:#}"),
-                        "cannot end a silence at Alertmanager"
-                    );
-                }
-            },
-            _ => return,
+        let id = match change {
+            SilenceChange::Begin(approval) => silencer.create(alert, approval, now).await?,
+            SilenceChange::End(id) => {
+                silencer.end(id).await?;
+                String::new()
+            }
         };
-        let Ok(body) = serde_json::to_value(SilenceSet { id: id.clone() }) else { return };
-        if let Err(error) = self.shared.store.journal_append(now, SILENCES, fingerprint, &body).await {
-            tracing::warn!(fingerprint, %error, "cannot note a silence in the journal");
-        }
-        self.book().set_silence(fingerprint, id);
+        let fingerprint = alert.fingerprint();
+        let body = serde_json::to_value(SilenceSet { id: id.clone() })?;
+        let noted = self.shared.store.journal_append(now, SILENCES, &fingerprint, &body).await;
+        // What Alertmanager knows is so, whether it could be noted or not.
+        self.book().set_silence(&fingerprint, id);
+        noted.context("cannot note a silence in the journal")?;
+        Ok(())
     }
 
     /// Sets the mode of a rule, or says why not.
@@ -355,7 +402,8 @@ impl Noise {
             .journal_append(at, MODES, rule, &body)
             .await
             .context("cannot note a mode in the journal")?;
-        self.book().set_mode(rule, mode);
+        self.book().set_mode(at, rule, mode, actor);
+        self.shared.decided.notify_one();
         Ok(Ok(()))
     }
 
@@ -388,6 +436,16 @@ impl Noise {
     /// The decisions, latest first.
     pub fn audit(&self, most: usize) -> Vec<(UnixNanos, String, Entry)> {
         self.book().audit().rev().take(most).cloned().collect()
+    }
+
+    /// When modes were set, latest first.
+    pub fn mode_changes(&self, most: usize) -> Vec<ModeChange> {
+        self.book().mode_changes().rev().take(most).cloned().collect()
+    }
+
+    /// Every rule and how it is held, those that page most first.
+    pub fn rules(&self) -> Vec<RuleInForce> {
+        self.book().rules(self.shared.clock.now())
     }
 
     /// What stands, as a file.
@@ -450,5 +508,90 @@ impl Noise {
     fn book(&self) -> MutexGuard<'_, Book> {
         // The book is replaced entry by entry: a panic elsewhere leaves it whole.
         self.shared.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use detectors::suppression::Reason;
+    use domain::{Batch, Detail, LogRecord, Observation, SeenIn, Severity, Window};
+
+    use super::*;
+
+    const NOW: UnixNanos = UnixNanos::from_seconds(1_800_000_000);
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> UnixNanos {
+            NOW
+        }
+    }
+
+    fn notice(hosts: &[&str]) -> Finding {
+        Finding {
+            service: "cart".into(),
+            subject: "retrying in 17 ms".into(),
+            severity: Severity::Notice,
+            started: NOW,
+            window: Window::new(NOW.minus(Duration::from_secs(300)), NOW),
+            detail: Detail::Observation(Observation {
+                detector: "log pattern spike".into(),
+                sentence: String::new(),
+                numbers: Vec::new(),
+                seen_in: SeenIn::Nothing,
+                hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            }),
+        }
+    }
+
+    async fn runs(store: &Store, version: &str, at: UnixNanos) {
+        let resource = [("service.version".to_owned(), version.to_owned())];
+        let log = LogRecord {
+            at,
+            service: "cart".into(),
+            resource: Arc::new(resource.into()),
+            ..LogRecord::default()
+        };
+        store.append(&Batch { logs: vec![log], ..Batch::default() }).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_finding_that_is_held_back_returns_on_a_new_host_and_a_new_version() {
+        let store = Store::scratch().await.unwrap();
+        runs(&store, "1", NOW.minus(Duration::from_secs(900_000))).await;
+        let clock: Arc<dyn Clock> = Arc::new(Stopped);
+        let incidents = Incidents::load(store.clone(), clock.clone(), Default::default()).await.unwrap();
+        let (_outlook, outlooks) = tokio::sync::watch::channel(Arc::default());
+        let config = crate::config::Noise { mode: Mode::Recommend, ..Default::default() };
+        let settings = Settings::new(&config).unwrap();
+        let noise = Noise::load(store.clone(), clock, incidents, outlooks, settings).await.unwrap();
+        let held_back = async |hosts: &[&str]| noise.accept_findings(&[notice(hosts)]).await.unwrap()[0];
+        let suppress = async || {
+            let one = noise.queue().await.unwrap().remove(0);
+            let approval = one.approval(Reason::Flapping, "", 14, NOW);
+            noise.decide(&one.fingerprint, "somebody", Source::Web, Event::Approved(approval)).await.unwrap();
+        };
+
+        assert!(!held_back(&["a", "b"]).await);
+        suppress().await;
+        for known in [&["a", "b"][..], &["b"], &[]] {
+            assert!(held_back(known).await, "{known:?}");
+        }
+        assert!(!held_back(&["a", "b", "c"]).await, "a new host");
+        suppress().await;
+        assert!(held_back(&["c"]).await);
+        runs(&store, "2", NOW).await;
+        assert!(!held_back(&["a"]).await, "a new version");
+        let came_back: Vec<String> = noise
+            .audit(10)
+            .into_iter()
+            .filter_map(|(_, _, entry)| match entry.event {
+                Event::Reopened(reopening) => Some(reopening.words()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(came_back, ["new version 2", "new host c"]);
+        store.close().await.unwrap();
     }
 }

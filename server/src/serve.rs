@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use domain::{Batch, Clock};
 use ingest::Ingest;
 use investigator::Knowledge;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use storage::{Location, Options, Store};
 use tokio::net::TcpListener;
@@ -20,7 +21,7 @@ use crate::investigate::Investigations;
 use crate::lifecycle::Stage;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::noise::{self, Noise};
+use crate::noise::{self, Noise, kubernetes};
 use crate::notify::Notifier;
 use crate::slack::Slack;
 use crate::telling::Telling;
@@ -137,10 +138,11 @@ async fn assemble(
     let known = store.versions().await.context("cannot ask which versions are known")?;
     let known = known.into_iter().map(|seen| (seen.service, seen.version, seen.first_seen));
     let versions = Versions::load(known);
+    let (events, arriving) = tokio::sync::mpsc::channel(kubernetes::MAX_WAITING);
     writer.spawn(writer::run(
         submissions,
         writer.token(),
-        append(store.clone()),
+        append(store.clone(), events, metrics.writer.dropped_events.clone()),
         versions,
         metrics.writer.clone(),
     ));
@@ -170,6 +172,8 @@ async fn assemble(
     let settings = noise::Settings::new(&config.noise)?;
     let noise =
         Noise::load(store.clone(), clock.clone(), incidents.clone(), outlooks.clone(), settings).await?;
+    schedules.spawn(noise.clone().keep_silences(schedules.token()));
+    schedules.spawn(kubernetes::run(arriving, noise.clone(), clock.clone(), schedules.token()));
     if config.detection.enabled {
         investigations.resume();
         let detector = Detector {
@@ -244,21 +248,32 @@ fn serve_http(
     });
 }
 
-/// What the writer stores with.
+/// What the writer stores with. Events of Kubernetes among what was stored become alerts, without holding up the sender.
 fn append(
     store: Store,
+    events: tokio::sync::mpsc::Sender<Vec<kubernetes::Event>>,
+    dropped: Counter,
 ) -> impl Fn(Arc<Batch>) -> futures::future::BoxFuture<'static, Result<(), AppendFailed>> + Clone + Send + Sync
 {
     move |batch| {
-        let store = store.clone();
+        let (store, events, dropped) = (store.clone(), events.clone(), dropped.clone());
         Box::pin(async move {
             // Encoding tens of thousands of rows is work, not waiting: it would hold up the threads that answer senders.
             let handle = tokio::runtime::Handle::current();
-            let appended = tokio::task::spawn_blocking(move || handle.block_on(store.append(&batch))).await;
-            appended.unwrap_or(Err(storage::Error::Stopped)).map_err(|error| AppendFailed {
-                rows_to_blame: rows_to_blame(&error),
-                message: format!("{:#}", anyhow::Error::new(error)),
-            })
+            let appended = tokio::task::spawn_blocking(move || {
+                handle.block_on(store.append(&batch))?;
+                Ok(kubernetes::events(&batch))
+            });
+            let found =
+                appended.await.unwrap_or(Err(storage::Error::Stopped)).map_err(|error| AppendFailed {
+                    rows_to_blame: rows_to_blame(&error),
+                    message: format!("{:#}", anyhow::Error::new(error)),
+                })?;
+            let count = found.len() as u64;
+            if count > 0 && events.try_send(found).is_err() {
+                dropped.inc_by(count);
+            }
+            Ok(())
         })
     }
 }

@@ -3,10 +3,13 @@
 //! Deliberately absent: prompts and checks (`investigator::narrate`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use domain::{Clock, Diagnosis, Report};
+use domain::{Clock, Diagnosis, Evidence, Report, Window};
 use investigator::Knowledge;
+use investigator::ask::MAX_QUESTION;
+use investigator::lookup;
 use investigator::narrate::{Anthropic, Asked, Caps, Model, Narrator, OpenAi, Prices, Settings, Spent};
 use storage::Store;
 
@@ -14,6 +17,8 @@ use crate::config::{self, Provider};
 
 /// The journal's stream of the ledger.
 const STREAM: &str = "model";
+/// Longest that the store, and a model that chooses what to ask of it, may take over one question.
+const LOOKED_FOR: Duration = Duration::from_secs(25);
 
 /// Phrases reports. Cheap to clone.
 #[derive(Clone)]
@@ -58,11 +63,43 @@ impl Telling {
         Ok(Some(narration.report))
     }
 
-    /// Answers a question about a report, in time, with a model or without.
+    /// Answers a question about a report, in time, with a model or without: from what the report says, and from what the store
+    /// answers to the lookups that the question asks for. When its words ask for none, a model may choose some.
     pub async fn ask(&self, report: &Report, question: &str, incident: &str) -> anyhow::Result<Asked> {
-        let asked = self.narrator.ask(report, question, incident, self.clock.now()).await;
+        let question: String = question.chars().take(MAX_QUESTION).collect();
+        let looked = match tokio::time::timeout(LOOKED_FOR, self.look(report, &question, incident)).await {
+            Ok(Ok(looked)) => looked,
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    incident,
+                    error = format!("{error:#}"),
+                    "what was asked could not be looked up"
+                );
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::warn!(incident, "what was asked could not be looked up in time");
+                Vec::new()
+            }
+        };
+        let asked = self.narrator.ask(report, looked, &question, incident, self.clock.now()).await;
         self.note(&asked.spent, incident).await?;
         Ok(asked)
+    }
+
+    async fn look(&self, report: &Report, question: &str, incident: &str) -> anyhow::Result<Vec<Evidence>> {
+        let span = lookup::span(question, report);
+        let known = Window::new(span.before.start.min(span.now.start), span.now.end);
+        let services = self.store.services(known).await.context("cannot ask which services there are")?;
+        let mut lookups = lookup::chosen(question, report, &services);
+        if lookups.is_empty() && self.narrator.has_model() {
+            let options = lookup::options(report, &services);
+            let (chosen, spent) =
+                self.narrator.choose(report, &options, question, incident, self.clock.now()).await;
+            self.note(&spent, incident).await?;
+            lookups = chosen;
+        }
+        lookup::look(&self.store, &lookups, span, question, report).await.context("cannot ask the store")
     }
 
     /// Who phrases answers, for people.

@@ -130,6 +130,7 @@ pub fn router(app: App, changes: Router, public_url: Option<&str>) -> anyhow::Re
         .route("/traces/{id}", get(traces::show))
         .route("/review", get(review::queue))
         .route("/review/policies", get(review::policies).post(review::import))
+        .route("/review/rules", get(review::rules))
         .route("/review/policies.yaml", get(review::export))
         .route("/review/audit", get(review::audit))
         .route("/review/mode", post(review::mode))

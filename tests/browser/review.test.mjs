@@ -63,6 +63,7 @@ describe('the review queue', { timeout: 300_000 }, () => {
         const cart = list.find((alert) => alert.service === 'cart');
         const pages = {
           review: `/review?open=${cart.fingerprint}`,
+          rules: '/review/rules',
           policies: '/review/policies',
           audit: '/review/audit',
           settings: '/settings',
@@ -92,6 +93,30 @@ describe('the review queue', { timeout: 300_000 }, () => {
     await page.keyboard.press('u');
     await page.waitForURL(/what=undo/);
     assert.equal(await page.locator('.q.sel .ttl').textContent(), selected);
+    assert.deepEqual(faults, []);
+    await context.close();
+  });
+
+  test('sets the mode of one rule, and not to auto before that is earned', async () => {
+    const { context, page, faults } = await openPage(browser, `${server.origin}/review/rules`, { javaScriptEnabled: false });
+    const modes = page.getByRole('group', { name: 'Mode of Greylisted' });
+    assert.equal(await modes.getByRole('button', { name: 'auto' }).isDisabled(), true);
+    await page.getByText(/Auto is locked: automatic needs \d+ more decisions/).waitFor();
+    await modes.getByRole('button', { name: 'recommend' }).click();
+    await page.getByRole('status').getByText('Greylisted is now in mode recommend.').waitFor();
+    assert.equal(await modes.getByRole('button', { name: 'recommend' }).getAttribute('aria-pressed'), 'true');
+    const others = page.getByRole('group', { name: 'Mode of RedisReset' });
+    assert.equal(await others.getByRole('button', { name: 'observe' }).getAttribute('aria-pressed'), 'true');
+    // The page only says so: it is the server that refuses.
+    const forced = await fetch(`${server.origin}/review/mode`, {
+      method: 'POST',
+      body: new URLSearchParams({ rule: 'Greylisted', mode: 'auto' }),
+    });
+    assert.equal(forced.status, 400);
+    await page.getByRole('link', { name: 'Audit' }).click();
+    await page.getByText('Mode recommend, was observe').waitFor();
+    await page.goto(`${server.origin}/review/rules`);
+    await modes.getByRole('button', { name: 'observe' }).click();
     assert.deepEqual(faults, []);
     await context.close();
   });

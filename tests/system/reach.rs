@@ -107,8 +107,9 @@ async fn an_alert_is_reviewed_held_back_and_comes_back() {
         let refused = server.post(&url, "application/json", webhook("cart", "a", "x", 0)).await;
         assert_eq!(refused.0, 401);
         let hostile = "retrying in 17 ms <script>alert(1)</script>";
-        for minutes in (1..20).rev() {
-            let answer = send_alert(server, webhook("cart", "a", hostile, minutes * 60)).await;
+        // One an hour: the hour that the test runs in is like those before it, whatever the time.
+        for hours in (1..20).rev() {
+            let answer = send_alert(server, webhook("cart", "a", hostile, hours * 3600)).await;
             assert_eq!(answer["heard"], 1, "{answer}");
         }
         let once = webhook("cart", "a", hostile, 50);
@@ -163,6 +164,71 @@ async fn an_alert_is_reviewed_held_back_and_comes_back() {
         let panic = panic.expect("the alert")["fingerprint"].as_str().expect("a fingerprint");
         assert_eq!(press(server, &format!("/review/{panic}/approve"), "").await, 400);
     })
+    .await;
+}
+
+/// An event of Kubernetes as the receiver `k8s_events` sends it.
+fn kubernetes_event(pod: &str, uid: &str, kind: &str, at: domain::UnixNanos) -> String {
+    let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    json!({"resourceLogs": [{
+        "resource": {"attributes": [
+            attribute("k8s.object.kind", "Pod"), attribute("k8s.object.name", pod), attribute("k8s.node.name", "node-1"),
+        ]},
+        "scopeLogs": [{"logRecords": [{
+            "timeUnixNano": at.0.to_string(), "severityNumber": 13, "severityText": kind,
+            "body": {"stringValue": format!("Readiness probe failed: dial to {pod} timed out")},
+            "attributes": [
+                attribute("k8s.event.reason", "Unhealthy"), attribute("k8s.event.uid", uid),
+                attribute("k8s.namespace.name", "shop"), {"key": "k8s.event.count", "value": {"intValue": "3"}},
+            ],
+        }]}],
+    }]})
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_kubernetes_are_alerts_and_are_held_back_like_others() {
+    serve_with(
+        |_| (),
+        async |server: &mut TestServer| {
+            let began = now().seconds();
+            let send = async |pod: &str, uid: &str, kind: &str, seconds_ago: i64| {
+                let at = domain::UnixNanos::from_seconds(began - seconds_ago);
+                let body = kubernetes_event(pod, uid, kind, at);
+                let sent = server.post(&server.otlp("/v1/logs"), "application/json", body).await;
+                assert_eq!(sent.0, 200, "{}", sent.1);
+            };
+            let counted = async |alerts: u64| {
+                let all = server.get("/api/v1/alerts").await.1;
+                let all: Vec<Value> = serde_json::from_str(&all).expect("JSON");
+                all.into_iter().find(|one| one["service"] == "cart" && one["alerts"] == alerts)
+            };
+            send("cart-7d9f8b6c5-x2kqz", "u1", "Warning", 600).await;
+            send("cart-7d9f8b6c5-bb95d", "u2", "Warning", 500).await;
+            // Sent again, it is the same; what is normal is none; what is long past is no news.
+            send("cart-7d9f8b6c5-bb95d", "u2", "Warning", 500).await;
+            send("cart-7d9f8b6c5-bb95d", "u3", "Normal", 400).await;
+            send("cart-7d9f8b6c5-bb95d", "u4", "Warning", 7300).await;
+            send("cart-7d9f8b6c5-bb95d", "u2", "Warning", 300).await;
+            let alert = server.until("three alerts", async |_| counted(3).await).await;
+            assert_eq!(
+                (&alert["rule"], &alert["severity"]),
+                (&json!("Kubernetes Unhealthy"), &json!("warning"))
+            );
+            assert_eq!(alert["pattern"], "Readiness probe failed: dial to <*> timed out");
+            assert_eq!(server.store().health().await.expect("an answer").logs.rows, 6, "stored like any log");
+
+            let fingerprint = alert["fingerprint"].as_str().expect("a fingerprint");
+            assert_eq!(press(server, "/review/mode", "rule=Kubernetes+Unhealthy&mode=recommend").await, 200);
+            assert_eq!(press(server, &format!("/review/{fingerprint}/approve"), "").await, 200);
+            send("cart-7d9f8b6c5-bb95d", "u5", "Warning", 10).await;
+            server.until("a fourth alert", async |_| counted(4).await).await;
+            let since = domain::UnixNanos::from_seconds(0);
+            let stored = server.store().alerts_of(fingerprint, since, 10).await.expect("an answer");
+            let held_back: Vec<bool> = stored.iter().map(|seen| seen.suppressed).collect();
+            assert_eq!(held_back, [true, false, false, false]);
+        },
+    )
     .await;
 }
 
@@ -491,6 +557,42 @@ impl Drop for Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_alertmanager_that_does_not_answer_holds_up_no_decision() {
+    // It answers nothing until it is told to.
+    let (asked, free) =
+        (Arc::new(Mutex::new(Vec::<String>::new())), Arc::new(tokio::sync::Semaphore::new(0)));
+    let (noted, waits) = (asked.clone(), free.clone());
+    let answer = move |request: axum::extract::Request| async move {
+        noted.lock().expect("a lock").push(request.method().to_string());
+        waits.acquire().await.expect("it is never closed").forget();
+        axum::Json(json!({"silenceID": "s-1"}))
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    let settings = |config: &mut server::config::Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.noise.alertmanager = Some(base.clone());
+        config.noise.mode = detectors::suppression::Mode::Recommend;
+    };
+    serve_with(settings, async |server: &mut TestServer| {
+        send_alert(server, webhook("cart", "a", "retrying in 17 ms", 60)).await;
+        let (fingerprint, _) = fingerprint_of(server, "cart").await;
+        assert_eq!(press(server, &format!("/review/{fingerprint}/approve"), "").await, 200);
+        let methods = || asked.lock().expect("a lock").clone();
+        server.until("the question", async |_| (!methods().is_empty()).then_some(())).await;
+        // It still waits, and alerts are judged all the same.
+        let held = send_alert(server, webhook("cart", "a", "retrying in 17 ms", 30)).await;
+        assert_eq!(held["suppressed"], 1, "{held}");
+        assert_eq!(methods(), ["POST"]);
+        free.add_permits(2);
+        assert_eq!(press(server, &format!("/review/{fingerprint}/undo"), "").await, 200);
+        server.until("the end", async |_| methods().contains(&"DELETE".to_owned()).then_some(())).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_approved_suppression_is_a_silence_of_the_real_alertmanager() {
     let Some(program) = alertmanager() else { return };
     let folder = tempfile::tempdir().expect("a folder");
@@ -524,7 +626,10 @@ async fn an_approved_suppression_is_a_silence_of_the_real_alertmanager() {
         let alerts: Vec<Value> = serde_json::from_str(&server.get("/api/v1/alerts").await.1).expect("JSON");
         let fingerprint = alerts[0]["fingerprint"].as_str().expect("a fingerprint").to_owned();
         assert_eq!(press(server, &format!("/review/{fingerprint}/approve"), "").await, 200);
-        let all = silences(server).await.expect("silences");
+        let all = server.until("a silence", async |server: &TestServer| {
+            silences(server).await.filter(|all| !all.is_empty())
+        });
+        let all = all.await;
         assert_eq!(all.len(), 1, "{all:?}");
         assert_eq!(all[0]["status"]["state"], "active");
         let matchers = all[0]["matchers"].as_array().expect("matchers");
@@ -536,8 +641,10 @@ async fn an_approved_suppression_is_a_silence_of_the_real_alertmanager() {
             (Some(json!("Retries")), Some(json!("cart")), None)
         );
         assert_eq!(press(server, &format!("/review/{fingerprint}/undo"), "").await, 200);
-        let all = silences(server).await.expect("silences");
-        assert_eq!(all[0]["status"]["state"], "expired");
+        let ended = server.until("the end of the silence", async |server: &TestServer| {
+            silences(server).await.filter(|all| all[0]["status"]["state"] == "expired")
+        });
+        ended.await;
     })
     .await;
 }

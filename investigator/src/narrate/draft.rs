@@ -49,10 +49,15 @@ pub struct DraftStep {
 impl Draft {
     /// Reads an answer. Some servers wrap JSON in a fence although they were given a schema.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        let text = text.trim();
-        let text = text.strip_prefix("```json").or_else(|| text.strip_prefix("```")).unwrap_or(text);
-        serde_json::from_str(text.trim_end_matches("```").trim())
+        serde_json::from_str(unfenced(text))
     }
+}
+
+/// The text without a fence around it.
+pub(super) fn unfenced(text: &str) -> &str {
+    let text = text.trim();
+    let text = text.strip_prefix("```json").or_else(|| text.strip_prefix("```")).unwrap_or(text);
+    text.trim_end_matches("```").trim()
 }
 
 /// The schema of an answer to this pack: only its candidates, evidence and steps can be named. Flat, without references and

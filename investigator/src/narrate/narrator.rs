@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::text::plain;
-use domain::{Answer, Diagnosis, EvidenceId, NarratedBy, Report, Sentence, Step, UnixNanos};
+use domain::{Answer, Diagnosis, Evidence, EvidenceId, NarratedBy, Report, Sentence, Step, UnixNanos};
 use tokio::time::Instant;
 
 use super::budget::{Breaker, Cache, Kept, Ledger, month};
@@ -15,6 +15,7 @@ use super::{
     Caps, Completion, Draft, Failure, Model, Pack, Prices, Prompt, Segment, Spent, Usage, prompt, template,
 };
 use crate::Knowledge;
+use crate::lookup::{Lookup, MAX_LOOKUPS};
 
 /// Times a call is made again when the trouble may pass.
 const MAX_RETRIES: u32 = 2;
@@ -80,6 +81,8 @@ pub struct Asked {
     pub question: String,
     /// The answer; empty when the evidence does not speak of it.
     pub sentences: Vec<Sentence>,
+    /// What was looked up for it, numbered on from the report's evidence.
+    pub looked: Vec<Evidence>,
     /// Who phrased it.
     pub narrated: NarratedBy,
     /// Entries for the ledger.
@@ -154,12 +157,25 @@ impl Narrator {
 
     /// Answers a question about a report, from its evidence: in the model's sentences that passed every check, or else with
     /// sentences of the report that speak of it.
-    pub async fn ask(&self, report: &Report, question: &str, incident: &str, now: UnixNanos) -> Asked {
+    /// `looked` is what was looked up for it.
+    pub async fn ask(
+        &self,
+        report: &Report,
+        looked: Vec<Evidence>,
+        question: &str,
+        incident: &str,
+        now: UnixNanos,
+    ) -> Asked {
         let question = plain(question, crate::ask::MAX_QUESTION);
-        let template = crate::ask::answer(report, &question);
+        let template = crate::ask::answer(report, &looked, &question);
+        let mut report = report.clone();
+        // First, so that a bound on what is shown leaves it in.
+        report.diagnosis.evidence.splice(0..0, looked.iter().cloned());
+        let report = &report;
         let Some(model) = &self.model else {
             return Asked {
                 question,
+                looked,
                 sentences: template,
                 narrated: NarratedBy::Template,
                 spent: Vec::new(),
@@ -186,7 +202,34 @@ impl Narrator {
             }
             Err(reason) => (template, NarratedBy::TemplateInstead { model, reason }),
         };
-        Asked { question, sentences, narrated, spent }
+        Asked { question, sentences, looked, narrated, spent }
+    }
+
+    /// Which of these lookups a question asks for, by a model; none when there is no model, or none that answers in time. It can
+    /// name nothing else: the schema is made of these.
+    pub async fn choose(
+        &self,
+        report: &Report,
+        options: &[Lookup],
+        question: &str,
+        incident: &str,
+        now: UnixNanos,
+    ) -> (Vec<Lookup>, Vec<Spent>) {
+        let Some(model) = &self.model else { return Default::default() };
+        if options.is_empty() {
+            return Default::default();
+        }
+        let mut call = self.call(&**model, Pack::new(report), incident, now);
+        let chosen =
+            match tokio::time::timeout(self.settings.timeout / 3, call.choose(options, question)).await {
+                Ok(Ok(chosen)) => chosen,
+                Ok(Err(_)) => Vec::new(),
+                Err(_) => {
+                    call.note_timeout();
+                    Vec::new()
+                }
+            };
+        (chosen, call.spent)
     }
 
     fn call<'a>(&'a self, model: &'a dyn Model, pack: Pack, incident: &'a str, now: UnixNanos) -> Call<'a> {
@@ -264,6 +307,30 @@ impl Call<'_> {
         }
         let dropped = count - draft.going_on.len();
         Ok((draft.going_on, dropped as u32))
+    }
+
+    /// The lookups that the model names.
+    async fn choose(&mut self, options: &[Lookup], question: &str) -> Result<Vec<Lookup>, String> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Chosen {
+            lookups: Vec<String>,
+        }
+        let prompt = prompt::choose(options, question).map_err(broken)?;
+        let completion = self.ask(&prompt).await?;
+        let chosen: Chosen = serde_json::from_str(super::draft::unfenced(&completion.text))
+            .map_err(|_| "gave an answer that is not of the form asked for".to_owned())?;
+        let named = |id: &String| {
+            let place: usize = id.strip_prefix('L')?.parse().ok()?;
+            options.get(place.checked_sub(1)?).cloned()
+        };
+        let mut found: Vec<Lookup> = Vec::new();
+        for lookup in chosen.lookups.iter().filter_map(named) {
+            if !found.contains(&lookup) && found.len() < MAX_LOOKUPS {
+                found.push(lookup);
+            }
+        }
+        Ok(found)
     }
 
     /// Everything that the answer depends on.

@@ -45,6 +45,7 @@ mod tests {
             sentence: String::new(),
             numbers: Vec::new(),
             seen_in: SeenIn::Nothing,
+            hosts: Vec::new(),
         };
         Finding {
             subject: subject.into(),

@@ -12,11 +12,21 @@ const MOST_OF_A_TEMPLATE: usize = 160;
 /// Patterns of every service that moved.
 pub async fn findings(store: &Store, now: UnixNanos) -> anyhow::Result<Vec<Finding>> {
     let services = store.log_patterns(now).await.context("cannot ask for log patterns")?;
-    let moved = services.iter().flat_map(|logs| log_pattern::evaluate(logs, now).findings);
-    Ok(moved.map(|found| finding(found, now)).collect())
+    let moved: Vec<_> = services.iter().flat_map(|logs| log_pattern::evaluate(logs, now).findings).collect();
+    let written: Vec<_> = moved.iter().map(|found| (found.service.clone(), found.pattern)).collect();
+    let window = Window::new(now.minus(WINDOW), now);
+    let mut hosts =
+        store.log_pattern_hosts(&written, window).await.context("cannot ask where log patterns come from")?;
+    Ok(moved
+        .into_iter()
+        .map(|found| {
+            let hosts = hosts.remove(&(found.service.clone(), found.pattern)).unwrap_or_default();
+            finding(found, hosts, now)
+        })
+        .collect())
 }
 
-fn finding(found: PatternFinding, now: UnixNanos) -> Finding {
+fn finding(found: PatternFinding, hosts: Vec<String>, now: UnixNanos) -> Finding {
     let (detector, numbers) = match &found.change {
         PatternChange::New { absent_since, .. } => (
             "new log pattern",
@@ -48,6 +58,7 @@ fn finding(found: PatternFinding, now: UnixNanos) -> Finding {
             sentence: plain(&found.sentence(), 400),
             numbers,
             seen_in: SeenIn::LogPattern(found.pattern.0),
+            hosts,
         }),
     }
 }

@@ -9,6 +9,7 @@ use detectors::anomaly::discoveries::{self, Standing};
 use detectors::inspections::names::joined;
 use detectors::inspections::{self, Limits, Observed};
 use detectors::peers;
+use domain::alert::MAX_ALERT_NAME;
 use domain::text::{number, percent, plain};
 use domain::{Detail, Finding, Observation, SeenIn, Severity, UnixNanos, Window};
 use rayon::prelude::*;
@@ -58,12 +59,7 @@ fn look(series: Vec<SeriesValues>, limits: &Limits, window: Window) -> Vec<Findi
     let inspected = all.len();
     all.extend(others.into_iter().map(observed));
     let (mut findings, (peers, changed)) = rayon::join(
-        || {
-            inspections::inspect(&all[..inspected], window, limits)
-                .into_iter()
-                .map(beyond_limit)
-                .collect::<Vec<_>>()
-        },
+        || beyond_limits(&all[..inspected], limits, window),
         || rayon::join(|| unlike_peers(&all, window), || changed(&all, window)),
     );
     findings.extend(peers.into_iter().chain(changed));
@@ -73,6 +69,16 @@ fn look(series: Vec<SeriesValues>, limits: &Limits, window: Window) -> Vec<Findi
 fn observed(series: SeriesValues) -> Observed {
     let SeriesValues { id, name, labels, kind, unit, points } = series;
     Observed { id, name, labels, kind, unit, points }
+}
+
+/// The machine that a series is of, or the instance where no label says: the first of the labels that is there.
+fn host(series: &Observed) -> Vec<String> {
+    const OF_A_MACHINE: [&str; 6] = ["k8s_node_name", "node", "nodename", "host_name", "host", "hostname"];
+    let machine = OF_A_MACHINE
+        .iter()
+        .find_map(|name| series.labels.iter().find(|(key, value)| joined(key) == *name && !value.is_empty()));
+    let host = machine.map_or_else(|| label(series, "instance"), |(_, value)| value);
+    if host.is_empty() { Vec::new() } else { vec![plain(host, MAX_ALERT_NAME)] }
 }
 
 fn label<'a>(series: &'a Observed, name: &str) -> &'a str {
@@ -98,7 +104,14 @@ fn notice(
     }
 }
 
-fn beyond_limit(found: inspections::Finding) -> Finding {
+fn beyond_limits(series: &[Observed], limits: &Limits, window: Window) -> Vec<Finding> {
+    let found = inspections::inspect(series, window, limits);
+    found.into_iter().map(|found| beyond_limit(found, series)).collect()
+}
+
+fn beyond_limit(found: inspections::Finding, series: &[Observed]) -> Finding {
+    let first = found.series.first().and_then(|id| series.iter().find(|one| one.id == *id));
+    let hosts = first.map_or_else(Vec::new, host);
     let subject = [found.instance.as_str(), &found.detail];
     let subject: Vec<&str> = subject.into_iter().filter(|part| !part.is_empty()).collect();
     let subject = subject.join(" ");
@@ -110,6 +123,7 @@ fn beyond_limit(found: inspections::Finding) -> Finding {
             ("Limit".into(), found.unit.show(found.limit)),
         ],
         seen_in: SeenIn::Series(found.series),
+        hosts,
     };
     let window = found.window;
     // When the limit was crossed is known once it was seen not to be: see `observations`.
@@ -146,6 +160,7 @@ fn unlike_peers(series: &[Observed], window: Window) -> Vec<Finding> {
                     ("Instances".into(), members.len().to_string()),
                 ],
                 seen_in: SeenIn::Series(std::iter::once(odd.id).chain(rest).collect()),
+                hosts: host(odd),
             };
             let subject = format!("{name} {instance}");
             findings.push(notice((service, instance), subject, outlier.since, window, observation));
@@ -193,6 +208,7 @@ fn change(series: &Observed, standing: &Standing, window: Window) -> Finding {
             ("Chance of as much".into(), format!("under {}", percent(standing.chance.max(1e-6)))),
         ],
         seen_in: SeenIn::Series(vec![series.id]),
+        hosts: host(series),
     };
     notice((service, instance), subject, episode.since, window, observation)
 }

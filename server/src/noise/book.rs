@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use detectors::suppression::history::{History, MAX_HOURS, hour_of};
 use detectors::suppression::measure::AUTO_NO_FALSE_IN;
-use detectors::suppression::{Decided, Entry, Event, Measures, Mode, Model, Reopening, Source, Standing};
+use detectors::suppression::{
+    Approval, Decided, Entry, Event, Measures, Mode, Model, Reopening, Source, Standing,
+};
 use domain::{Alert, AlertSource, UnixNanos};
 use storage::alerts::{AlertHour, SeenAlert};
 
@@ -29,6 +31,51 @@ pub struct Group {
     pub last_said: UnixNanos,
 }
 
+/// What Alertmanager has to be told.
+#[derive(Clone, Debug)]
+pub enum SilenceChange {
+    /// This is held back.
+    Begin(Approval),
+    /// The silence of this id is over.
+    End(String),
+}
+
+/// A rule, and how it is held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleInForce {
+    /// Its name.
+    pub rule: String,
+    /// Its mode.
+    pub mode: Mode,
+    /// Whether that was set for it, and not for all.
+    pub apart: bool,
+    /// Alerts of 30 days.
+    pub alerts: u64,
+    /// Pages of 30 days.
+    pub pages: usize,
+    /// Alerts of 30 days that were held back.
+    pub suppressed: u64,
+    /// Proposals that people decided on.
+    pub decided: usize,
+    /// Those that they approved.
+    pub approved: usize,
+}
+
+/// Somebody set the mode of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModeChange {
+    /// When.
+    pub at: UnixNanos,
+    /// Of which rule; `*` is all that are not set apart.
+    pub rule: String,
+    /// The mode before.
+    pub from: Mode,
+    /// The mode since.
+    pub to: Mode,
+    /// Who.
+    pub actor: String,
+}
+
 /// What is remembered.
 pub struct Book {
     groups: HashMap<String, Group>,
@@ -36,6 +83,7 @@ pub struct Book {
     silences: HashMap<String, String>,
     modes: BTreeMap<String, Mode>,
     default_mode: Mode,
+    mode_changes: VecDeque<ModeChange>,
     audit: VecDeque<(UnixNanos, String, Entry)>,
     model: Model,
 }
@@ -49,6 +97,7 @@ impl Book {
             silences: HashMap::new(),
             modes: BTreeMap::new(),
             default_mode,
+            mode_changes: VecDeque::new(),
             audit: VecDeque::new(),
             model: Model::learn(Vec::new()),
         }
@@ -89,7 +138,14 @@ impl Book {
         let goes_on = match alert.source {
             // The same start and place is the same alert, sent again.
             AlertSource::Alertmanager => alert.at <= group.alert.at && alert.host == group.alert.host,
-            AlertSource::Detection => alert.at < group.last_said.plus(within),
+            // On a host or of a version that it never came from, it is news.
+            AlertSource::Detection => {
+                alert.at < group.last_said.plus(within)
+                    && !History::is_new_place(&group.history.hosts, &alert.host)
+                    && !History::is_new_place(&group.history.versions, &alert.version)
+            }
+            // Each sighting comes once: see `kubernetes`.
+            AlertSource::Kubernetes => false,
         };
         group.last_said = group.last_said.max(alert.at);
         goes_on
@@ -184,32 +240,9 @@ impl Book {
     /// How well suppression does.
     pub fn measures(&self, around: &Around) -> Measures {
         let mut measures = Measures::default();
-        // Per fingerprint the latest decision of a person on a proposal.
-        let mut judged: BTreeMap<&str, bool> = BTreeMap::new();
-        for (_, fingerprint, entry) in &self.audit {
-            match &entry.event {
-                Event::Approved(_)
-                    if entry.confidence.is_some()
-                        && !matches!(entry.source, Source::Inquest | Source::File) =>
-                {
-                    judged.insert(fingerprint, true);
-                }
-                Event::Rejected if entry.confidence.is_some() => {
-                    judged.insert(fingerprint, false);
-                }
-                Event::Undone => {
-                    judged.remove(fingerprint.as_str());
-                }
-                Event::Reopened(Reopening::Incident { .. }) => {
-                    if let Some(right) = judged.get_mut(fingerprint.as_str()) {
-                        *right = false;
-                    }
-                }
-                _ => {}
-            }
-        }
+        let judged = self.judged();
         measures.decided = judged.len();
-        measures.approved = judged.values().filter(|right| **right).count();
+        measures.approved = judged.values().filter(|(_, right)| *right).count();
         let (start, end) = (hour_of(around.now) - MAX_HOURS, hour_of(around.now) + 1);
         let mut held_back: Vec<(i64, u32, bool)> = Vec::new();
         for group in self.groups.values() {
@@ -235,6 +268,69 @@ impl Book {
             measures.suppressed += count;
         }
         measures
+    }
+
+    /// Per fingerprint the latest decision of a person on a proposal: its rule, and whether it was right.
+    fn judged(&self) -> BTreeMap<&str, (&str, bool)> {
+        let mut judged: BTreeMap<&str, (&str, bool)> = BTreeMap::new();
+        for (_, fingerprint, entry) in &self.audit {
+            match &entry.event {
+                Event::Approved(_)
+                    if entry.confidence.is_some()
+                        && !matches!(entry.source, Source::Inquest | Source::File) =>
+                {
+                    judged.insert(fingerprint, (&entry.rule, true));
+                }
+                Event::Rejected if entry.confidence.is_some() => {
+                    judged.insert(fingerprint, (&entry.rule, false));
+                }
+                Event::Undone => {
+                    judged.remove(fingerprint.as_str());
+                }
+                Event::Reopened(Reopening::Incident { .. }) => {
+                    if let Some((_, right)) = judged.get_mut(fingerprint.as_str()) {
+                        *right = false;
+                    }
+                }
+                _ => {}
+            }
+        }
+        judged
+    }
+
+    /// Every rule that fired lately or was set apart, those that page most first. Objectives of users are left out: nothing holds
+    /// them back.
+    pub fn rules(&self, now: UnixNanos) -> Vec<RuleInForce> {
+        let mut rules: BTreeMap<&str, RuleInForce> = BTreeMap::new();
+        let named = |rule: &str| RuleInForce {
+            rule: rule.to_owned(),
+            mode: self.mode(rule),
+            apart: self.modes.contains_key(rule),
+            ..RuleInForce::default()
+        };
+        for rule in self.modes.keys().filter(|rule| *rule != "*") {
+            rules.insert(rule, named(rule));
+        }
+        let (start, end) = (hour_of(now) - MAX_HOURS, hour_of(now) + 1);
+        for group in self.groups.values().filter(|group| !group.alert.objective) {
+            let rule = rules.entry(&group.alert.rule).or_insert_with(|| named(&group.alert.rule));
+            rule.alerts +=
+                group.history.hours.range(start..end).map(|(_, count)| u64::from(*count)).sum::<u64>();
+            rule.suppressed +=
+                group.suppressed.range(start..end).map(|(_, count)| u64::from(*count)).sum::<u64>();
+            if group.alert.pages() {
+                rule.pages += group.history.pages(start, end, None).len();
+            }
+        }
+        for (rule, right) in self.judged().into_values() {
+            if let Some(rule) = rules.get_mut(rule) {
+                rule.decided += 1;
+                rule.approved += usize::from(right);
+            }
+        }
+        let mut rules: Vec<RuleInForce> = rules.into_values().collect();
+        rules.sort_by(|a, b| (b.pages, b.alerts, &a.rule).cmp(&(a.pages, a.alerts, &b.rule)));
+        rules
     }
 
     /// The alerts of a fingerprint.
@@ -280,8 +376,24 @@ impl Book {
     }
 
     /// Sets the mode of a rule; `*` for all that are not set apart.
-    pub fn set_mode(&mut self, rule: &str, mode: Mode) {
+    pub fn set_mode(&mut self, at: UnixNanos, rule: &str, mode: Mode, actor: &str) {
+        let from = self.mode(rule);
         self.modes.insert(rule.to_owned(), mode);
+        if self.mode_changes.len() == MAX_AUDIT {
+            self.mode_changes.pop_front();
+        }
+        self.mode_changes.push_back(ModeChange {
+            at,
+            rule: rule.to_owned(),
+            from,
+            to: mode,
+            actor: actor.to_owned(),
+        });
+    }
+
+    /// When modes were set, oldest first.
+    pub fn mode_changes(&self) -> impl DoubleEndedIterator<Item = &ModeChange> {
+        self.mode_changes.iter()
     }
 
     /// The mode of rules that were not set apart, and those that were.
@@ -293,6 +405,26 @@ impl Book {
     /// The silence at Alertmanager.
     pub fn silence(&self, fingerprint: &str) -> Option<&str> {
         self.silences.get(fingerprint).map(String::as_str)
+    }
+
+    /// What Alertmanager has to be told so that it holds back what is held back here, in the order of fingerprints.
+    pub fn silences_to_change(&self) -> Vec<(Alert, SilenceChange)> {
+        let mut changes: Vec<(&String, Alert, SilenceChange)> = Vec::new();
+        for (fingerprint, group) in &self.groups {
+            if group.alert.source != AlertSource::Alertmanager {
+                continue;
+            }
+            let approval = self.standing(fingerprint).and_then(Standing::approval);
+            let wanted = approval.filter(|_| self.mode(&group.alert.rule) != Mode::Observe);
+            let change = match (wanted, self.silence(fingerprint)) {
+                (Some(approval), None) => SilenceChange::Begin(approval.clone()),
+                (None, Some(id)) => SilenceChange::End(id.to_owned()),
+                _ => continue,
+            };
+            changes.push((fingerprint, group.alert.clone(), change));
+        }
+        changes.sort_by(|a, b| a.0.cmp(b.0));
+        changes.into_iter().map(|(_, alert, change)| (alert, change)).collect()
     }
 
     /// Notes a silence; an empty id means that it was ended.

@@ -1,5 +1,6 @@
 //! What there is to say: about an incident, an alert, or nothing but that the channel works.
 
+use detectors::suppression::history::{PAGE_AGAIN_HOURS, hour_of};
 use domain::{Alert, Incident, Report, Severity, UnixNanos};
 use investigator::redact::Redactor;
 use serde::{Deserialize, Serialize};
@@ -100,11 +101,20 @@ impl News {
         }
     }
 
+    /// Whether it is about an alert.
+    pub fn is_alert(&self) -> bool {
+        self.subject.starts_with("alert-")
+    }
+
     /// Changes when there is something new to say: not with every number that moves, but with status, severity, verdict
     /// and confidence.
     pub fn digest(&self) -> String {
-        let parts =
-            format!("{:?}\u{0}{:?}\u{0}{}\u{0}{}", self.kind, self.severity, self.verdict, self.confidence);
+        // An alert that still comes is told again as often as somebody would be paged for it.
+        let pages = if self.is_alert() { hour_of(self.started) / PAGE_AGAIN_HOURS } else { 0 };
+        let parts = format!(
+            "{:?}\u{0}{:?}\u{0}{}\u{0}{}\u{0}{pages}",
+            self.kind, self.severity, self.verdict, self.confidence
+        );
         format!(
             "{:016x}",
             u64::from_be_bytes(

@@ -96,14 +96,13 @@ fn outgoing(url: String, headers: Vec<(&'static str, String)>, body: &Value, pri
 fn slack(news: &News) -> Value {
     let buttons = match news.kind {
         Kind::Test => Vec::new(),
-        _ if news.subject.starts_with("alert-") => vec![
+        _ if news.is_alert() => vec![
             blocks::Button { label: "Suppress", action: "suppress", value: &news.subject },
             blocks::Button { label: "Not noise", action: "not_noise", value: &news.subject },
         ],
         _ => blocks::incident_buttons(&news.subject, true),
     };
-    let name =
-        (!news.subject.starts_with("alert-") && news.kind != Kind::Test).then_some(news.subject.as_str());
+    let name = (!news.is_alert() && news.kind != Kind::Test).then_some(news.subject.as_str());
     blocks::answer(&news.brief(), name, Some(&news.link), &buttons)
 }
 
@@ -205,7 +204,7 @@ fn webhook(news: &News, id: &str) -> Value {
         Kind::Resolved => "resolved",
         Kind::Test => "test",
     };
-    let about = if news.subject.starts_with("alert-") { "alert" } else { "incident" };
+    let about = if news.is_alert() { "alert" } else { "incident" };
     json!({
         "id": id,
         "type": format!("{about}.{kind}"),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::{
-    Job, LETTERS, Letter, MAX_LETTERS, MAX_WAIT, News, Notifier, Outgoing, Previous, SENT, Sent, TRIES,
+    Job, Kind, LETTERS, Letter, MAX_LETTERS, MAX_WAIT, News, Notifier, Outgoing, Previous, SENT, Sent, TRIES,
     address, request, takes,
 };
 use crate::config::{Channel, Target};
@@ -66,7 +66,10 @@ impl Notifier {
         if last.digest == news.digest() {
             return;
         }
-        match self.send(&channel.target, &news, &last.previous).await {
+        // An alert that comes again is news: a message that is changed in its place, nobody hears.
+        let again = news.is_alert() && news.kind == Kind::Firing;
+        let previous = if again { Previous::default() } else { last.previous };
+        match self.send(&channel.target, &news, &previous).await {
             Ok(previous) => {
                 let sent = Sent { digest: news.digest(), previous };
                 let key = format!("{}/{}", channel.name, news.subject);

@@ -803,6 +803,7 @@ pub(super) fn health_page() -> HealthPage {
 pub(super) fn findings() -> Vec<Finding> {
     let silence = Silence { expected: 612.0, callers: vec!["checkout".into()], calls: 598, failed: 598 };
     let observation = Observation {
+        hosts: Vec::new(),
         detector: "log pattern".into(),
         sentence: "catalog logs a message it has never logged before: acquire cancelled, <*> of <*> in use."
             .into(),

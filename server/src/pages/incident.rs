@@ -102,6 +102,15 @@ struct AskedView {
     question: String,
     answer: Vec<Words>,
     source: String,
+    looked: Vec<LookedView>,
+}
+
+/// What was looked up for an answer: it has no card among the evidence.
+#[derive(Serialize)]
+struct LookedView {
+    id: u32,
+    claim: String,
+    figures: Vec<(String, String, String)>,
 }
 
 #[derive(Serialize)]
@@ -277,11 +286,23 @@ fn similar(similar: &input::Similar) -> SimilarRow {
 
 fn asked(asked: &Asked, report: &Report) -> AskedView {
     let cited: usize = asked.sentences.iter().map(|sentence| sentence.cites.len()).sum();
+    let mut diagnosis = report.diagnosis.clone();
+    diagnosis.evidence.extend(asked.looked.iter().cloned());
     let known = asked.sentences.iter().flat_map(|sentence| &sentence.cites);
-    let checked = known.filter(|id| report.diagnosis.evidence(**id).is_some()).count();
+    let checked = known.filter(|id| diagnosis.evidence(**id).is_some()).count();
+    let looked = asked.looked.iter().map(|one| LookedView {
+        id: one.id.0,
+        claim: plain(&one.claim, 600),
+        figures: one
+            .figures
+            .iter()
+            .map(|figure| (plain(&figure.name, 60), plain(&figure.before, 40), plain(&figure.now, 40)))
+            .collect(),
+    });
     AskedView {
         question: asked.question.clone(),
-        answer: Citations(&report.diagnosis).sentences(&asked.sentences),
+        answer: Citations(&diagnosis).sentences(&asked.sentences),
+        looked: looked.collect(),
         source: format!("{}, {checked} of {cited} citations checked", asked.narrated.words()),
     }
 }

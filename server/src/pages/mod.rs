@@ -42,7 +42,7 @@ pub use input::{
     ObjectiveBurn, ProgressState, Range, RedactionPage, ServiceFinding, ServicePage, ServicePoint,
     ServiceRow, ServiceStatus, ServicesPage, SignalFreshness, Similar, TracePage, Tried,
 };
-pub use review::ReviewPage;
+pub use review::{ReviewPage, RulesPage};
 
 /// The page of one incident.
 ///
@@ -72,13 +72,19 @@ pub fn render_policies(yaml: &str, said: &str, failed: bool, open_incidents: usi
     review::policies(yaml, said, failed, open_incidents, base)
 }
 
-/// Every decision on alerts, latest first.
+/// Every rule and its mode.
+pub fn render_rules(page: &RulesPage<'_>) -> String {
+    review::rules(page)
+}
+
+/// Every decision on alerts and on modes, latest first.
 pub fn render_audit(
     entries: &[(domain::UnixNanos, String, detectors::suppression::Entry)],
+    modes: &[crate::noise::ModeChange],
     open_incidents: usize,
     base: &str,
 ) -> String {
-    review::audit(entries, open_incidents, base)
+    review::audit(entries, modes, open_incidents, base)
 }
 
 /// Channels of notifications, and what could not be sent.

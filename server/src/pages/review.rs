@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::svg::rates::{Rates, rates};
 use super::templates::{Svg, render};
 use super::words::{Cut, Shell, State, cut, plural};
-use crate::noise::Proposal;
+use crate::noise::{ModeChange, Proposal, RuleInForce};
 
 /// Rows shown.
 const MOST_ROWS: usize = 200;
@@ -39,6 +39,22 @@ pub struct ReviewPage {
     pub open_incidents: usize,
     /// What stands before every link.
     pub base_path: String,
+}
+
+/// What the page of rules is drawn from.
+pub struct RulesPage<'a> {
+    /// Every rule that fired or was set apart.
+    pub rules: &'a [RuleInForce],
+    /// The mode of all others.
+    pub default_mode: Mode,
+    /// How well suppression does.
+    pub measures: &'a Measures,
+    /// What was just done, or why it was not.
+    pub said: &'a str,
+    /// Incidents open now.
+    pub open_incidents: usize,
+    /// What stands before every link.
+    pub base_path: &'a str,
 }
 
 #[derive(Serialize)]
@@ -143,6 +159,7 @@ pub(super) fn queue(page: &ReviewPage) -> String {
             },
             locked: match apart.len() {
                 0 => locked.clone(),
+                many if locked.is_empty() => format!("{} set apart", plural(many, "rule", "rules")),
                 many => format!("{} set apart; {locked}", plural(many, "rule", "rules")),
             },
             choices: Mode::ALL
@@ -449,8 +466,91 @@ pub(super) fn policies(yaml: &str, said: &str, failed: bool, open_incidents: usi
     )
 }
 
+/// Every rule and its mode.
+pub(super) fn rules(page: &RulesPage<'_>) -> String {
+    #[derive(Serialize)]
+    struct Choice {
+        mode: &'static str,
+        on: bool,
+        locked: bool,
+    }
+    #[derive(Serialize)]
+    struct Line {
+        id: String,
+        name: Cut,
+        label: String,
+        alerts: String,
+        pages: String,
+        suppressed: String,
+        decided: String,
+        choices: Vec<Choice>,
+        note: &'static str,
+    }
+    #[derive(Serialize)]
+    struct Rules {
+        shell: Shell,
+        tab: &'static str,
+        lead: &'static str,
+        said: String,
+        locked: String,
+        proved: String,
+        rules: Vec<Line>,
+        omitted: usize,
+    }
+    let locked = page.measures.auto_locked().unwrap_or_default();
+    let choices = |present: Mode| {
+        let choice = |mode: Mode| Choice {
+            mode: mode.as_str(),
+            on: mode == present,
+            locked: mode == Mode::Auto && mode != present && !locked.is_empty(),
+        };
+        Mode::ALL.into_iter().map(choice).collect()
+    };
+    let whole = |value: u64| counted(i64::try_from(value).unwrap_or(i64::MAX));
+    let all = Line {
+        id: "*".into(),
+        name: cut("All others", 60),
+        label: "all others".into(),
+        alerts: String::new(),
+        pages: String::new(),
+        suppressed: String::new(),
+        decided: format!("{} of {}", page.measures.approved, page.measures.decided),
+        choices: choices(page.default_mode),
+        note: "",
+    };
+    let line = |rule: &RuleInForce| Line {
+        id: rule.rule.clone(),
+        name: cut(&rule.rule, 60),
+        label: plain(&rule.rule, 60),
+        alerts: whole(rule.alerts),
+        pages: rule.pages.to_string(),
+        suppressed: whole(rule.suppressed),
+        decided: format!("{} of {}", rule.approved, rule.decided),
+        choices: choices(rule.mode),
+        note: if rule.apart { "set apart" } else { "" },
+    };
+    let rules = std::iter::once(all).chain(page.rules.iter().take(MOST_ROWS).map(line)).collect();
+    let (approved, decided) = (page.measures.approved, page.measures.decided);
+    let view = Rules {
+        shell: shell(page.open_incidents, page.base_path),
+        tab: "rules",
+        lead: "Observe hides nothing. Recommend hides what you approved. Auto hides what is sure, once it has proved itself.",
+        said: plain(page.said, 200),
+        proved: format!("{approved} of {decided} proposals were approved"),
+        locked,
+        rules,
+        omitted: page.rules.len().saturating_sub(MOST_ROWS),
+    };
+    render("rules.html", &view)
+}
+
 /// Every decision, latest first.
-pub(super) fn audit(entries: &[(UnixNanos, String, Entry)], open_incidents: usize, base: &str) -> String {
+pub(super) fn audit(
+    entries: &[(UnixNanos, String, Entry)],
+    modes: &[ModeChange],
+    open_incidents: usize,
+    base: &str,
+) -> String {
     #[derive(Serialize)]
     struct Line {
         at: String,
@@ -483,6 +583,19 @@ pub(super) fn audit(entries: &[(UnixNanos, String, Entry)], open_incidents: usiz
         pattern: cut(&entry.pattern, 90),
         id: fingerprint.clone(),
     };
-    let lines = entries.iter().map(line).collect();
+    let set = |change: &ModeChange| Line {
+        at: change.at.to_timestamp().strftime("%-d %b %H:%M:%S").to_string(),
+        iso: change.at.to_string(),
+        what: format!("Mode {}, was {}", change.to.as_str(), change.from.as_str()),
+        actor: plain(&change.actor, 60),
+        source: "rules".into(),
+        title: cut(if change.rule == "*" { "All others" } else { &change.rule }, 60),
+        pattern: cut("", 90),
+        id: String::new(),
+    };
+    let mut lines: Vec<(UnixNanos, Line)> = entries.iter().map(|entry| (entry.0, line(entry))).collect();
+    lines.extend(modes.iter().map(|change| (change.at, set(change))));
+    lines.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    let lines = lines.into_iter().map(|(_, line)| line).collect();
     render("audit.html", &Audit { shell: shell(open_incidents, base), tab: "audit", lines })
 }

@@ -1,6 +1,8 @@
 //! Messages in Block Kit, within Slack's limits whatever they are made of. Outside text is escaped, and never a link, a
 //! mention or markup.
 
+use domain::Alert;
+use investigator::redact::Redactor;
 use serde_json::{Value, json};
 
 use crate::brief::Brief;
@@ -13,6 +15,8 @@ pub const MAX_SECTION: usize = 3000;
 pub const MAX_HEADER: usize = 150;
 /// Longest value of a button, in characters.
 pub const MAX_VALUE: usize = 2000;
+/// Longest text of an alert under an answer.
+const MAX_ALERT: usize = 240;
 /// Longest message that we send, over all of its blocks. Slack refuses more than about 13 000.
 pub const MAX_TOTAL: usize = 3000;
 
@@ -86,13 +90,14 @@ pub fn say(text: &str) -> Value {
 /// What can be asked.
 pub fn help() -> Value {
     let text = "*/why checkout*  why does this service fail?\n*/why checkout since 1h*  look so far back\n\
-                */why incident INC-0142*  the answer to an incident\n*/why help*  this";
+                */why incident INC-0142*  the answer to an incident\n\
+                */why incident INC-0142 was there a deploy?*  a question about it\n*/why help*  this";
     json!({"response_type": "ephemeral", "text": "How to ask /why", "blocks": [section(text.into())]})
 }
 
 /// An answer. `name` is the incident's, if it is one; `link` leads to the page.
 pub fn answer(brief: &Brief, name: Option<&str>, link: Option<&str>, buttons: &[Button<'_>]) -> Value {
-    let mut left = MAX_TOTAL - 600;
+    let mut left = MAX_TOTAL - 600 - MAX_ALERT;
     let mut take = |text: &str, limit: usize| {
         let text = escape(text, limit.min(left));
         left -= text.chars().count().min(left);
@@ -135,6 +140,51 @@ pub fn answer(brief: &Brief, name: Option<&str>, link: Option<&str>, buttons: &[
     blocks.extend(actions(link, buttons));
     debug_assert!(blocks.len() <= MAX_BLOCKS);
     json!({"text": escape(&format!("{}. {}", brief.title, brief.verdict()), 400), "blocks": blocks})
+}
+
+/// The answer to a question about an incident. `source` says who phrased it.
+pub fn asked(name: &str, question: &str, sentences: &[String], source: &str, link: &str) -> Value {
+    let mut redactor = Redactor::new();
+    let mut left = MAX_TOTAL - 900;
+    let said: Vec<String> = sentences
+        .iter()
+        .map(|sentence| {
+            let text = escape(&redactor.text(sentence), left.min(600));
+            left -= text.chars().count().min(left);
+            text
+        })
+        .filter(|text| !text.is_empty())
+        .collect();
+    let said = if said.is_empty() { investigator::ask::NOTHING.to_owned() } else { said.join("\n") };
+    let question = escape(&redactor.text(question), 300);
+    let mut blocks = vec![section(format!("*{}*: {question}", escape(name, 40))), section(said.clone())];
+    blocks.push(context(escape(source, 200)));
+    blocks.extend(actions(Some(link), &[]));
+    json!({"text": said, "blocks": blocks})
+}
+
+/// Adds what to decide about: the alert of what was asked that is the likeliest noise, and the buttons that decide.
+pub fn with_alert(message: &mut Value, alert: &Alert, may_suppress: bool) {
+    let Some(blocks) = message["blocks"].as_array_mut() else { return };
+    let mut redactor = Redactor::new();
+    let said = redactor.text(&format!("{}: {}", alert.rule, alert.pattern)).into_owned();
+    let fingerprint = alert.fingerprint();
+    let button = |label, action| Button { label, action, value: &fingerprint };
+    let mut buttons = Vec::new();
+    if may_suppress {
+        buttons.push(button("Suppress", "suppress"));
+    }
+    buttons.push(button("Not noise", "not_noise"));
+    blocks.push(context(format!("Is this alert noise? {}", escape(&said, MAX_ALERT))));
+    blocks.extend(actions(None, &buttons));
+}
+
+/// The buttons under an answer to `asked`: `checkout since 1h`.
+pub fn why_buttons(asked: &str, in_channel: bool) -> Vec<Button<'_>> {
+    match in_channel {
+        true => Vec::new(),
+        false => vec![Button { label: "Post to channel", action: "post", value: asked }],
+    }
 }
 
 /// The buttons under an incident.

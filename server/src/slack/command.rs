@@ -1,6 +1,7 @@
 //! What people ask: `/why checkout since 1h`, `/why incident INC-0142`, `/why help`.
 
 use domain::IncidentId;
+use investigator::ask::MAX_QUESTION;
 
 use crate::config::Span;
 
@@ -19,6 +20,8 @@ pub enum Ask {
     },
     /// What of this incident?
     Incident(IncidentId),
+    /// A question about this incident.
+    Question(IncidentId, String),
     /// What can be asked?
     Help,
 }
@@ -42,6 +45,12 @@ impl Ask {
                 && IncidentId::parse(&id.to_ascii_uppercase()).is_some() =>
             {
                 Ok(IncidentId::parse(&id.to_ascii_uppercase()).map_or(Self::Help, Self::Incident))
+            }
+            [incident, id, question @ ..] if incident.eq_ignore_ascii_case("incident") => {
+                let question: String = question.join(" ").chars().take(MAX_QUESTION).collect();
+                let id = IncidentId::parse(id);
+                id.map(|id| Self::Question(id, question))
+                    .ok_or_else(|| "That is not the name of an incident, such as INC-0142.".into())
             }
             [service] => Self::of(service, None),
             [service, since, length] if since.eq_ignore_ascii_case("since") => {
@@ -82,6 +91,10 @@ mod tests {
         check("incident INC-0142", Ok(Ask::Incident(IncidentId(142))));
         check("incident 142", Ok(Ask::Incident(IncidentId(142))));
         check("inc-0142", Ok(Ask::Incident(IncidentId(142))));
+        check(
+            "incident INC-0142 was there a  deploy?",
+            Ok(Ask::Question(IncidentId(142), "was there a deploy?".into())),
+        );
         check("", Ok(Ask::Help));
         check("HELP", Ok(Ask::Help));
         for (text, part) in [

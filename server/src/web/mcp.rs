@@ -8,7 +8,6 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use detectors::suppression::similarity::Words;
 use domain::{Incident, Report};
 use investigator::redact::Redactor;
 use serde::Deserialize;
@@ -23,7 +22,6 @@ use crate::brief::Brief;
 const VERSIONS: [&str; 3] = ["2025-06-18", "2025-03-26", "2024-11-05"];
 /// Incidents given at most.
 const MAX_LISTED: usize = 50;
-const MAX_SIMILAR: usize = 5;
 
 #[derive(Deserialize)]
 struct Request {
@@ -180,7 +178,24 @@ async fn tool(app: &App, name: &str, arguments: &Value) -> Result<Value, Error> 
                 report.ok_or_else(|| Error::not_found(format!("{} was not looked into yet", incident.id)))?;
             Ok(json!({"incident": incident.id.to_string(), "evidence": evidence(&report)}))
         }
-        "similar" => Ok(json!({"similar": similar(&incident()?, &app.incidents.all())})),
+        "similar" => {
+            let incident = incident()?;
+            let report = app.latest_report(incident.id).await?;
+            let report =
+                report.ok_or_else(|| Error::not_found(format!("{} was not looked into yet", incident.id)))?;
+            let similar = app.memory.near(incident.id, &report.diagnosis).await?;
+            let similar: Vec<Value> = similar
+                .into_iter()
+                .map(|one| {
+                    json!({
+                        "id": one.id.to_string(), "title": one.title, "started": one.started.to_string(),
+                        "distance": (one.distance * 100.0).round() / 100.0, "shared": one.shared,
+                        "confirmed": one.confirmed, "fixed": one.fixed,
+                    })
+                })
+                .collect();
+            Ok(json!({"incident": incident.id.to_string(), "similar": similar}))
+        }
         other => Err(Error::bad_request(format!("there is no tool {}", domain::text::plain(other, 60)))),
     }
 }
@@ -206,43 +221,6 @@ fn evidence(report: &Report) -> Value {
         })
     };
     report.diagnosis.evidence.iter().map(one).collect()
-}
-
-/// Past incidents by the likeness of their words: title, cause, service blamed.
-fn similar(incident: &Incident, all: &[Incident]) -> Vec<Value> {
-    let words = |incident: &Incident| {
-        Words::of(
-            &incident.root_service,
-            &incident.service,
-            &format!("{} {}", incident.title, incident.summary),
-        )
-    };
-    let asked = words(incident);
-    let mut found: Vec<(f64, &Incident)> = all
-        .iter()
-        .filter(|other| other.id != incident.id)
-        .map(|other| (asked.similarity(&words(other)), other))
-        .filter(|(similarity, _)| *similarity >= 0.3)
-        .collect();
-    found.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.id.cmp(&a.1.id)));
-    let feedback = |incident: &Incident| {
-        incident.events.iter().rev().find_map(|(_, event)| match event {
-            domain::IncidentEvent::Feedback { verdict, service, text, .. } => {
-                Some(json!({"verdict": verdict, "service": service, "text": text}))
-            }
-            _ => None,
-        })
-    };
-    found
-        .iter()
-        .take(MAX_SIMILAR)
-        .map(|(similarity, other)| {
-            let mut value = listed(other);
-            value["similarity"] = json!((similarity * 100.0).round() / 100.0);
-            value["feedback"] = feedback(other).unwrap_or(Value::Null);
-            value
-        })
-        .collect()
 }
 
 /// The same with secrets taken out of every text.

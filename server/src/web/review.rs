@@ -12,7 +12,7 @@ use super::error::Error;
 use super::{App, token};
 use crate::noise::Proposal;
 use crate::noise::alertmanager::Webhook;
-use crate::pages::{self, ReviewPage};
+use crate::pages::{self, ReviewPage, RulesPage};
 
 /// There is no sign-in: the audit notes that it was somebody who can reach the page.
 const ACTOR: &str = "someone on this page";
@@ -140,6 +140,32 @@ fn event(app: &App, one: &Proposal, action: &str, form: &Decision) -> Result<Eve
 pub struct ModeForm {
     rule: String,
     mode: String,
+    /// The page to return to; the queue, when left out.
+    #[serde(default)]
+    from: String,
+}
+
+/// What was just done.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RulesQuery {
+    set: String,
+}
+
+/// `GET /review/rules`.
+pub async fn rules(State(app): State<App>, Query(query): Query<RulesQuery>) -> Result<Response, Error> {
+    let rules = app.noise.rules();
+    let said = rules.iter().find(|rule| rule.rule == query.set).map_or(String::new(), |rule| {
+        format!("{} is now in mode {}.", domain::text::plain(&rule.rule, 80), rule.mode.as_str())
+    });
+    Ok(super::page(pages::render_rules(&RulesPage {
+        rules: &rules,
+        default_mode: app.noise.modes().0,
+        measures: &app.noise.measured().await?,
+        said: &said,
+        open_incidents: app.incidents.open_count(),
+        base_path: &app.base_path,
+    })))
 }
 
 /// `POST /review/mode`.
@@ -150,6 +176,10 @@ pub async fn mode(State(app): State<App>, Form(form): Form<ModeForm>) -> Result<
         return Err(Error::bad_request("a rule has 1 to 400 bytes"));
     }
     match app.noise.set_mode(&form.rule, mode, ACTOR).await? {
+        Ok(()) if form.from == "rules" => {
+            let rule: String = form_urlencoded::byte_serialize(form.rule.as_bytes()).collect();
+            Ok(Redirect::to(&format!("{}/review/rules?set={rule}", app.base_path)).into_response())
+        }
         Ok(()) => Ok(Redirect::to(&format!("{}/review", app.base_path)).into_response()),
         Err(why) => Err(Error::bad_request(why)),
     }
@@ -157,7 +187,8 @@ pub async fn mode(State(app): State<App>, Form(form): Form<ModeForm>) -> Result<
 
 /// `GET /review/audit`.
 pub async fn audit(State(app): State<App>) -> Response {
-    super::page(pages::render_audit(&app.noise.audit(MAX_AUDIT), app.incidents.open_count(), &app.base_path))
+    let (entries, modes) = (app.noise.audit(MAX_AUDIT), app.noise.mode_changes(MAX_AUDIT));
+    super::page(pages::render_audit(&entries, &modes, app.incidents.open_count(), &app.base_path))
 }
 
 /// `GET /review/policies`.

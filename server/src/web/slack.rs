@@ -1,5 +1,7 @@
 //! What Slack sends: commands, buttons, mentions. Each is acknowledged at once; the answer follows.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -14,7 +16,8 @@ use super::error::Error;
 use super::wire::InvestigateRequest;
 use super::{App, api, review};
 use crate::brief::Brief;
-use crate::slack::blocks::{self, incident_buttons};
+use crate::noise::Proposal;
+use crate::slack::blocks::{self, incident_buttons, why_buttons};
 use crate::slack::{Ask, Refused, Slack};
 
 const FAILED: &str = "I could not find that out just now. The incident pages may say more.";
@@ -63,7 +66,7 @@ pub async fn command(State(app): State<App>, headers: HeaderMap, body: Bytes) ->
     };
     let looking = match &ask {
         Ask::Service { service, .. } => format!("Looking at {service}…"),
-        Ask::Incident(id) => format!("Looking at {id}…"),
+        Ask::Incident(id) | Ask::Question(id, _) => format!("Looking at {id}…"),
         Ask::Help => String::new(),
     };
     let tasks = app.tasks.clone();
@@ -94,6 +97,7 @@ async fn try_answer(app: &App, slack: &Slack, ask: &Ask, in_channel: bool) -> Re
     let incident = match ask {
         Ask::Help => return Ok(blocks::help()),
         Ask::Incident(id) => Some(super::incidents::find(app, &id.to_string())?),
+        Ask::Question(id, question) => return asked(app, slack, *id, question).await,
         // A running incident has been looked into: its answer is at hand.
         Ask::Service { service, since: None } => {
             let about = |incident: &domain::Incident| {
@@ -114,7 +118,39 @@ async fn try_answer(app: &App, slack: &Slack, ask: &Ask, in_channel: bool) -> Re
     };
     let report = api::answer(app, &request).await?;
     let link = format!("{}{}", slack.pages_url(), pages_path(service));
-    Ok(blocks::answer(&Brief::of_report(&report), None, Some(&link), &[]))
+    let asked = match since {
+        Some(since) => format!("why {service} since {since}"),
+        None => format!("why {service}"),
+    };
+    let buttons = why_buttons(&asked, in_channel);
+    let mut message = blocks::answer(&Brief::of_report(&report), None, Some(&link), &buttons);
+    let diagnosis = &report.diagnosis;
+    let services = diagnosis.chain.iter().map(|link| link.component.as_str());
+    ask_of_noise(app, services.chain([diagnosis.service.as_str()]).collect(), &mut message).await?;
+    Ok(message)
+}
+
+/// Asks under an answer whether the alert of these services that is the likeliest noise is noise, when one waits for a decision.
+async fn ask_of_noise(app: &App, services: BTreeSet<&str>, message: &mut Value) -> Result<(), Error> {
+    let now = app.clock.now();
+    let queue = app.noise.queue().await?;
+    let waits = |one: &&Proposal| services.contains(one.alert.service.as_str()) && one.waits(now);
+    if let Some(one) = queue.iter().find(waits) {
+        let may_suppress = detectors::suppression::never::forbids(&one.rulings).is_none();
+        blocks::with_alert(message, &one.alert, may_suppress);
+    }
+    Ok(())
+}
+
+/// A question about an incident, answered as on its page.
+async fn asked(app: &App, slack: &Slack, id: IncidentId, question: &str) -> Result<Value, Error> {
+    let incident = super::incidents::find(app, &id.to_string())?;
+    let report = app.latest_report(incident.id).await?;
+    let report = report.ok_or_else(|| Error::not_found(format!("{id} was not looked into yet")))?;
+    let asked = app.telling.ask(&report, question, &id.to_string()).await?;
+    let sentences: Vec<String> = asked.sentences.iter().map(|sentence| sentence.text.clone()).collect();
+    let link = format!("{}/incidents/{}", slack.pages_url(), id.0);
+    Ok(blocks::asked(&id.to_string(), &asked.question, &sentences, &asked.narrated.words(), &link))
 }
 
 fn pages_path(service: &str) -> String {
@@ -133,7 +169,10 @@ async fn incident_message(
     let brief = Brief::of_incident(&incident, report.as_ref());
     let link = format!("{}/incidents/{}", slack.pages_url(), id.0);
     let name = id.to_string();
-    Ok(blocks::answer(&brief, Some(&name), Some(&link), &incident_buttons(&name, in_channel)))
+    let mut message = blocks::answer(&brief, Some(&name), Some(&link), &incident_buttons(&name, in_channel));
+    let services = incident.findings.iter().map(|finding| finding.service.as_str());
+    ask_of_noise(app, services.chain([incident.root_service.as_str()]).collect(), &mut message).await?;
+    Ok(message)
 }
 
 /// A button that was pressed. What it is about is looked up here, never taken from the message.
@@ -211,8 +250,14 @@ async fn press(
     value: &str,
 ) -> Result<String, Error> {
     if action == "post" {
-        let id = IncidentId::parse(value).ok_or_else(|| Error::not_found("there is no such incident"))?;
-        let message = incident_message(app, slack, id, true).await?;
+        if !slack.may_ask(&interaction.user.id, app.clock.now()) {
+            return Ok("That is a lot of questions. Try again in a minute.".into());
+        }
+        let ask = match IncidentId::parse(value) {
+            Some(id) => Ask::Incident(id),
+            None => Ask::parse(value).map_err(Error::bad_request)?,
+        };
+        let message = try_answer(app, slack, &ask, true).await?;
         slack.client().post(&interaction.channel.id, None, &message).await?;
         return Ok(String::new());
     }

@@ -55,6 +55,13 @@ struct LatestRow {
 }
 
 #[derive(Row, Deserialize)]
+struct HostsRow {
+    service: String,
+    pattern: u64,
+    hosts: Vec<String>,
+}
+
+#[derive(Row, Deserialize)]
 struct CountsRow {
     service: String,
     pattern: u64,
@@ -141,6 +148,48 @@ impl Store {
         );
         let rows = self.client().query(&query).fetch_all::<(u32, u64)>().await?;
         Ok(rows.into_iter().map(|(at, messages)| (UnixNanos::from_seconds(at.into()), messages)).collect())
+    }
+}
+
+/// Hosts returned of one pattern, in order of their names.
+const MAX_HOSTS: usize = 64;
+/// Pairs of service and pattern asked for.
+const MAX_ASKED: usize = 1_000;
+
+impl Store {
+    /// The machines that patterns of services were written on within a window, by resource attributes: the node, or the host.
+    /// Asks for the first [`MAX_ASKED`] pairs; at most [`MAX_HOSTS`] of each are told.
+    pub async fn log_pattern_hosts(
+        &self,
+        written: &[(String, PatternId)],
+        window: Window,
+    ) -> Result<BTreeMap<(String, PatternId), Vec<String>>, Error> {
+        if written.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let asked: Vec<String> = written
+            .iter()
+            .take(MAX_ASKED)
+            .map(|(service, pattern)| format!("({}, {})", sql::quote(service), pattern.0))
+            .collect();
+        let services: Vec<String> =
+            written.iter().take(MAX_ASKED).map(|(service, _)| sql::quote(service)).collect();
+        let (settled, join) = (settled("PatternId"), join_general("PatternId"));
+        let query = format!(
+            "SELECT service, pattern, arraySlice(arraySort(groupUniqArray(1024)(host)), 1, {MAX_HOSTS}) AS hosts FROM \
+               (SELECT toString(ServiceName) AS service, {settled} AS pattern, \
+                  if(ResourceAttributes['k8s.node.name'] != '', ResourceAttributes['k8s.node.name'], \
+                     ResourceAttributes['host.name']) AS host \
+                FROM otel_logs {join} \
+                WHERE ServiceName IN ({}) AND TimestampTime >= toDateTime({}) AND TimestampTime < toDateTime({})) \
+             WHERE host != '' AND (service, pattern) IN ({}) GROUP BY service, pattern",
+            services.join(", "),
+            window.start.seconds().max(0),
+            window.end.seconds().max(0),
+            asked.join(", "),
+        );
+        let rows = self.client().query(&query).fetch_all::<HostsRow>().await?;
+        Ok(rows.into_iter().map(|row| ((row.service, PatternId(row.pattern)), row.hosts)).collect())
     }
 }
 
