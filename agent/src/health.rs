@@ -107,11 +107,12 @@ impl Governor {
         Self { cores, bits: 0, calm: 0 }
     }
 
-    /// After a second in which `used` was used: how much to capture from now on. Each bit halves it, so that more is captured again only
-    /// when twice as much would still be well within bounds.
-    pub fn decide(&mut self, used: Duration, passed: Duration) -> u32 {
+    /// After a second in which `used` was used and `lost` events found the buffer full: how much to capture from now on. Each bit halves
+    /// it, so that more is captured again only when twice as much would still be well within bounds. To leave out whole connections is
+    /// better than to lose events, which tears conversations apart.
+    pub fn decide(&mut self, used: Duration, passed: Duration, lost: u64) -> u32 {
         let load = used.as_secs_f64() / passed.as_secs_f64().max(1e-3) / self.cores;
-        if load > 1.0 {
+        if load > 1.0 || lost > 0 {
             self.bits = (self.bits + 1).min(MOST_BITS);
             self.calm = 0;
         } else if load < 0.4 {
@@ -134,11 +135,13 @@ mod tests {
     #[test]
     fn load_sheds_and_calm_restores() {
         let mut governor = Governor::new(0.2);
-        let mut second = |millis| governor.decide(Duration::from_millis(millis), Duration::from_secs(1));
+        let mut second = |millis| governor.decide(Duration::from_millis(millis), Duration::from_secs(1), 0);
         assert_eq!([second(100), second(300), second(250)], [0, 1, 2]);
         assert_eq!([second(150), second(100)], [2, 2]);
         let after: Vec<u32> = (0..20).map(|_| second(10)).collect();
         assert_eq!((after[8], after[9], after[19]), (2, 1, 0));
         assert_eq!((0..20).map(|_| second(900)).last(), Some(MOST_BITS));
+        let mut governor = Governor::new(0.2);
+        assert_eq!(governor.decide(Duration::ZERO, Duration::from_secs(1), 1), 1);
     }
 }

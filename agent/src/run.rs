@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use domain::UnixNanos;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use crate::export::otlp::Host;
 use crate::export::{Endpoint, Parcel, Sender, Shipper, Signal, Spool, prometheus};
 use crate::health::{Governor, Health};
 use crate::host::Host as Machine;
-use crate::identity::{self, Identities, Service};
+use crate::identity::{self, Identities};
 use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
 use crate::logs;
 use crate::observe::{Observer, Settled};
@@ -29,6 +28,8 @@ use crate::tls::TlsLibraries;
 use crate::traces::Placed;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// How often spans are shipped: little at a time, so that no service has to wait for it.
+const SPANS_EVERY: Duration = Duration::from_millis(100);
 /// How often measurements are made and shipped.
 const MEASURE: Duration = Duration::from_secs(10);
 /// How often what is no longer used is let go.
@@ -38,7 +39,7 @@ const SAMPLE: Duration = Duration::from_secs(10);
 /// How often profiles are shipped.
 const PROFILE: Duration = Duration::from_secs(60);
 /// Spans in one request to the server, at most.
-const SPANS: usize = 2_000;
+const SPANS: usize = 1_000;
 /// The longest that the end may take.
 const END: Duration = Duration::from_secs(5);
 
@@ -145,6 +146,8 @@ struct Agent {
     profiles: Option<Profiles>,
     governor: Governor,
     shed_bits: u32,
+    /// Events that found the buffer full, until the last look.
+    lost: u64,
     host: Host,
     machine: Machine,
     identities: Identities,
@@ -189,6 +192,7 @@ impl Agent {
             profiles,
             governor: Governor::new(settings.cores),
             shed_bits: 0,
+            lost: 0,
             host: Host { name: host_name(settings) },
             machine: Machine::new(settings.root.clone()),
             identities: Identities::new(settings.root.clone(), settings.rules()?),
@@ -201,8 +205,8 @@ impl Agent {
 
     async fn watch(&mut self, stop: &CancellationToken) {
         let start = Instant::now();
-        let (mut ticked, mut measured, mut swept, mut sampled, mut profiled) =
-            (start, start, start, start, start);
+        let (mut ticked, mut shipped, mut measured, mut swept, mut sampled, mut profiled) =
+            (start, start, start, start, start, start);
         let mut used = clock::processor_time();
         while !stop.is_cancelled() {
             tokio::select! {
@@ -213,11 +217,17 @@ impl Agent {
                 tokio::task::yield_now().await;
             }
             let now = Instant::now();
+            if now - shipped >= SPANS_EVERY {
+                shipped = now;
+                self.ship(clock::now());
+            }
             if now - ticked >= SECOND {
                 let total = clock::processor_time();
                 self.govern(total.saturating_sub(used), now - ticked);
                 (ticked, used) = (now, total);
-                self.tick();
+                // The wall clock is set now and then; events follow it.
+                self.observer.set_wall(clock::wall_minus_monotonic());
+                self.observer.tick(clock::now());
             }
             if now - measured >= MEASURE {
                 measured = now;
@@ -257,7 +267,9 @@ impl Agent {
     }
 
     fn govern(&mut self, used: Duration, passed: Duration) {
-        let bits = self.governor.decide(used, passed);
+        let full = self.counters.read().ring_full;
+        let lost = full.saturating_sub(std::mem::replace(&mut self.lost, full));
+        let bits = self.governor.decide(used, passed, lost);
         if bits == self.shed_bits {
             return;
         }
@@ -274,25 +286,18 @@ impl Agent {
         }
     }
 
-    fn tick(&mut self) {
-        // The wall clock is set now and then; events follow it.
-        self.observer.set_wall(clock::wall_minus_monotonic());
+    /// Ships the spans that are ready at `now`. A parcel is made before the next one is begun: its parts take far more room than it.
+    fn ship(&mut self, now: UnixNanos) {
         let mut placed = std::mem::take(&mut self.placed);
-        self.observer.tick(clock::now(), &mut placed);
-        self.ship(&mut placed);
-        self.placed = placed;
-    }
-
-    fn ship(&mut self, placed: &mut Vec<Placed>) {
-        let spans: Vec<(Arc<Service>, Span)> = placed
-            .drain(..)
-            .map(|placed| (Arc::clone(&placed.exchange.service), spans::span(&placed, self.shed_bits)))
-            .collect();
-        let mut rest = spans.into_iter().peekable();
-        while rest.peek().is_some() {
-            let request = self.host.traces(rest.by_ref().take(SPANS).collect());
+        self.observer.spans(now, &mut placed);
+        for some in placed.chunks(SPANS) {
+            let span =
+                |it: &Placed| (Arc::clone(&it.exchange.service), spans::span(it, self.shed_bits));
+            let request = self.host.traces(some.iter().map(span).collect());
             self.shipper.post(Parcel { signal: Signal::Traces, body: Bytes::from(request.encode_to_vec()) });
         }
+        placed.clear();
+        self.placed = placed;
     }
 
     fn measure(&mut self) {
@@ -339,9 +344,9 @@ impl Agent {
     /// What is held goes out, even though the other end of a connection may come later.
     fn finish(&mut self) {
         while self.read() {}
-        let mut placed = Vec::new();
-        self.observer.tick(clock::now().plus(crate::traces::HOLD), &mut placed);
-        self.ship(&mut placed);
+        let later = clock::now().plus(crate::traces::HOLD);
+        self.observer.tick(later);
+        self.ship(later);
         self.measure();
         self.sample();
         self.ship_profiles();

@@ -6,8 +6,9 @@ use agent_events::lost;
 use anyhow::Result;
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 
-/// How long events wait before they are looked at: the buffer holds many times what comes in between.
-const LINGER: Duration = Duration::from_millis(20);
+/// How long events wait before they are looked at: the buffer holds many times what comes in between, and what comes in between is
+/// handled before a service that waits for the processor would notice.
+const LINGER: Duration = Duration::from_millis(10);
 /// Events handled before other work has its turn.
 const BATCH: usize = 4096;
 
