@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use domain::UnixNanos;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use crate::export::otlp::Host;
 use crate::export::{Endpoint, Parcel, Sender, Shipper, Signal, Spool, prometheus};
 use crate::health::{Governor, Health};
 use crate::host::Host as Machine;
-use crate::identity::{self, Identities};
+use crate::identity::{self, Identities, Service};
 use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
 use crate::logs;
 use crate::observe::{Observer, Settled};
@@ -28,8 +29,6 @@ use crate::tls::TlsLibraries;
 use crate::traces::Placed;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// How often spans are shipped: little at a time, so that no service has to wait for it.
-const SPANS_EVERY: Duration = Duration::from_millis(100);
 /// How often measurements are made and shipped.
 const MEASURE: Duration = Duration::from_secs(10);
 /// How often what is no longer used is let go.
@@ -38,7 +37,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 const SAMPLE: Duration = Duration::from_secs(10);
 /// How often profiles are shipped.
 const PROFILE: Duration = Duration::from_secs(60);
-/// Spans in one request to the server, at most.
+/// Spans in one request to the server.
 const SPANS: usize = 1_000;
 /// The longest that the end may take.
 const END: Duration = Duration::from_secs(5);
@@ -155,6 +154,8 @@ struct Agent {
     page: Arc<Mutex<String>>,
     since: UnixNanos,
     placed: Vec<Placed>,
+    /// Spans of the parcel that is being filled.
+    spans: Vec<(Arc<Service>, Span)>,
 }
 
 impl Agent {
@@ -200,6 +201,7 @@ impl Agent {
             page,
             since,
             placed: Vec::new(),
+            spans: Vec::new(),
         })
     }
 
@@ -217,9 +219,10 @@ impl Agent {
                 tokio::task::yield_now().await;
             }
             let now = Instant::now();
-            if now - shipped >= SPANS_EVERY {
+            self.gather(clock::now());
+            if now - shipped >= SECOND {
                 shipped = now;
-                self.ship(clock::now());
+                self.ship();
             }
             if now - ticked >= SECOND {
                 let total = clock::processor_time();
@@ -286,18 +289,26 @@ impl Agent {
         }
     }
 
-    /// Ships the spans that are ready at `now`. A parcel is made before the next one is begun: its parts take far more room than it.
-    fn ship(&mut self, now: UnixNanos) {
+    /// Takes the spans that are ready at `now`: a few at a time, so that no service has to wait for it. Full parcels go.
+    fn gather(&mut self, now: UnixNanos) {
         let mut placed = std::mem::take(&mut self.placed);
         self.observer.spans(now, &mut placed);
-        for some in placed.chunks(SPANS) {
-            let span =
-                |it: &Placed| (Arc::clone(&it.exchange.service), spans::span(it, self.shed_bits));
-            let request = self.host.traces(some.iter().map(span).collect());
-            self.shipper.post(Parcel { signal: Signal::Traces, body: Bytes::from(request.encode_to_vec()) });
+        for one in placed.drain(..) {
+            self.spans.push((Arc::clone(&one.exchange.service), spans::span(&one, self.shed_bits)));
+            if self.spans.len() >= SPANS {
+                self.ship();
+            }
         }
-        placed.clear();
         self.placed = placed;
+    }
+
+    /// Ships what was gathered.
+    fn ship(&mut self) {
+        if self.spans.is_empty() {
+            return;
+        }
+        let request = self.host.traces(self.spans.drain(..).collect());
+        self.shipper.post(Parcel { signal: Signal::Traces, body: Bytes::from(request.encode_to_vec()) });
     }
 
     fn measure(&mut self) {
@@ -346,7 +357,8 @@ impl Agent {
         while self.read() {}
         let later = clock::now().plus(crate::traces::HOLD);
         self.observer.tick(later);
-        self.ship(later);
+        self.gather(later);
+        self.ship();
         self.measure();
         self.sample();
         self.ship_profiles();
