@@ -77,7 +77,9 @@ fn loaded() -> BTreeSet<u32> {
 fn state() -> Vec<String> {
     let mut found = Vec::new();
     for place in ["/sys/fs/bpf", "/sys/kernel/tracing/instances"] {
-        found.extend(fs::read_dir(place).into_iter().flatten().flatten().map(|it| it.path().display().to_string()));
+        found.extend(
+            fs::read_dir(place).into_iter().flatten().flatten().map(|it| it.path().display().to_string()),
+        );
     }
     for file in [
         "/sys/kernel/tracing/uprobe_events",
@@ -190,16 +192,26 @@ fn traced_programs_live_through_attaching_and_detaching() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = |line: &str| {
         let mut shell = Command::new("sh");
-        shell.args(["-c", line]).current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        shell
+            .args(["-c", line])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         shell
     };
     let made = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key -out cert -days 2 -subj /CN=x";
-    if !run(made).status().is_ok_and(|it| it.success()) || !run("command -v curl").status().is_ok_and(|it| it.success()) {
+    if !run(made).status().is_ok_and(|it| it.success())
+        || !run("command -v curl").status().is_ok_and(|it| it.success())
+    {
         eprintln!("skipped: there is no openssl or no curl here");
         return;
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
-    let mut server = run(&format!("exec openssl s_server -accept 127.0.0.1:{port} -key key -cert cert -WWW")).spawn().expect("openssl");
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
+    let mut server = run(&format!("exec openssl s_server -accept 127.0.0.1:{port} -key key -cert cert -WWW"))
+        .spawn()
+        .expect("openssl");
     until("a server", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
 
     let over = Arc::new(AtomicBool::new(false));

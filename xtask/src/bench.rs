@@ -39,7 +39,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
 
 /// What the agent costs a server that it watches, which needs neither engine nor server of ours.
 fn agent(arguments: &[String]) -> Result<()> {
-    let build = ["build", "--locked", "--release", "--package", "inquest-agent", "--bins", "--example", "overhead"];
+    let build =
+        ["build", "--locked", "--release", "--package", "inquest-agent", "--bins", "--example", "overhead"];
     step::run("build, release", &mut step::cargo(&build))?;
     let mut bench = Command::new(step::built("release").join("examples/overhead"));
     step::run("bench agent", bench.args(arguments).current_dir(step::root()))

@@ -35,7 +35,8 @@ pub struct Web {
 }
 
 /// A pause of 0 to 7 ms before each request, as whole milliseconds are all that wrk knows; latencies do not count it.
-const SCRIPT: &str = "function init(args) math.randomseed(7) end\nfunction delay() return math.random(0, 7) end\n";
+const SCRIPT: &str =
+    "function init(args) math.randomseed(7) end\nfunction delay() return math.random(0, 7) end\n";
 
 impl Web {
     pub fn start(folder: &Path, real_time: bool) -> Result<Self> {
@@ -54,7 +55,12 @@ impl Web {
         let mut nginx = command("/usr/sbin/nginx".as_ref(), real_time);
         nginx.arg("-c").arg(folder.join("nginx.conf")).stderr(Stdio::null());
         let child = nginx.spawn().context("nginx")?;
-        let web = Self { child, folder: folder.to_owned(), url: format!("http://127.0.0.1:{port}/page"), real_time };
+        let web = Self {
+            child,
+            folder: folder.to_owned(),
+            url: format!("http://127.0.0.1:{port}/page"),
+            real_time,
+        };
         std::thread::sleep(std::time::Duration::from_millis(500));
         // The first requests fill caches.
         web.ask(Load::USUAL, 1)?;
@@ -85,9 +91,7 @@ impl Drop for Web {
 
 impl Seen {
     fn parse(text: &str) -> Option<Self> {
-        let after = |key: &str| {
-            text.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::trim)
-        };
+        let after = |key: &str| text.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::trim);
         Some(Self {
             per_second: after("Requests/sec:")?.parse().ok()?,
             median_us: micros(after("50%")?)?,

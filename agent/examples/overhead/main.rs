@@ -33,7 +33,9 @@ async fn main() -> Result<()> {
     let web = Web::start(folder.path(), options.real_time)?;
     let agent = || Watcher::start(&program()?, &folder.path().join("agent"), &sink.url, options.real_time);
 
-    println!("| load | | requests/s | median µs | p99 µs | agent cores | agent MB | events | lost | shed | captured |");
+    println!(
+        "| load | | requests/s | median µs | p99 µs | agent cores | agent MB | events | lost | shed | captured |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for load in [Load::USUAL, Load::THRICE] {
         let (mut without, mut with, mut costs) = (Vec::new(), Vec::new(), Vec::new());
@@ -62,7 +64,9 @@ async fn main() -> Result<()> {
     let user = (watcher.cost()?.processor - cost.processor).as_nanos() as f64 / requests;
     watcher.stop()?;
     drop(counting);
-    println!("\nfor each request, of which both ends are on this host: {kernel:.0} ns in the kernel's programs, {user:.0} ns in the agent");
+    println!(
+        "\nfor each request, of which both ends are on this host: {kernel:.0} ns in the kernel's programs, {user:.0} ns in the agent"
+    );
     println!("spans that arrived: {}", sink.spans());
     Ok(())
 }
@@ -103,7 +107,10 @@ fn options() -> Result<Options> {
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || -> Result<u64> {
-            arguments.next().and_then(|it| it.parse().ok()).with_context(|| format!("{argument} takes a number"))
+            arguments
+                .next()
+                .and_then(|it| it.parse().ok())
+                .with_context(|| format!("{argument} takes a number"))
         };
         match argument.as_str() {
             "--seconds" => options.seconds = number()?.max(1),
@@ -118,7 +125,11 @@ fn options() -> Result<Options> {
 /// The agent, built beside this program.
 fn program() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
-    let program = here.parent().and_then(|it| it.parent()).context("this program is in no folder")?.join("inquest-agent");
+    let program = here
+        .parent()
+        .and_then(|it| it.parent())
+        .context("this program is in no folder")?
+        .join("inquest-agent");
     anyhow::ensure!(program.is_file(), "there is no {}: use `cargo xtask bench agent`", program.display());
     Ok(program)
 }

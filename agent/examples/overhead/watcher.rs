@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::load::command;
 use crate::READY;
+use crate::load::command;
 
 /// Kernel ticks a second, as `/proc` counts processor time; 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: u64 = 100;
@@ -82,7 +82,8 @@ impl Watcher {
         let stat = self.proc("stat")?;
         let fields: Vec<&str> =
             stat.rsplit_once(')').context("no name in stat")?.1.split_whitespace().collect();
-        let ticks: u64 = fields.get(11).context("stat")?.parse::<u64>()? + fields.get(12).context("stat")?.parse::<u64>()?;
+        let ticks: u64 = fields.get(11).context("stat")?.parse::<u64>()?
+            + fields.get(12).context("stat")?.parse::<u64>()?;
         let status = self.proc("status")?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
         let kib: u64 = peak.trim().trim_end_matches(" kB").parse()?;
@@ -115,7 +116,8 @@ impl Watcher {
         for entry in fs::read_dir(format!("/proc/{}/fdinfo", self.child.id()))? {
             let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
             let field = |key: &str| {
-                text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse::<u64>().ok())
+                text.lines()
+                    .find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse::<u64>().ok())
             };
             if let (Some(id), Some(nanos)) = (field("prog_id"), field("run_time_ns")) {
                 programs.insert(id, nanos);

@@ -46,7 +46,12 @@ async fn last(watched: &Watched<'_>, name: &str, label: &str) -> f64 {
     watched
         .until(&format!("{name} of {label:?} of the host in the store"), async |it| {
             let found = it.server.store().metric_values(it.window()).await.expect("the store answers");
-            found.iter().filter(|series| fits(series)).flat_map(|it| it.points.last()).map(|(_, value)| *value).reduce(f64::max)
+            found
+                .iter()
+                .filter(|series| fits(series))
+                .flat_map(|it| it.points.last())
+                .map(|(_, value)| *value)
+                .reduce(f64::max)
         })
         .await
 }
