@@ -2,16 +2,22 @@
 
 use agent_events::{EVENT_BYTES, Event, PAYLOAD_BYTES, lost};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_ktime_get_ns, bpf_ringbuf_output};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
 
-use crate::maps::{EVENTS, LOST, SCRATCH, Scratch};
+use crate::maps::{EVENTS, Ends, LOST, SCRATCH, Scratch};
 
 /// `BPF_RB_NO_WAKEUP`: the agent looks by itself every few tens of milliseconds, because a wake-up costs more than an event.
 const NO_WAKEUP: u64 = 1;
 
-/// This processor's scratch space with an event of `kind` begun in it.
+/// This processor's scratch space with an event of `kind`, of this moment, begun in it.
 #[inline(always)]
 pub fn begin(kind: u8) -> Option<&'static mut Scratch> {
+    begin_at(kind, unsafe { bpf_ktime_get_ns() })
+}
+
+/// The same, of the moment `time_ns`.
+#[inline(always)]
+pub fn begin_at(kind: u8, time_ns: u64) -> Option<&'static mut Scratch> {
     let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
     let id = bpf_get_current_pid_tgid();
     let event = &mut scratch.event;
@@ -24,7 +30,7 @@ pub fn begin(kind: u8) -> Option<&'static mut Scratch> {
         protocol: 0,
         pid: (id >> 32) as u32,
         tid: id as u32,
-        time_ns: unsafe { bpf_ktime_get_ns() },
+        time_ns,
         socket: 0,
         total: 0,
         captured: 0,
@@ -34,10 +40,20 @@ pub fn begin(kind: u8) -> Option<&'static mut Scratch> {
         local: [0; 16],
         remote: [0; 16],
         extra: [0; 3],
-        comm: [0; 16],
     };
-    unsafe { bpf_get_current_comm(event.comm.as_mut_ptr().cast(), 16) };
     Some(scratch)
+}
+
+/// Says between which `ends` the event happened.
+#[inline(always)]
+pub fn between(event: &mut Event, ends: &Ends) {
+    event.family = ends.family;
+    event.protocol = ends.protocol;
+    event.local_port = ends.local_port;
+    event.remote_port = ends.remote_port;
+    event.netns = ends.netns;
+    event.local = ends.local;
+    event.remote = ends.remote;
 }
 
 /// Sends the event with its payload.

@@ -13,9 +13,10 @@ const STACKS: u32 = 16 * 1024;
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// Calls under way, by thread.
+/// What each thread is in the middle of. Entries stay when a call ends, and are used again: to change one in place is far cheaper than
+/// to add and remove it.
 #[map]
-pub static CALLS_OF_THREADS: LruHashMap<u32, Call> = LruHashMap::with_max_entries(CALLS, 0);
+pub static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(CALLS, 0);
 
 /// What is known of each socket, by its address.
 #[map]
@@ -24,10 +25,6 @@ pub static SOCKETS_SEEN: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(
 /// What the agent has settled on, by socket.
 #[map]
 pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(SOCKETS, 0);
-
-/// Calls into a TLS library under way, by thread.
-#[map]
-pub static TLS_CALLS: LruHashMap<u32, TlsCall> = LruHashMap::with_max_entries(CALLS, 0);
 
 /// The socket that each TLS session was seen to use.
 #[map]
@@ -51,14 +48,27 @@ pub static STACK_TRACES: StackTrace = StackTrace::with_max_entries(STACKS, 0);
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct Thread {
+    /// The call into a TLS library; none where `session` is 0.
+    pub tls: TlsCall,
+    /// The system call; none where `socket` is 0. Within a TLS call, when the library reads or writes.
+    pub call: Call,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Call {
     pub socket: u64,
     /// The buffer, or the array of `iovec`.
     pub buffer: u64,
+    /// When it began; only for what is written.
     pub time_ns: u64,
     /// How many `iovec` there are; 0 for a plain buffer.
     pub vectors: u32,
-    pub direction: u32,
+    pub direction: u8,
+    /// Whether each call is captured, not each turn.
+    pub every: u8,
+    pub pad: u16,
 }
 
 #[repr(C)]
@@ -72,7 +82,25 @@ pub struct Socket {
     pub pad: u8,
     pub turn_bytes: u32,
     pub tls_turn_bytes: u32,
-    pub comm: [u8; 16],
+    /// Its two ends, once bytes have moved over it: they stay while a TCP connection lasts. Without protocol where not known.
+    pub ends: Ends,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Ends {
+    pub family: u16,
+    pub protocol: u16,
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub netns: u32,
+    pub local: [u8; 16],
+    pub remote: [u8; 16],
+}
+
+impl Ends {
+    pub const UNKNOWN: Self =
+        Self { family: 0, protocol: 0, local_port: 0, remote_port: 0, netns: 0, local: [0; 16], remote: [0; 16] };
 }
 
 #[repr(C)]

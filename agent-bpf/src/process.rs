@@ -2,10 +2,12 @@
 
 use agent_events::{PAYLOAD_BYTES, kind};
 use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel_str};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
+use crate::maps::THREADS;
 use crate::{emit, offset, socket};
 
 /// Longest path that is noted.
@@ -35,6 +37,8 @@ fn exec(context: &TracePointContext) -> Option<()> {
 
 #[tracepoint]
 pub fn process_exit(_context: TracePointContext) -> u32 {
+    // Its number will be given to another.
+    let _ = THREADS.remove(bpf_get_current_pid_tgid() as u32);
     exit();
     0
 }
@@ -68,7 +72,6 @@ fn oom(context: &TracePointContext) -> Option<()> {
     // Whoever asked for memory runs here: the victim is named in the record.
     scratch.event.pid = unsafe { context.read_at(offset!(oom_pid)).ok()? };
     scratch.event.tid = scratch.event.pid;
-    scratch.event.comm = [0; 16];
     emit::send(scratch);
     Some(())
 }

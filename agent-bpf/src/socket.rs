@@ -1,9 +1,8 @@
 //! From a file descriptor to the socket behind it, and from a socket to its two ends.
 
-use agent_events::Event;
 use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task};
 
-use crate::maps::{SOCKETS_SEEN, Socket};
+use crate::maps::{Ends, SOCKETS_SEEN, Socket};
 use crate::offset;
 
 const S_IFMT: u16 = 0o170_000;
@@ -41,32 +40,32 @@ pub fn of_descriptor(fd: u64) -> Option<u64> {
     (family == AF_INET || family == AF_INET6).then_some(sk)
 }
 
-/// Fills the two ends of `sk` into `event`.
+/// The two ends of `sk`.
 #[inline(always)]
-pub fn ends(sk: u64, event: &mut Event) -> Option<()> {
-    event.socket = sk;
-    event.family = read(sk, offset!(sk_family))?;
-    event.protocol = read(sk, offset!(sk_protocol))?;
-    event.local_port = read(sk, offset!(sk_num))?;
-    event.remote_port = u16::from_be(read(sk, offset!(sk_dport))?);
-    if event.family == AF_INET {
+pub fn ends(sk: u64) -> Option<Ends> {
+    let mut ends = Ends::UNKNOWN;
+    ends.family = read(sk, offset!(sk_family))?;
+    ends.protocol = read(sk, offset!(sk_protocol))?;
+    ends.local_port = read(sk, offset!(sk_num))?;
+    ends.remote_port = u16::from_be(read(sk, offset!(sk_dport))?);
+    if ends.family == AF_INET {
         let local: [u8; 4] = read(sk, offset!(sk_saddr))?;
         let remote: [u8; 4] = read(sk, offset!(sk_daddr))?;
-        event.local[0] = local[0];
-        event.local[1] = local[1];
-        event.local[2] = local[2];
-        event.local[3] = local[3];
-        event.remote[0] = remote[0];
-        event.remote[1] = remote[1];
-        event.remote[2] = remote[2];
-        event.remote[3] = remote[3];
+        ends.local[0] = local[0];
+        ends.local[1] = local[1];
+        ends.local[2] = local[2];
+        ends.local[3] = local[3];
+        ends.remote[0] = remote[0];
+        ends.remote[1] = remote[1];
+        ends.remote[2] = remote[2];
+        ends.remote[3] = remote[3];
     } else {
-        event.local = read(sk, offset!(sk_saddr6))?;
-        event.remote = read(sk, offset!(sk_daddr6))?;
+        ends.local = read(sk, offset!(sk_saddr6))?;
+        ends.remote = read(sk, offset!(sk_daddr6))?;
     }
     let net: u64 = read(sk, offset!(sk_net))?;
-    event.netns = read(net, offset!(net_inum)).unwrap_or(0);
-    Some(())
+    ends.netns = read(net, offset!(net_inum)).unwrap_or(0);
+    Some(ends)
 }
 
 /// What is known of `sk`, made at need.

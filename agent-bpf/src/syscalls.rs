@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use agent_events::{
-    Event, PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role,
+    PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role,
     verdict,
 };
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
@@ -11,7 +11,9 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_us
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
-use crate::maps::{CALLS_OF_THREADS, CONTROL, Call, Scratch, TLS_CALLS, TLS_SOCKETS, TlsSession, VERDICTS};
+use crate::maps::{
+    CONTROL, Call, Ends, SOCKETS_SEEN, Scratch, Socket, THREADS, TLS_SOCKETS, Thread, TlsCall, TlsSession, VERDICTS,
+};
 use crate::{emit, offset, socket, tcp};
 
 const TCP: u16 = 6;
@@ -68,12 +70,12 @@ fn enter(context: &TracePointContext, shape: Shape, direction: u8) -> Option<()>
     }
     let fd: u64 = unsafe { context.read_at(ARGUMENT[0]).ok()? };
     let sk = socket::of_descriptor(fd)?;
-    let thread = id as u32;
-    if let Some(tls) = unsafe { TLS_CALLS.get(thread) } {
-        let session = TlsSession { session: tls.session, pid: id >> 32 };
-        let _ = TLS_SOCKETS.insert(session, sk, 0);
+    let thread = thread(id as u32)?;
+    if thread.tls.session != 0 {
+        tie(TlsSession { session: thread.tls.session, pid: id >> 32 }, sk);
     }
-    if settled(sk, verdict::IGNORE) {
+    let settled = verdict_of(sk);
+    if settled & verdict::IGNORE != 0 {
         return None;
     }
     let argument: u64 = unsafe { context.read_at(ARGUMENT[1]).ok()? };
@@ -86,15 +88,45 @@ fn enter(context: &TracePointContext, shape: Shape, direction: u8) -> Option<()>
             (vectors, count as u32)
         },
     };
-    let call = Call {
+    thread.call = Call {
         socket: sk,
         buffer,
-        time_ns: unsafe { bpf_ktime_get_ns() },
+        // What is read is timed when it is there.
+        time_ns: if direction == direction::OUT { unsafe { bpf_ktime_get_ns() } } else { 0 },
         vectors,
-        direction: u32::from(direction),
+        direction,
+        every: settled & verdict::EVERY_CALL,
+        pad: 0,
     };
-    let _ = CALLS_OF_THREADS.insert(thread, call, 0);
     Some(())
+}
+
+/// What thread `tid` is in the middle of.
+#[inline(always)]
+pub fn thread(tid: u32) -> Option<&'static mut Thread> {
+    if let Some(found) = THREADS.get_ptr_mut(tid) {
+        return Some(unsafe { &mut *found });
+    }
+    let idle = Thread {
+        tls: TlsCall { session: 0, buffer: 0, done: 0, time_ns: 0, direction: 0, pad: 0 },
+        call: Call { socket: 0, buffer: 0, time_ns: 0, vectors: 0, direction: 0, every: 0, pad: 0 },
+    };
+    THREADS.insert(tid, idle, 0).ok()?;
+    THREADS.get_ptr_mut(tid).map(|found| unsafe { &mut *found })
+}
+
+/// `session` uses `sk`. As a rule that is known: to look is cheaper than to write.
+#[inline(always)]
+fn tie(session: TlsSession, sk: u64) {
+    if unsafe { TLS_SOCKETS.get(session) }.is_none_or(|known| *known != sk) {
+        let _ = TLS_SOCKETS.insert(session, sk, 0);
+    }
+}
+
+/// What the agent has settled on for `sk`.
+#[inline(always)]
+pub fn verdict_of(sk: u64) -> u8 {
+    unsafe { VERDICTS.get(sk) }.copied().unwrap_or(0)
 }
 
 /// One program for the end of each of these calls. `recvmmsg` and `sendmmsg` return how many messages, not bytes.
@@ -112,9 +144,12 @@ pub fn leave_messages(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn leave(context: &TracePointContext, messages: bool) -> Option<()> {
-    let thread = bpf_get_current_pid_tgid() as u32;
-    let call = unsafe { *CALLS_OF_THREADS.get(thread)? };
-    let _ = CALLS_OF_THREADS.remove(thread);
+    let thread = unsafe { &mut *THREADS.get_ptr_mut(bpf_get_current_pid_tgid() as u32)? };
+    let call = thread.call;
+    if call.socket == 0 {
+        return None;
+    }
+    thread.call.socket = 0;
     let returned: i64 = unsafe { context.read_at(RETURNED).ok()? };
     if returned <= 0 {
         return None;
@@ -124,73 +159,82 @@ fn leave(context: &TracePointContext, messages: bool) -> Option<()> {
     bytes(&call, total, 0)
 }
 
-/// Sends the head of what `call` moved, unless this turn of the conversation has been captured enough.
+/// Sends the head of what `call` moved, unless this turn of the conversation has been captured enough. What decides that comes before
+/// whatever costs more.
 #[inline(always)]
 pub fn bytes(call: &Call, total: u32, flags: u8) -> Option<()> {
-    let tls = flags & flag::TLS != 0;
-    let scratch = emit::begin(kind::DATA)?;
-    socket::ends(call.socket, &mut scratch.event)?;
-    let event = &mut scratch.event;
-    if event.protocol == UDP {
-        if event.remote_port != DNS_PORT && event.local_port != DNS_PORT {
-            return None;
-        }
-    } else if event.protocol != TCP {
-        return None;
-    }
-    event.direction = call.direction as u8;
-    event.flags = flags;
-    event.total = total;
-    if event.direction == direction::OUT {
-        event.time_ns = call.time_ns;
-    }
-    let fresh = tcp::fresh(role::UNKNOWN, scratch, true);
-    let known = socket::known(call.socket, &fresh)?;
-    let event = &mut scratch.event;
+    let id = bpf_get_current_pid_tgid();
+    let out = call.direction == direction::OUT;
+    let time_ns = if out { call.time_ns } else { unsafe { bpf_ktime_get_ns() } };
+    let (known, ends) = known(call.socket, time_ns, (id >> 32) as u32)?;
     if known.pid == 0 {
-        known.pid = event.pid;
-        known.comm = event.comm;
+        known.pid = (id >> 32) as u32;
     }
-    event.role = known.role;
-    let every = settled(call.socket, verdict::EVERY_CALL);
-    let (last, turn) = if tls {
+    let (last, turn) = if flags & flag::TLS != 0 {
         (&mut known.tls_last_direction, &mut known.tls_turn_bytes)
     } else {
         (&mut known.last_direction, &mut known.turn_bytes)
     };
-    if *last != event.direction || every {
-        *last = event.direction;
+    if *last != call.direction || call.every != 0 {
+        *last = call.direction;
         *turn = 0;
     }
     if *turn >= TURN_BYTES {
         return None;
     }
     *turn += total.min(TURN_BYTES);
-    if shed(event) {
+    if shed(&ends, time_ns) {
         emit::count(lost::SHED);
         return None;
     }
+    let scratch = emit::begin_at(kind::DATA, time_ns)?;
+    let event = &mut scratch.event;
+    event.direction = call.direction;
+    event.flags = flags;
+    event.role = known.role;
+    event.socket = call.socket;
+    event.total = total;
+    emit::between(event, &ends);
     capture(call, total, scratch);
     emit::send(scratch);
     Some(())
 }
 
+/// What is known of a socket over which bytes move, and its ends; nothing for one that is not watched. The ends of a TCP connection are
+/// looked up once; those of a datagram socket may change with each.
 #[inline(always)]
-fn settled(sk: u64, bit: u8) -> bool {
-    unsafe { VERDICTS.get(sk) }.is_some_and(|verdict| *verdict & bit != 0)
+fn known(sk: u64, time_ns: u64, pid: u32) -> Option<(&'static mut Socket, Ends)> {
+    let found = SOCKETS_SEEN.get_ptr_mut(sk);
+    if let Some(known) = found {
+        let known = unsafe { &mut *known };
+        if known.ends.protocol == TCP {
+            let ends = known.ends;
+            return Some((known, ends));
+        }
+    }
+    let ends = socket::ends(sk)?;
+    let dns = ends.protocol == UDP && (ends.remote_port == DNS_PORT || ends.local_port == DNS_PORT);
+    if ends.protocol != TCP && !dns {
+        return None;
+    }
+    let known = socket::known(sk, &tcp::fresh(role::UNKNOWN, time_ns, pid))?;
+    if !dns {
+        known.ends = ends;
+    }
+    Some((known, ends))
 }
 
 /// Under load, only one of 2^n connections is captured, whole: half a conversation would be misread. Both ends agree on which, as they
 /// have the same ports; the greater is the client's as a rule. Which ones are chosen changes with time, so that every one is seen.
 #[inline(always)]
-fn shed(event: &Event) -> bool {
+fn shed(ends: &Ends, time_ns: u64) -> bool {
     let bits = CONTROL.get(control::SHED_BITS).copied().unwrap_or(0) & 15;
     if bits == 0 {
         return false;
     }
-    let port = u64::from(event.local_port.max(event.remote_port));
+    let port = u64::from(ends.local_port.max(ends.remote_port));
     let spread = port.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    (spread + (event.time_ns >> SLICE_BITS)) & ((1 << bits) - 1) != 0
+    (spread + (time_ns >> SLICE_BITS)) & ((1 << bits) - 1) != 0
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@ use agent_events::{direction, kind, role};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
-use crate::maps::{SOCKETS_SEEN, Scratch, Socket, VERDICTS};
+use crate::maps::{Ends, SOCKETS_SEEN, Scratch, Socket, VERDICTS};
 use crate::{emit, offset, socket};
 
 const ESTABLISHED: i32 = 1;
@@ -14,19 +14,19 @@ const CLOSE: i32 = 7;
 const LISTEN: i32 = 10;
 const TCP: u16 = 6;
 
-/// A socket of which nothing is known but `role` and who asked.
+/// A socket of which nothing is known but `role` and whose it is, where that is certain.
 #[inline(always)]
-pub fn fresh(role: u8, scratch: &Scratch, owned: bool) -> Socket {
+pub fn fresh(role: u8, opened_ns: u64, pid: u32) -> Socket {
     Socket {
-        opened_ns: scratch.event.time_ns,
-        pid: if owned { scratch.event.pid } else { 0 },
+        opened_ns,
+        pid,
         role,
         last_direction: direction::IN + 1,
         tls_last_direction: direction::IN + 1,
         pad: 0,
         turn_bytes: 0,
         tls_turn_bytes: 0,
-        comm: if owned { scratch.event.comm } else { [0; 16] },
+        ends: Ends::UNKNOWN,
     }
 }
 
@@ -49,29 +49,29 @@ fn state(context: &TracePointContext) -> Option<()> {
         (_, CLOSE) => kind::CLOSE,
         _ => return None,
     };
-    let scratch = emit::begin(kind)?;
-    socket::ends(sk, &mut scratch.event)?;
-    if scratch.event.protocol != TCP {
+    let ends = socket::ends(sk)?;
+    if ends.protocol != TCP {
         return None;
     }
+    let scratch = emit::begin(kind)?;
+    scratch.event.socket = sk;
+    emit::between(&mut scratch.event, &ends);
     if new == SYN_SENT {
         // In the thread that called connect(): the only moment at which the owner of a client's socket is certain.
-        SOCKETS_SEEN.insert(sk, fresh(role::CLIENT, scratch, true), 0).ok()?;
+        SOCKETS_SEEN.insert(sk, fresh(role::CLIENT, scratch.event.time_ns, scratch.event.pid), 0).ok()?;
         return None;
     }
     if (old, new) == (SYN_RECV, ESTABLISHED) {
-        SOCKETS_SEEN.insert(sk, fresh(role::SERVER, scratch, false), 0).ok()?;
+        SOCKETS_SEEN.insert(sk, fresh(role::SERVER, scratch.event.time_ns, 0), 0).ok()?;
     }
     let now = scratch.event.time_ns;
     if kind != kind::LISTEN && kind != kind::LISTEN_END {
         // Packets are handled in whatever process runs: what was noted of the socket says whose it is.
         scratch.event.pid = 0;
         scratch.event.tid = 0;
-        scratch.event.comm = [0; 16];
         if let Some(known) = unsafe { SOCKETS_SEEN.get(sk) } {
             scratch.event.pid = known.pid;
             scratch.event.role = known.role;
-            scratch.event.comm = known.comm;
             scratch.event.extra[0] = now - known.opened_ns;
         }
     }
@@ -113,15 +113,15 @@ pub fn receive_reset(context: TracePointContext) -> u32 {
 #[inline(always)]
 fn segment(context: &TracePointContext, place: usize, kind: u8) -> Option<()> {
     let sk: u64 = unsafe { context.read_at(place).ok()? };
+    let ends = socket::ends(sk)?;
     let scratch = emit::begin(kind)?;
-    socket::ends(sk, &mut scratch.event)?;
+    scratch.event.socket = sk;
+    emit::between(&mut scratch.event, &ends);
     scratch.event.pid = 0;
     scratch.event.tid = 0;
-    scratch.event.comm = [0; 16];
     if let Some(known) = unsafe { SOCKETS_SEEN.get(sk) } {
         scratch.event.pid = known.pid;
         scratch.event.role = known.role;
-        scratch.event.comm = known.comm;
     }
     emit::send(scratch);
     Some(())

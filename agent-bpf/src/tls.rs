@@ -3,13 +3,13 @@
 //! The socket of a session is the one that the library reads or writes from within such a call, in the same thread. A session over
 //! memory buffers, whose socket is used outside of these calls, is not tied to one and not reported.
 
-use agent_events::{direction, flag};
+use agent_events::{direction, flag, verdict};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
-use crate::maps::{Call, TLS_CALLS, TLS_SOCKETS, TlsCall, TlsSession};
+use crate::maps::{Call, TLS_SOCKETS, TlsCall, TlsSession};
 use crate::{offset, syscalls};
 
 macro_rules! doors {
@@ -35,7 +35,8 @@ fn enter(context: &ProbeContext, direction: u8, ex: bool) -> Option<()> {
     if (id >> 32) as usize == offset!(own_pid) {
         return None;
     }
-    let call = TlsCall {
+    let thread = syscalls::thread(id as u32)?;
+    thread.tls = TlsCall {
         session: context.arg(0)?,
         buffer: context.arg(1)?,
         done: if ex { context.arg(3)? } else { 0 },
@@ -43,7 +44,7 @@ fn enter(context: &ProbeContext, direction: u8, ex: bool) -> Option<()> {
         direction: u32::from(direction),
         pad: 0,
     };
-    TLS_CALLS.insert(id as u32, call, 0).ok()
+    Some(())
 }
 
 #[uretprobe]
@@ -55,9 +56,12 @@ pub fn tls_leave(context: RetProbeContext) -> u32 {
 #[inline(always)]
 fn leave(context: &RetProbeContext) -> Option<()> {
     let id = bpf_get_current_pid_tgid();
-    let thread = id as u32;
-    let tls = unsafe { *TLS_CALLS.get(thread)? };
-    let _ = TLS_CALLS.remove(thread);
+    let thread = syscalls::thread(id as u32)?;
+    let tls = thread.tls;
+    if tls.session == 0 {
+        return None;
+    }
+    thread.tls.session = 0;
     let returned = context.ret::<u64>() as i32;
     if returned <= 0 {
         return None;
@@ -71,7 +75,14 @@ fn leave(context: &RetProbeContext) -> Option<()> {
         return None;
     }
     let socket = unsafe { *TLS_SOCKETS.get(TlsSession { session: tls.session, pid: id >> 32 })? };
-    let call =
-        Call { socket, buffer: tls.buffer, time_ns: tls.time_ns, vectors: 0, direction: tls.direction };
+    let call = Call {
+        socket,
+        buffer: tls.buffer,
+        time_ns: tls.time_ns,
+        vectors: 0,
+        direction: tls.direction as u8,
+        every: syscalls::verdict_of(socket) & verdict::EVERY_CALL,
+        pad: 0,
+    };
     syscalls::bytes(&call, total, flag::TLS)
 }

@@ -1,8 +1,10 @@
 //! Who talks to whom, and how that goes: running counts for each pair of a service and one of its peers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::identity::Service;
 use crate::l7::{Outcome, Protocol, Request, Role};
@@ -92,6 +94,10 @@ pub struct Edges {
 
 type Pair = (Arc<Service>, Option<Role>, Arc<str>);
 
+/// Where the counts of a pair are: found once, used for each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(usize);
+
 /// Services, times peers, that are kept in all.
 const MOST_EDGES: usize = 20_000;
 
@@ -103,6 +109,12 @@ impl Edges {
 
     /// The counts of a pair.
     pub fn of(&mut self, service: &Arc<Service>, role: Option<Role>, peer: &str) -> &mut Counts {
+        let place = self.place(service, role, peer);
+        self.at(place)
+    }
+
+    /// Where the counts of a pair are, for as long as this lasts.
+    pub fn place(&mut self, service: &Arc<Service>, role: Option<Role>, peer: &str) -> Place {
         let mut key = (Arc::clone(service), role, Arc::<str>::from(peer));
         if !self.index.contains_key(&key) {
             let peers = self.peers.entry(Arc::clone(service)).or_default();
@@ -113,7 +125,7 @@ impl Edges {
             }
         }
         let edges = &mut self.edges;
-        let place = *self.index.entry(key).or_insert_with_key(|(service, role, peer)| {
+        Place(*self.index.entry(key).or_insert_with_key(|(service, role, peer)| {
             edges.push(Edge {
                 service: Arc::clone(service),
                 role: *role,
@@ -121,13 +133,17 @@ impl Edges {
                 counts: Counts::default(),
             });
             edges.len() - 1
-        });
-        &mut self.edges[place].counts
+        }))
+    }
+
+    /// The counts at a place.
+    pub fn at(&mut self, place: Place) -> &mut Counts {
+        &mut self.edges[place.0].counts
     }
 
     /// Counts a request that stands for `many`, of which the others were not captured.
-    pub fn request(&mut self, service: &Arc<Service>, peer: &str, request: &Request, many: u64) {
-        let counts = self.of(service, Some(request.role), peer);
+    pub fn request(&mut self, place: Place, request: &Request, many: u64) {
+        let counts = self.at(place);
         let duration = if request.waits { Duration::ZERO } else { request.duration };
         counts.requests.entry((request.protocol, request.outcome)).or_default().add_many(duration, many);
     }

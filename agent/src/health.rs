@@ -94,30 +94,39 @@ pub struct Governor {
     cores: f64,
     bits: u32,
     calm: u32,
+    /// Smoothed use, as a share of what is allowed.
+    load: f64,
 }
 
 /// One of 64 connections at least is always captured.
 const MOST_BITS: u32 = 6;
+/// Weight of the last second in the smoothed use: now and then a second is dear, as when functions of a program are looked up.
+const SMOOTHING: f64 = 0.3;
 /// Seconds of calm before more is captured again.
 const CALM_SECONDS: u32 = 10;
 
 impl Governor {
     /// At most `cores` of the processors are to be used.
     pub fn new(cores: f64) -> Self {
-        Self { cores, bits: 0, calm: 0 }
+        Self { cores, bits: 0, calm: 0, load: 0.0 }
     }
 
-    /// After a second in which `used` was used: how much to capture from now on. Each bit halves it, so that more is captured again only
-    /// when twice as much would still be well within bounds.
-    pub fn decide(&mut self, used: Duration, passed: Duration) -> u32 {
+    /// After a second in which `used` was used and `lost` events found the buffer full: how much to capture from now on. Each bit halves
+    /// it, so that more is captured again only when twice as much would still be well within bounds. To leave out whole connections is
+    /// better than to lose events, which tears conversations apart.
+    pub fn decide(&mut self, used: Duration, passed: Duration, lost: u64) -> u32 {
         let load = used.as_secs_f64() / passed.as_secs_f64().max(1e-3) / self.cores;
-        if load > 1.0 {
+        self.load += (load - self.load) * SMOOTHING;
+        if self.load > 1.0 || lost > 0 {
             self.bits = (self.bits + 1).min(MOST_BITS);
+            // What is expected of it; otherwise seconds before the change would bring about the next.
+            self.load /= 2.0;
             self.calm = 0;
-        } else if load < 0.4 {
+        } else if self.load < 0.4 {
             self.calm += 1;
-            if self.calm >= CALM_SECONDS {
-                self.bits = self.bits.saturating_sub(1);
+            if self.calm >= CALM_SECONDS && self.bits > 0 {
+                self.bits -= 1;
+                self.load *= 2.0;
                 self.calm = 0;
             }
         } else {
@@ -134,11 +143,15 @@ mod tests {
     #[test]
     fn load_sheds_and_calm_restores() {
         let mut governor = Governor::new(0.2);
-        let mut second = |millis| governor.decide(Duration::from_millis(millis), Duration::from_secs(1));
-        assert_eq!([second(100), second(300), second(250)], [0, 1, 2]);
-        assert_eq!([second(150), second(100)], [2, 2]);
-        let after: Vec<u32> = (0..20).map(|_| second(10)).collect();
-        assert_eq!((after[8], after[9], after[19]), (2, 1, 0));
+        let mut second = |millis| governor.decide(Duration::from_millis(millis), Duration::from_secs(1), 0);
+        // One dear second is none of its business; to go on like this is.
+        assert_eq!([second(100), second(500), second(100), second(100)], [0, 0, 0, 0]);
+        assert_eq!([second(300), second(300), second(300), second(300)], [0, 1, 1, 2]);
+        assert_eq!([second(150), second(150)], [2, 2]);
+        let after: Vec<u32> = (0..30).map(|_| second(10)).collect();
+        assert_eq!((after[9], after[10], after[29]), (2, 1, 0));
         assert_eq!((0..20).map(|_| second(900)).last(), Some(MOST_BITS));
+        let mut governor = Governor::new(0.2);
+        assert_eq!(governor.decide(Duration::ZERO, Duration::from_secs(1), 1), 1);
     }
 }

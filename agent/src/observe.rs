@@ -7,13 +7,13 @@ mod connection;
 mod listeners;
 mod processes;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_events::{direction, flag, kind, role, verdict};
 use domain::UnixNanos;
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::edges::Edges;
 use crate::identity::{Identities, Service};
@@ -21,7 +21,7 @@ use crate::kernel::Event;
 use crate::l7::{Data, Direction, Request, Role, State};
 use crate::traces::{ClientEnd, Exchange, Peer, Placed, Traces};
 
-use connection::Connection;
+use connection::{Connection, Pair};
 pub use listeners::Listeners;
 pub use processes::{Process, Processes};
 
@@ -83,6 +83,8 @@ pub struct Observer {
     encrypted: Vec<u32>,
     shed_bits: u32,
     requests: Vec<Request>,
+    /// Changes with whatever the answer to "who talks to whom" depends on.
+    generation: u64,
 }
 
 impl Observer {
@@ -101,6 +103,7 @@ impl Observer {
             encrypted: Vec::new(),
             shed_bits: 0,
             requests: Vec::new(),
+            generation: 0,
         }
     }
 
@@ -121,6 +124,9 @@ impl Observer {
     /// Takes one event.
     pub fn event(&mut self, event: &Event<'_>) {
         let at = UnixNanos(event.time_ns.cast_signed() + self.wall_ns);
+        if matches!(event.kind, kind::EXEC | kind::EXIT | kind::LISTEN | kind::LISTEN_END) {
+            self.generation += 1;
+        }
         match event.kind {
             kind::EXEC => self.processes.started(event.pid, event.payload),
             kind::EXIT => self.processes.ended(event.pid, event.extra[0], at),
@@ -139,8 +145,8 @@ impl Observer {
         }
     }
 
-    /// Once a second or so: answers that are overdue, connections that are gone, spans that are ready.
-    pub fn tick(&mut self, now: UnixNanos, out: &mut Vec<Placed>) {
+    /// Once a second or so: answers that are overdue, connections that are gone.
+    pub fn tick(&mut self, now: UnixNanos) {
         let mut overdue = Vec::new();
         for (socket, connection) in &mut self.connections {
             let before = self.requests.len();
@@ -165,6 +171,11 @@ impl Observer {
             self.evict(now);
         }
         self.processes.tick(now);
+        self.generation += 1;
+    }
+
+    /// Spans that are ready.
+    pub fn spans(&mut self, now: UnixNanos, out: &mut Vec<Placed>) {
         self.traces.take(now, out);
     }
 
@@ -195,8 +206,8 @@ impl Observer {
         self.remember(event.socket, connection);
         if role == Some(Role::Client) {
             let took = Duration::from_nanos(event.extra[0]);
-            if let Some((service, peer)) = self.pair(event.socket) {
-                let counts = self.edges.of(&service, role, &peer);
+            if let Some(pair) = self.pair(event.socket) {
+                let counts = self.edges.at(pair.place);
                 counts.opened += 1;
                 counts.handshake.add(took);
             }
@@ -218,9 +229,8 @@ impl Observer {
         if !self.connections.contains_key(&event.socket) && event.pid != 0 {
             self.remember(event.socket, Connection::new(event, at));
         }
-        if let Some((service, peer)) = self.pair(event.socket) {
-            let role = self.connections.get(&event.socket).and_then(|it| it.role);
-            let counts = self.edges.of(&service, role, &peer);
+        if let Some(pair) = self.pair(event.socket) {
+            let counts = self.edges.at(pair.place);
             counts.closed += 1;
             // The kernel counts the SYN and the FIN as a byte each.
             counts.sent += event.extra[0].saturating_sub(2);
@@ -238,9 +248,8 @@ impl Observer {
             let at = UnixNanos(event.time_ns.cast_signed() + self.wall_ns);
             self.remember(event.socket, Connection::new(event, at));
         }
-        let Some((service, peer)) = self.pair(event.socket) else { return };
-        let role = self.connections.get(&event.socket).and_then(|it| it.role);
-        let counts = self.edges.of(&service, role, &peer);
+        let Some(pair) = self.pair(event.socket) else { return };
+        let counts = self.edges.at(pair.place);
         if event.kind == kind::RETRANSMIT {
             counts.retransmits += 1;
         } else {
@@ -263,7 +272,9 @@ impl Observer {
         }
         let Some(connection) = self.connections.get_mut(&event.socket) else { return };
         let unowned = connection.pid == 0;
-        connection.adopt(event, at);
+        if connection.adopt(event, at) {
+            self.generation += 1;
+        }
         if unowned {
             self.ends_of(event.socket);
             self.count_accept(event.socket);
@@ -298,11 +309,11 @@ impl Observer {
         if requests.is_empty() {
             return;
         }
-        let Some((service, peer_name)) = self.pair(socket) else { return };
+        let Some(pair) = self.pair(socket) else { return };
         let Some(connection) = self.connections.get(&socket) else { return };
         let (pid, thread, datagrams) = (connection.pid, connection.thread, connection.datagrams);
         let (key, remote) = (connection.client_end(), connection.remote);
-        let peer = Peer { service: self.peer_service(socket), address: Some(remote) };
+        let peer = Peer { service: pair.peer, address: Some(remote) };
         let instrumented = self.processes.known(pid).is_some_and(|it| it.instrumented);
         for request in requests {
             if crate::spans::is_telemetry(&request) {
@@ -311,7 +322,7 @@ impl Observer {
                 }
                 continue;
             }
-            self.edges.request(&service, &peer_name, &request, 1 << self.shed_bits);
+            self.edges.request(pair.place, &request, 1 << self.shed_bits);
             // A name is looked up before nearly every connection: counted, but not told one by one. A service that reports its own
             // spans would have each request twice.
             if datagrams || instrumented {
@@ -319,7 +330,7 @@ impl Observer {
             }
             self.traces.add(Exchange {
                 request,
-                service: Arc::clone(&service),
+                service: Arc::clone(&pair.service),
                 pid,
                 thread,
                 connection: key,
@@ -328,20 +339,30 @@ impl Observer {
         }
     }
 
-    /// The service of a connection, and the name of its peer as counts use it.
-    fn pair(&mut self, socket: u64) -> Option<(Arc<Service>, String)> {
+    /// Who talks to whom over a connection: looked up anew only when something has changed.
+    fn pair(&mut self, socket: u64) -> Option<Pair> {
+        let connection = self.connections.get(&socket)?;
+        if let Some((_, pair)) = connection.pair.as_ref().filter(|(at, _)| *at == self.generation) {
+            return Some(pair.clone());
+        }
+        let pair = self.look_up(socket)?;
+        self.connections.get_mut(&socket)?.pair = Some((self.generation, pair.clone()));
+        Some(pair)
+    }
+
+    fn look_up(&mut self, socket: u64) -> Option<Pair> {
         let connection = self.connections.get(&socket)?;
         let (pid, role, netns, remote) =
             (connection.pid, connection.role, connection.netns, connection.remote);
         let service = Arc::clone(&self.processes.known(pid)?.service);
-        let peer = match role {
-            Some(Role::Server) => String::new(),
-            _ => match self.peer_service(socket) {
-                Some(peer) => peer.name.clone(),
-                None => self.name_of(netns, remote),
-            },
+        let peer = self.peer_service(socket);
+        let name = match (role, &peer) {
+            (Some(Role::Server), _) => String::new(),
+            (_, Some(peer)) => peer.name.clone(),
+            _ => self.name_of(netns, remote),
         };
-        Some((service, peer))
+        let place = self.edges.place(&service, role, &name);
+        Some(Pair { service, peer, place })
     }
 
     fn peer_service(&mut self, socket: u64) -> Option<Arc<Service>> {
@@ -373,8 +394,8 @@ impl Observer {
             return;
         }
         connection.counted = true;
-        if let Some((service, peer)) = self.pair(socket) {
-            self.edges.of(&service, Some(Role::Server), &peer).opened += 1;
+        if let Some(pair) = self.pair(socket) {
+            self.edges.at(pair.place).opened += 1;
         }
     }
 
@@ -384,6 +405,7 @@ impl Observer {
     }
 
     fn ends_of(&mut self, socket: u64) {
+        self.generation += 1;
         let Some(connection) = self.connections.get(&socket) else { return };
         let slot = match connection.role {
             Some(Role::Client) => 0,
@@ -400,6 +422,7 @@ impl Observer {
         }
         self.finish(socket, requests);
         let Some(connection) = self.connections.remove(&socket) else { return };
+        self.generation += 1;
         let end = connection.client_end();
         if let Some(sockets) = self.ends.get_mut(&end) {
             for slot in sockets.iter_mut().filter(|slot| **slot == Some(socket)) {

@@ -37,8 +37,8 @@ const SWEEP: Duration = Duration::from_secs(60);
 const SAMPLE: Duration = Duration::from_secs(10);
 /// How often profiles are shipped.
 const PROFILE: Duration = Duration::from_secs(60);
-/// Spans in one request to the server, at most.
-const SPANS: usize = 2_000;
+/// Spans in one request to the server.
+const SPANS: usize = 1_000;
 /// The longest that the end may take.
 const END: Duration = Duration::from_secs(5);
 
@@ -145,6 +145,8 @@ struct Agent {
     profiles: Option<Profiles>,
     governor: Governor,
     shed_bits: u32,
+    /// Events that found the buffer full, until the last look.
+    lost: u64,
     host: Host,
     machine: Machine,
     identities: Identities,
@@ -152,6 +154,8 @@ struct Agent {
     page: Arc<Mutex<String>>,
     since: UnixNanos,
     placed: Vec<Placed>,
+    /// Spans of the parcel that is being filled.
+    spans: Vec<(Arc<Service>, Span)>,
 }
 
 impl Agent {
@@ -189,6 +193,7 @@ impl Agent {
             profiles,
             governor: Governor::new(settings.cores),
             shed_bits: 0,
+            lost: 0,
             host: Host { name: host_name(settings) },
             machine: Machine::new(settings.root.clone()),
             identities: Identities::new(settings.root.clone(), settings.rules()?),
@@ -196,13 +201,14 @@ impl Agent {
             page,
             since,
             placed: Vec::new(),
+            spans: Vec::new(),
         })
     }
 
     async fn watch(&mut self, stop: &CancellationToken) {
         let start = Instant::now();
-        let (mut ticked, mut measured, mut swept, mut sampled, mut profiled) =
-            (start, start, start, start, start);
+        let (mut ticked, mut shipped, mut measured, mut swept, mut sampled, mut profiled) =
+            (start, start, start, start, start, start);
         let mut used = clock::processor_time();
         while !stop.is_cancelled() {
             tokio::select! {
@@ -213,11 +219,18 @@ impl Agent {
                 tokio::task::yield_now().await;
             }
             let now = Instant::now();
+            self.gather(clock::now());
+            if now - shipped >= SECOND {
+                shipped = now;
+                self.ship();
+            }
             if now - ticked >= SECOND {
                 let total = clock::processor_time();
                 self.govern(total.saturating_sub(used), now - ticked);
                 (ticked, used) = (now, total);
-                self.tick();
+                // The wall clock is set now and then; events follow it.
+                self.observer.set_wall(clock::wall_minus_monotonic());
+                self.observer.tick(clock::now());
             }
             if now - measured >= MEASURE {
                 measured = now;
@@ -257,7 +270,9 @@ impl Agent {
     }
 
     fn govern(&mut self, used: Duration, passed: Duration) {
-        let bits = self.governor.decide(used, passed);
+        let full = self.counters.read().ring_full;
+        let lost = full.saturating_sub(std::mem::replace(&mut self.lost, full));
+        let bits = self.governor.decide(used, passed, lost);
         if bits == self.shed_bits {
             return;
         }
@@ -274,25 +289,26 @@ impl Agent {
         }
     }
 
-    fn tick(&mut self) {
-        // The wall clock is set now and then; events follow it.
-        self.observer.set_wall(clock::wall_minus_monotonic());
+    /// Takes the spans that are ready at `now`: a few at a time, so that no service has to wait for it. Full parcels go.
+    fn gather(&mut self, now: UnixNanos) {
         let mut placed = std::mem::take(&mut self.placed);
-        self.observer.tick(clock::now(), &mut placed);
-        self.ship(&mut placed);
+        self.observer.spans(now, &mut placed);
+        for one in placed.drain(..) {
+            self.spans.push((Arc::clone(&one.exchange.service), spans::span(&one, self.shed_bits)));
+            if self.spans.len() >= SPANS {
+                self.ship();
+            }
+        }
         self.placed = placed;
     }
 
-    fn ship(&mut self, placed: &mut Vec<Placed>) {
-        let spans: Vec<(Arc<Service>, Span)> = placed
-            .drain(..)
-            .map(|placed| (Arc::clone(&placed.exchange.service), spans::span(&placed, self.shed_bits)))
-            .collect();
-        let mut rest = spans.into_iter().peekable();
-        while rest.peek().is_some() {
-            let request = self.host.traces(rest.by_ref().take(SPANS).collect());
-            self.shipper.post(Parcel { signal: Signal::Traces, body: Bytes::from(request.encode_to_vec()) });
+    /// Ships what was gathered.
+    fn ship(&mut self) {
+        if self.spans.is_empty() {
+            return;
         }
+        let request = self.host.traces(self.spans.drain(..).collect());
+        self.shipper.post(Parcel { signal: Signal::Traces, body: Bytes::from(request.encode_to_vec()) });
     }
 
     fn measure(&mut self) {
@@ -339,9 +355,10 @@ impl Agent {
     /// What is held goes out, even though the other end of a connection may come later.
     fn finish(&mut self) {
         while self.read() {}
-        let mut placed = Vec::new();
-        self.observer.tick(clock::now().plus(crate::traces::HOLD), &mut placed);
-        self.ship(&mut placed);
+        let later = clock::now().plus(crate::traces::HOLD);
+        self.observer.tick(later);
+        self.gather(later);
+        self.ship();
         self.measure();
         self.sample();
         self.ship_profiles();

@@ -8,12 +8,13 @@
 //!
 //! Spans are held for a moment after they end, because the caller's end comes last. Pure: no clock, and chance is a seed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::UnixNanos;
+use foldhash::{HashMap, HashMapExt as _};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::identity::Service;
@@ -89,8 +90,6 @@ struct Held {
     parent: u64,
     /// Whether the other end of the connection was found.
     paired: bool,
-    /// For a call: whether its cause was looked for.
-    looked: bool,
     /// For a request in hand: until when it waited for the calls that are known of it.
     busy_until: i64,
 }
@@ -103,8 +102,9 @@ pub struct Traces {
     held: HashMap<u64, Held>,
     /// Ends of held spans, oldest first.
     due: BTreeMap<(i64, u64), ()>,
-    connections: HashMap<ClientEnd, VecDeque<u64>>,
-    /// Requests that processes answered, and calls that they made, by their starts.
+    /// Spans whose other end was not seen, oldest first.
+    single: HashMap<(ClientEnd, Role), VecDeque<u64>>,
+    /// Requests that processes answered, and calls that they made whose cause was not looked for, by their starts.
     answered: HashMap<u32, BTreeSet<(i64, u64)>>,
     calls: HashMap<u32, BTreeSet<(i64, u64)>>,
 }
@@ -117,7 +117,7 @@ impl Traces {
             made: 0,
             held: HashMap::new(),
             due: BTreeMap::new(),
-            connections: HashMap::new(),
+            single: HashMap::new(),
             answered: HashMap::new(),
             calls: HashMap::new(),
         }
@@ -134,7 +134,6 @@ impl Traces {
             above: None,
             parent: 0,
             paired: false,
-            looked: false,
         };
         if let Some(carried) = held.exchange.request.trace {
             held.trace_id = Some(carried.trace_id);
@@ -145,7 +144,10 @@ impl Traces {
         }
         let ended = end(&held.exchange.request);
         self.due.insert((ended, span_id), ());
-        self.connections.entry(held.exchange.connection).or_default().push_back(span_id);
+        if !held.paired {
+            let end = (held.exchange.connection, held.exchange.request.role);
+            self.single.entry(end).or_default().push_back(span_id);
+        }
         let request = &held.exchange.request;
         let list = if request.role == Role::Server { &mut self.answered } else { &mut self.calls };
         list.entry(held.exchange.pid).or_default().insert((request.started.0, span_id));
@@ -196,7 +198,11 @@ impl Traces {
     /// The same request, seen at the other end of the connection.
     fn other_end(&self, one: &Held) -> Option<u64> {
         let request = &one.exchange.request;
-        let candidates = self.connections.get(&one.exchange.connection)?;
+        let opposite = match request.role {
+            Role::Client => Role::Server,
+            Role::Server => Role::Client,
+        };
+        let candidates = self.single.get(&(one.exchange.connection, opposite))?;
         candidates
             .iter()
             // Both ends of a request end at nearly the same time.
@@ -205,9 +211,7 @@ impl Traces {
             .filter_map(|id| self.held.get(id))
             .filter(|other| {
                 let theirs = &other.exchange.request;
-                !other.paired
-                    && theirs.role != request.role
-                    && theirs.protocol == request.protocol
+                theirs.protocol == request.protocol
                     && theirs.operation == request.operation
                     && match request.role {
                         Role::Client => within(theirs, request),
@@ -222,6 +226,7 @@ impl Traces {
         let Some(other) = self.held.get_mut(&other) else { return };
         one.paired = true;
         other.paired = true;
+        let (end, id) = ((other.exchange.connection, other.exchange.request.role), other.span_id);
         let (client, server) =
             if one.exchange.request.role == Role::Client { (one, other) } else { (other, one) };
         server.above = Some(client.span_id);
@@ -230,15 +235,21 @@ impl Traces {
             (None, found) => client.trace_id = found,
             (found, _) => server.trace_id = found,
         }
+        self.no_longer_single(end, id);
     }
 
     /// Looks for the causes of the calls of a process that began no later than `latest`, in the order in which they were made.
     fn find_causes(&mut self, pid: u32, latest: i64) {
-        let Some(calls) = self.calls.get(&pid) else { return };
-        let ids: Vec<u64> = calls.range(..=(latest, u64::MAX)).map(|(_, id)| *id).collect();
-        for id in ids {
-            let Some(call) = self.held.get_mut(&id).filter(|call| !call.looked) else { continue };
-            call.looked = true;
+        let Some(calls) = self.calls.get_mut(&pid) else { return };
+        let mut due = Vec::new();
+        while let Some(first) = calls.first().filter(|(started, _)| *started <= latest) {
+            due.push(first.1);
+            calls.pop_first();
+        }
+        if calls.is_empty() {
+            self.calls.remove(&pid);
+        }
+        for id in due {
             let Some(cause) = self.cause_of(id) else { continue };
             let mut ended = i64::MIN;
             if let Some(call) = self.held.get_mut(&id) {
@@ -312,15 +323,22 @@ impl Traces {
         trace_id
     }
 
+    fn no_longer_single(&mut self, end: (ClientEnd, Role), id: u64) {
+        let Some(list) = self.single.get_mut(&end) else { return };
+        // The newest has found its other end, or the oldest has waited long enough.
+        if list.back() == Some(&id) {
+            list.pop_back();
+        } else if let Some(place) = list.iter().position(|it| *it == id) {
+            list.remove(place);
+        }
+        if list.is_empty() {
+            self.single.remove(&end);
+        }
+    }
+
     fn forget(&mut self, gone: &Held) {
-        if let Some(list) = self.connections.get_mut(&gone.exchange.connection) {
-            // The oldest go first.
-            if let Some(place) = list.iter().position(|id| *id == gone.span_id) {
-                list.remove(place);
-            }
-            if list.is_empty() {
-                self.connections.remove(&gone.exchange.connection);
-            }
+        if !gone.paired {
+            self.no_longer_single((gone.exchange.connection, gone.exchange.request.role), gone.span_id);
         }
         let lists =
             if gone.exchange.request.role == Role::Server { &mut self.answered } else { &mut self.calls };
@@ -387,7 +405,7 @@ mod tests {
         let mut out = Vec::new();
         held.take(UnixNanos::from_seconds(100), &mut out);
         assert_eq!(held.waiting(), 0);
-        assert!(held.connections.is_empty() && held.answered.is_empty() && held.calls.is_empty());
+        assert!(held.single.is_empty() && held.answered.is_empty() && held.calls.is_empty());
         let name = |it: &Placed| format!("{} {:?}", it.exchange.service.name, it.exchange.request.role);
         let mut found: Vec<String> = out
             .iter()

@@ -12,6 +12,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
     if arguments.first().is_some_and(|name| name == "nab") {
         return nab();
     }
+    if arguments.first().is_some_and(|name| name == "agent") {
+        return agent(&arguments[1..]);
+    }
     step::run(
         "build, release",
         &mut step::cargo(&[
@@ -32,6 +35,15 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let mut bench = Command::new(built.join("inquest-bench"));
     bench.args(arguments).env("INQUEST_BIN", built.join("inquest")).current_dir(step::root());
     step::run("bench", &mut bench)
+}
+
+/// What the agent costs a server that it watches, which needs neither engine nor server of ours.
+fn agent(arguments: &[String]) -> Result<()> {
+    let build =
+        ["build", "--locked", "--release", "--package", "inquest-agent", "--bins", "--example", "overhead"];
+    step::run("build, release", &mut step::cargo(&build))?;
+    let mut bench = Command::new(step::built("release").join("examples/overhead"));
+    step::run("bench agent", bench.args(arguments).current_dir(step::root()))
 }
 
 /// The Numenta benchmark, which needs neither engine nor server.

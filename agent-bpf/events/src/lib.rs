@@ -101,8 +101,6 @@ pub struct Event {
     pub remote: [u8; 16],
     /// By kind.
     pub extra: [u64; 3],
-    /// Name of the thread.
-    pub comm: [u8; 16],
 }
 
 /// Size of [`Event`] without its payload.

@@ -71,8 +71,10 @@ pub struct Shipped {
     pub dropped: AtomicU64,
 }
 
-/// Parcels between whoever makes them and the task that sends.
-const QUEUE: usize = 64;
+/// Parcels between whoever makes them and the task that sends: at their largest a dozen megabytes.
+const QUEUE: usize = 32;
+/// With so many more to come, the server is too slow for now, and parcels go to the disk rather than being lost.
+const BEHIND: usize = QUEUE / 2;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -135,7 +137,10 @@ impl Task {
             tokio::select! {
                 biased;
                 letter = queue.recv() => match letter {
-                    Some(letter) => self.take(letter).await,
+                    Some(letter) => {
+                        let behind = queue.len() > BEHIND;
+                        self.take(letter, behind).await
+                    }
                     None => return,
                 },
                 () = stop.cancelled() => break,
@@ -146,12 +151,12 @@ impl Task {
         queue.close();
         // What comes last is kept rather than sent when the server is away: the end may not wait for it.
         while let Some(letter) = queue.recv().await {
-            self.take(letter).await;
+            self.take(letter, false).await;
         }
     }
 
-    async fn take(&mut self, (parcel, done): Letter) {
-        let sent = if self.spool.parcels() == 0 { self.send(&parcel).await } else { Sent::Later };
+    async fn take(&mut self, (parcel, done): Letter, behind: bool) {
+        let sent = if self.spool.parcels() == 0 && !behind { self.send(&parcel).await } else { Sent::Later };
         let safe = match sent {
             Sent::Done => true,
             Sent::Later => self.keep(&parcel),

@@ -51,8 +51,6 @@ pub struct Event<'a> {
     pub remote: SocketAddr,
     /// By kind.
     pub extra: [u64; 3],
-    /// Name of the thread, without its padding.
-    pub comm: [u8; 16],
     /// The head of what was moved.
     pub payload: &'a [u8],
 }
@@ -69,8 +67,6 @@ impl<'a> Event<'a> {
         let payload = rest
             .get(..claimed.min(PAYLOAD_BYTES))
             .ok_or(EventError::Payload { claimed, present: rest.len() })?;
-        let mut comm = [0; 16];
-        comm.copy_from_slice(&head[104..120]);
         Ok(Self {
             kind: head[0],
             direction: head[1],
@@ -86,15 +82,8 @@ impl<'a> Event<'a> {
             local: SocketAddr::new(address(family, &head[48..64]), half(head, 40)),
             remote: SocketAddr::new(address(family, &head[64..80]), half(head, 42)),
             extra: [long(head, 80), long(head, 88), long(head, 96)],
-            comm,
             payload,
         })
-    }
-
-    /// Name of the thread.
-    pub fn thread_name(&self) -> String {
-        let end = self.comm.iter().position(|byte| *byte == 0).unwrap_or(self.comm.len());
-        String::from_utf8_lossy(&self.comm[..end]).into_owned()
     }
 }
 
@@ -146,10 +135,9 @@ mod tests {
                 offset_of!(Raw, local),
                 offset_of!(Raw, remote),
                 offset_of!(Raw, extra),
-                offset_of!(Raw, comm),
                 EVENT_BYTES,
             ],
-            [4, 6, 8, 16, 24, 32, 36, 40, 42, 44, 48, 64, 80, 104, 120]
+            [4, 6, 8, 16, 24, 32, 36, 40, 42, 44, 48, 64, 80, 104]
         );
     }
 

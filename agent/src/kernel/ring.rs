@@ -8,28 +8,38 @@ use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 
 /// How long events wait before they are looked at: the buffer holds many times what comes in between.
 const LINGER: Duration = Duration::from_millis(20);
+/// The same while there are many: little at a time, or a service that waits for the processor would notice.
+const BUSY_LINGER: Duration = Duration::from_millis(2);
+/// Events at a time that are many.
+const MANY: usize = 64;
 /// Events handled before other work has its turn.
 const BATCH: usize = 4096;
 
 /// Reads events.
-pub struct Reader(RingBuf<MapData>);
+pub struct Reader {
+    ring: RingBuf<MapData>,
+    linger: Duration,
+}
 
 impl Reader {
     pub(super) fn new(map: Map) -> Result<Self> {
-        Ok(Self(RingBuf::try_from(map)?))
+        Ok(Self { ring: RingBuf::try_from(map)?, linger: LINGER })
     }
 
     /// Waits until it is time to look again. Nothing wakes the agent: a wake-up for each event would cost more than the event.
     pub async fn wait(&self) {
-        tokio::time::sleep(LINGER).await;
+        tokio::time::sleep(self.linger).await;
     }
 
     /// Hands what is there to `take`, at most a batch of it; whether there may be more.
     pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> bool {
-        for _ in 0..BATCH {
-            match self.0.next() {
+        for taken in 0..BATCH {
+            match self.ring.next() {
                 Some(item) => take(&item),
-                None => return false,
+                None => {
+                    self.linger = if taken >= MANY { BUSY_LINGER } else { LINGER };
+                    return false;
+                }
             }
         }
         true

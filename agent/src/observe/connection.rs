@@ -1,13 +1,26 @@
 //! One socket, and what is said over it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use domain::UnixNanos;
 
 use super::{UDP, role_of, verdict_of};
+use crate::edges::Place;
+use crate::identity::Service;
 use crate::kernel::Event;
 use crate::l7::{Conversation, Data, Direction, Losses, Request, Role, State, Transport};
 use crate::traces::ClientEnd;
+
+/// Who talks to whom over a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Pair {
+    pub service: Arc<Service>,
+    /// The other side, when it is on this host.
+    pub peer: Option<Arc<Service>>,
+    /// Where it is counted.
+    pub place: Place,
+}
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -25,6 +38,8 @@ pub(super) struct Connection {
     /// Whether its beginning was seen, and it was counted.
     pub seen_open: bool,
     pub counted: bool,
+    /// Who talks to whom over it, and the state of the observer by which that was found.
+    pub pair: Option<(u64, Pair)>,
     plain: Conversation,
     /// What a TLS library sees of it.
     tls: Option<Box<Conversation>>,
@@ -48,6 +63,7 @@ impl Connection {
             thread: 0,
             seen_open: event.kind == agent_events::kind::OPEN,
             counted: false,
+            pair: None,
             plain: Conversation::new(transport, role),
             tls: None,
             told: 0,
@@ -61,8 +77,9 @@ impl Connection {
         self.remote == event.remote && (self.local.port() == event.local.port() || event.local.port() == 0)
     }
 
-    /// Whoever reads or writes a socket that nobody is known to own, owns it.
-    pub fn adopt(&mut self, event: &Event<'_>, at: UnixNanos) {
+    /// Whoever reads or writes a socket that nobody is known to own, owns it. Whether that changed.
+    pub fn adopt(&mut self, event: &Event<'_>, at: UnixNanos) -> bool {
+        let before = self.pid;
         self.last = at;
         if self.pid == 0 {
             self.pid = event.pid;
@@ -71,6 +88,7 @@ impl Connection {
         if self.role == Some(Role::Server) && event.pid != 0 {
             self.pid = event.pid;
         }
+        self.pid != before
     }
 
     /// Feeds the conversation; what it could not read since the last time.

@@ -13,6 +13,7 @@ use object::read::elf::ProgramHeader as _;
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadCache};
 
 use super::addresses::{Region, find, regions};
+use super::kernel::Kernel;
 use crate::regular;
 
 /// Names that are kept.
@@ -33,6 +34,7 @@ pub(super) struct Symbols {
     /// By file, and place in it.
     names: HashMap<(FileId, u64), Arc<str>>,
     kernel: HashMap<u64, Arc<str>>,
+    table: Kernel,
     /// Code that was compiled at run time, by process: for one collection only, as it moves.
     compiled: HashMap<(u32, u64), Arc<str>>,
     maps: HashMap<u32, Vec<Region>>,
@@ -44,6 +46,7 @@ impl Symbols {
             root,
             names: HashMap::new(),
             kernel: HashMap::new(),
+            table: Kernel::default(),
             compiled: HashMap::new(),
             maps: HashMap::new(),
         }
@@ -145,36 +148,12 @@ impl Symbols {
         if addresses.is_empty() {
             return;
         }
-        let text = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-        // For each address the nearest symbol at or before it.
-        let mut best: BTreeMap<u64, (u64, &str)> = BTreeMap::new();
-        for line in text.lines() {
-            let mut fields = line.split_whitespace();
-            let (Some(Ok(from)), Some(kind), Some(name)) =
-                (fields.next().map(|it| u64::from_str_radix(it, 16)), fields.next(), fields.next())
-            else {
-                continue;
-            };
-            // All zero where addresses are hidden.
-            if from == 0 || !matches!(kind, "t" | "T" | "w" | "W") {
-                continue;
-            }
-            for address in addresses.range(from..=from.saturating_add(LONGEST_FUNCTION)) {
-                let known = best.entry(*address).or_insert((from, name));
-                if known.0 <= from {
-                    *known = (from, name);
-                }
-            }
-        }
+        self.table.prepare();
         for address in addresses {
-            let name = best.get(address).map_or(KERNEL, |(_, name)| name);
-            self.kernel.insert(*address, name.into());
+            self.kernel.insert(*address, self.table.name(*address).unwrap_or(KERNEL).into());
         }
     }
 }
-
-/// No function of the kernel is longer.
-const LONGEST_FUNCTION: u64 = 1 << 16;
 
 /// Names of `places` (offsets in the file).
 fn of_file(path: &Path, places: &BTreeSet<u64>) -> Result<HashMap<u64, String>> {

@@ -1,0 +1,119 @@
+//! nginx, and wrk that asks it at a rate.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// A load: how many connections, each of which pauses between its requests.
+#[derive(Clone, Copy)]
+pub struct Load {
+    pub name: &'static str,
+    connections: u32,
+}
+
+impl Load {
+    /// About 10,000 requests a second.
+    pub const USUAL: Self = Self { name: "10,000/s", connections: 40 };
+    /// About 30,000.
+    pub const THRICE: Self = Self { name: "30,000/s", connections: 130 };
+}
+
+/// What wrk saw.
+pub struct Seen {
+    pub per_second: f64,
+    pub median_us: f64,
+    pub p99_us: f64,
+}
+
+/// A running nginx; ends when dropped.
+pub struct Web {
+    child: Child,
+    folder: PathBuf,
+    url: String,
+    real_time: bool,
+}
+
+/// A pause of 0 to 7 ms before each request, as whole milliseconds are all that wrk knows; latencies do not count it.
+const SCRIPT: &str =
+    "function init(args) math.randomseed(7) end\nfunction delay() return math.random(0, 7) end\n";
+
+impl Web {
+    pub fn start(folder: &Path, real_time: bool) -> Result<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let at = folder.display();
+        let settings = format!(
+            "worker_processes 1; daemon off; pid {at}/pid; error_log {at}/error.log;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{ access_log off; sendfile on; keepalive_requests 1000000000; server {{ listen 127.0.0.1:{port}; root {at}; }} }}\n"
+        );
+        std::fs::write(folder.join("nginx.conf"), settings)?;
+        std::fs::write(folder.join("script.lua"), SCRIPT)?;
+        std::fs::write(folder.join("page"), "0123456789abcdef".repeat(50))?;
+        // Its workers are another user.
+        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let mut nginx = command("/usr/sbin/nginx".as_ref(), real_time);
+        nginx.arg("-c").arg(folder.join("nginx.conf")).stderr(Stdio::null());
+        let child = nginx.spawn().context("nginx")?;
+        let web = Self {
+            child,
+            folder: folder.to_owned(),
+            url: format!("http://127.0.0.1:{port}/page"),
+            real_time,
+        };
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        // The first requests fill caches.
+        web.ask(Load::USUAL, 1)?;
+        Ok(web)
+    }
+
+    /// Asks for `seconds`, and says how long answers took.
+    pub fn ask(&self, load: Load, seconds: u64) -> Result<Seen> {
+        let output = command("wrk".as_ref(), self.real_time)
+            .args(["-t1", "--latency", &format!("-c{}", load.connections), &format!("-d{seconds}s"), "-s"])
+            .arg(self.folder.join("script.lua"))
+            .arg(&self.url)
+            .output()
+            .context("wrk")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success() && !text.contains("Non-2xx"), "wrk failed: {text}");
+        Seen::parse(&text).with_context(|| format!("wrk says {text}"))
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        // Its workers end with it on SIGTERM, not when it is killed.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+impl Seen {
+    fn parse(text: &str) -> Option<Self> {
+        let after = |key: &str| text.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::trim);
+        Some(Self {
+            per_second: after("Requests/sec:")?.parse().ok()?,
+            median_us: micros(after("50%")?)?,
+            p99_us: micros(after("99%")?)?,
+        })
+    }
+}
+
+/// `1.25ms` and the like.
+fn micros(text: &str) -> Option<f64> {
+    let (number, factor) = [("us", 1.0), ("ms", 1e3), ("s", 1e6)]
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))?;
+    Some(number.parse::<f64>().ok()? * factor)
+}
+
+/// A command that runs as others do, or before everything else.
+pub fn command(program: &Path, real_time: bool) -> Command {
+    if !real_time {
+        return Command::new(program);
+    }
+    let mut command = Command::new("chrt");
+    command.args(["-r", "1"]).arg(program);
+    command
+}

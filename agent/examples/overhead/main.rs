@@ -1,0 +1,138 @@
+//! What the agent costs: wrk asks nginx over loopback, with and without the agent in turns. `cargo xtask bench agent`; needs root.
+//!
+//! Everything is measured from outside: wrk tells latencies, the kernel tells processor time, memory and the time of each program.
+
+#![expect(clippy::print_stdout, reason = "it prints what it measured")]
+#![expect(clippy::disallowed_methods, reason = "it measures by the wall clock")]
+
+mod load;
+mod sink;
+mod watcher;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use load::{Load, Seen, Web};
+use watcher::{Cost, Watcher};
+
+const USAGE: &str = "usage: cargo xtask bench agent [--seconds N] [--rounds N] [--real-time]";
+
+struct Options {
+    seconds: u64,
+    rounds: u64,
+    /// Server, client and agent run before everything else on the machine: the only way to a figure on one that has other work.
+    real_time: bool,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn main() -> Result<()> {
+    let options = options()?;
+    let folder = tempfile::tempdir()?;
+    let sink = sink::start().await?;
+    let web = Web::start(folder.path(), options.real_time)?;
+    let agent = || Watcher::start(&program()?, &folder.path().join("agent"), &sink.url, options.real_time);
+
+    println!(
+        "| load | | requests/s | median µs | p99 µs | agent cores | agent MB | events | lost | shed | captured |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    for load in [Load::USUAL, Load::THRICE] {
+        let (mut without, mut with, mut costs) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..options.rounds {
+            without.push(web.ask(load, options.seconds)?);
+            let watcher = agent()?;
+            watcher.ready().await?;
+            let before = watcher.cost()?;
+            with.push(web.ask(load, options.seconds)?);
+            let after = watcher.cost()?;
+            costs.push(after.since(&before, watcher.health().await?));
+            watcher.stop()?;
+        }
+        print_row(load.name, "without", &without, None);
+        print_row(load.name, "with", &with, Some(&costs));
+    }
+
+    // Counting the time of programs costs time of its own: apart from the rest.
+    let counting = watcher::KernelClock::start()?;
+    let watcher = agent()?;
+    watcher.ready().await?;
+    let (cost, kernel) = (watcher.cost()?, watcher.kernel_nanos()?);
+    let seen = web.ask(Load::USUAL, options.seconds)?;
+    let requests = (seen.per_second * options.seconds as f64).max(1.0);
+    let kernel = (watcher.kernel_nanos()? - kernel) as f64 / requests;
+    let user = (watcher.cost()?.processor - cost.processor).as_nanos() as f64 / requests;
+    watcher.stop()?;
+    drop(counting);
+    println!(
+        "\nfor each request, of which both ends are on this host: {kernel:.0} ns in the kernel's programs, {user:.0} ns in the agent"
+    );
+    println!("spans that arrived: {}", sink.spans());
+    Ok(())
+}
+
+fn print_row(load: &str, what: &str, seen: &[Seen], costs: Option<&[Cost]>) {
+    let of = |get: fn(&Seen) -> f64| median(seen.iter().map(get).collect());
+    print!(
+        "| {load} | {what} | {:.0} | {:.0} | {:.0} |",
+        of(|it| it.per_second),
+        of(|it| it.median_us),
+        of(|it| it.p99_us)
+    );
+    match costs {
+        None => println!(" | | | | | |"),
+        Some(costs) => {
+            let of = |get: fn(&Cost) -> f64| median(costs.iter().map(get).collect());
+            println!(
+                " {:.3} | {:.0} | {:.0} | {:.0} | {:.0} | {:.3} |",
+                of(Cost::cores),
+                of(|it| it.peak_bytes as f64 / 1e6),
+                of(|it| it.health.events),
+                of(|it| it.health.lost),
+                of(|it| it.health.shed),
+                of(|it| it.health.captured),
+            );
+        }
+    }
+}
+
+/// The middle of the values; of two middle ones the lower.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn options() -> Result<Options> {
+    let mut options = Options { seconds: 20, rounds: 5, real_time: false };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut number = || -> Result<u64> {
+            arguments
+                .next()
+                .and_then(|it| it.parse().ok())
+                .with_context(|| format!("{argument} takes a number"))
+        };
+        match argument.as_str() {
+            "--seconds" => options.seconds = number()?.max(1),
+            "--rounds" => options.rounds = number()?.max(1),
+            "--real-time" => options.real_time = true,
+            _ => bail!("{USAGE}"),
+        }
+    }
+    Ok(options)
+}
+
+/// The agent, built beside this program.
+fn program() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let program = here
+        .parent()
+        .and_then(|it| it.parent())
+        .context("this program is in no folder")?
+        .join("inquest-agent");
+    anyhow::ensure!(program.is_file(), "there is no {}: use `cargo xtask bench agent`", program.display());
+    Ok(program)
+}
+
+/// How long a program may take to be ready.
+const READY: Duration = Duration::from_secs(30);
