@@ -400,7 +400,7 @@ async fn operations(store: &Store, service: &str, span: Span) -> Result<Vec<Evid
     let measured = measured(store, service, span).await?;
     let mut each: Vec<_> = measured.iter().filter(|(endpoint, _)| !endpoint.is_empty()).collect();
     // What fails most comes first, then what is busiest.
-    each.sort_by(|(_, [_, a]), (_, [_, b])| (b.errors, b.requests).cmp(&(a.errors, a.requests)));
+    each.sort_by_key(|(_, [_, now])| std::cmp::Reverse((now.errors, now.requests)));
     let name = plain(service, 80);
     let of = |(endpoint, levels): &(&String, &[Level; 2])| {
         level(&format!("{} of {name}", plain(endpoint, 80)), service, levels, span)
