@@ -3,7 +3,8 @@
 //! `cargo run --release -p eval --example replay -- observe KEPT DIR...` asks the store about every recording below the
 //! folders and about its fault-free windows, and keeps the answers in the folder KEPT.
 //! `... replay -- score KEPT` reasons about what is kept: scores by set, what failed, what is said where nothing is wrong,
-//! and what share of that would be called inconclusive with the threshold chosen on the other systems.
+//! and what share of that would be called inconclusive with the threshold chosen on the other systems. JSON gets the
+//! results as `inquest eval run --json` writes them, without times: `recalibrate` reads them.
 #![allow(clippy::print_stdout, reason = "a command of its own: it prints")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use domain::Verdict;
-use eval::{Label, Outcome, Summary, floors, score, table};
+use eval::{Label, Outcome, Run, Summary, floors, score, table};
 use investigator::{Observations, narrate, reason};
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +35,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [command, kept, roots @ ..] if command == "observe" => observe(Path::new(kept), roots).await,
-        [command, kept] if command == "score" => show(Path::new(kept)),
-        _ => anyhow::bail!("usage: replay observe KEPT DIR... | replay score KEPT"),
+        [command, kept, json @ ..] if command == "score" => show(Path::new(kept), json.first()),
+        _ => anyhow::bail!("usage: replay observe KEPT DIR... | replay score KEPT [JSON]"),
     }
 }
 
@@ -67,7 +68,7 @@ fn read(kept: &Path) -> anyhow::Result<Vec<Kept>> {
         .collect()
 }
 
-fn show(kept: &Path) -> anyhow::Result<()> {
+fn show(kept: &Path, json: Option<&String>) -> anyhow::Result<()> {
     let (mut outcomes, mut quiet) = (Vec::new(), Vec::new());
     let mut asked_already = BTreeSet::new();
     for case in read(kept)? {
@@ -115,9 +116,12 @@ fn show(kept: &Path) -> anyhow::Result<()> {
         let floors = label.as_ref().map(|label| floors::floors(&case.incident, label)).unwrap_or_default();
         outcomes.push(Outcome { result, marks, floors, report, label, load_ms: 0 });
     }
-    let summary = Summary::new(&outcomes);
-    print!("{}", table::summary(&summary));
-    calm(&quiet, &outcomes);
+    let run = Run { outcomes, failures: Vec::new() };
+    if let Some(json) = json {
+        std::fs::write(json, run.json()?)?;
+    }
+    print!("{}", table::summary(&Summary::new(&run.outcomes)));
+    calm(&quiet, &run.outcomes);
     Ok(())
 }
 

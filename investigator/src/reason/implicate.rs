@@ -26,6 +26,7 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
     let mut implied: BTreeMap<&str, f64> = BTreeMap::new();
     let mut kept: BTreeMap<String, f64> = BTreeMap::new();
     let noticed = analysis.question.started;
+    let skew = |service: &str| analysis.skews.get(service).copied().unwrap_or(1.0);
     let touched = || analysis.changes.all.iter().filter(|change| !change.service.is_empty());
     for suspect in &suspects {
         let onset = analysis.onset_of(&suspect.place);
@@ -33,7 +34,7 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
             .filter(|change| change.service == suspect.place)
             .filter_map(|change| closeness(change, onset, SHARP_HALF_AGE_SECONDS))
             .fold(0.0, f64::max)
-            * analysis.skews.get(&suspect.place).copied().unwrap_or(1.0);
+            * skew(&suspect.place);
         if suspect.score < STRONG {
             continue;
         }
@@ -55,7 +56,7 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
             noticed.and_then(|noticed| closeness(change, Some(noticed), SHARP_HALF_AGE_SECONDS))
         {
             let passed = implied.entry(&change.service).or_default();
-            *passed = passed.max(BY_TIME_ALONE * close);
+            *passed = passed.max(BY_TIME_ALONE * close * skew(&change.service));
         }
     }
     for suspect in &mut suspects {

@@ -464,4 +464,54 @@ mod tests {
         check("process_runtime_uptime", Topic::Other);
         check("", Topic::Other);
     }
+
+    fn series(name: &str, service: &str, before: [f64; 5], early: [f64; 5], late: [f64; 5]) -> SeriesLevels {
+        SeriesLevels {
+            id: SeriesId(1),
+            name: name.into(),
+            labels: [("service".into(), service.into()), ("instance".into(), format!("{service}-1"))].into(),
+            kind: domain::MetricKind::Gauge,
+            unit: String::new(),
+            before,
+            now: late,
+            early,
+            late,
+            left_at: 0,
+        }
+    }
+
+    #[test]
+    fn a_drift_that_hides_in_its_own_spread_is_found_and_dated_before_the_baseline() {
+        let since = UnixNanos::from_seconds(500);
+        let check = |early: [f64; 5], expected: bool| {
+            let before = [30.0, 560.0, 45.0, 480.0, 650.0];
+            let late = [6.0, 800.0, 810.0, 815.0, 810.0];
+            let levels = MetricLevels {
+                series: vec![series("query_latency_ms", "search", before, early, late)],
+                query: String::new(),
+            };
+            let metric = compared(&levels, since).remove(0);
+            assert_eq!((metric.score >= 4.0, metric.began), (expected, expected.then_some(since)));
+        };
+        check([30.0, 720.0, 36.0, 651.0, 790.0], true);
+        check([30.0, 720.0, 36.0, 600.0, 790.0], false);
+    }
+
+    #[test]
+    fn what_instances_of_different_services_share_to_the_last_digit_is_their_machines() {
+        let full = |service: &str, median: f64| {
+            let past = [20.0, median, 0.2, 3.0, 6.0];
+            series("memory_usage_pct", service, past, past, [6.0, 86.0, 86.0, 86.0, 86.0])
+        };
+        let check = |other: f64, expected: bool| {
+            let levels = MetricLevels {
+                series: vec![full("cart", 5.0), full("payment", other)],
+                query: String::new(),
+            };
+            let filled = compared(&levels, UnixNanos::default()).iter().all(|metric| metric.filled > 0.5);
+            assert_eq!(filled, expected);
+        };
+        check(5.0, false);
+        check(5.1, true);
+    }
 }

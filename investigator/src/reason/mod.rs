@@ -4,6 +4,7 @@
 //! that into evidence, [`hypotheses`] names possible causes and tests them, [`conclude`] settles the verdict and its
 //! confidence, and [`story`] tells impact, causal chain and timeline.
 
+pub mod aboard;
 pub mod analysis;
 pub mod blame;
 pub mod collect;
