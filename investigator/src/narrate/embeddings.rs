@@ -58,3 +58,64 @@ impl Embeddings {
         if usable { Ok(vector) } else { Err(Failure::Unreadable) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, StatusCode};
+    use serde_json::Value;
+
+    use super::*;
+
+    /// What is made of a server's answer; the server plays what OpenAI documents of `/v1/embeddings`.
+    async fn check(status: u16, answer: &'static str, expected: Result<&[f32], Failure>) {
+        let serve = move |headers: HeaderMap, body: axum::Json<Value>| async move {
+            let form = json!({ "model": "small", "input": "pool is empty", "encoding_format": "float" });
+            let authorised = headers.get("authorization").is_some_and(|value| value == "Bearer key");
+            match authorised && body.0 == form {
+                true => (StatusCode::from_u16(status).unwrap(), answer),
+                false => (StatusCode::BAD_REQUEST, "{}"),
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1/", listener.local_addr().unwrap());
+        let router = axum::Router::new().route("/v1/embeddings", axum::routing::post(serve));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let found = Embeddings::new(&url, "small", "key").unwrap().embed("pool is empty").await;
+        server.abort();
+        assert_eq!(
+            found.as_deref().map_err(ToString::to_string),
+            expected.map_err(|error| error.to_string()),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test]
+    async fn vectors_are_taken_and_anything_else_is_a_failure() {
+        check(
+            200,
+            r#"{"object":"list","data":[{"index":0,"embedding":[0.5,-1]}],"usage":{}}"#,
+            Ok(&[0.5, -1.0]),
+        )
+        .await;
+        for unreadable in [
+            "",
+            "{}",
+            r#"{"data":[]}"#,
+            r#"{"data":[{"embedding":[]}]}"#,
+            r#"{"data":[{"embedding":[0,0]}]}"#,
+            r#"{"data":[{"embedding":[1e60]}]}"#,
+            r#"{"data":[{"embedding":"AAAA"}]}"#,
+        ] {
+            check(200, unreadable, Err(Failure::Unreadable)).await;
+        }
+        check(401, "{}", Err(http::failure(401))).await;
+        check(429, "{}", Err(http::failure(429))).await;
+        check(503, "{}", Err(http::failure(503))).await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_a_failure() {
+        let embeddings = Embeddings::new("http://127.0.0.1:1/v1", "small", "").unwrap();
+        assert!(matches!(embeddings.embed("x").await, Err(Failure::Unreachable)));
+    }
+}
