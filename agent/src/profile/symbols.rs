@@ -20,8 +20,9 @@ use crate::regular;
 const MOST_NAMES: usize = 100_000;
 /// Longest name.
 const NAME_BYTES: usize = 200;
-/// Largest symbol table that is read, with its names.
-const TABLE_BYTES: u64 = 96 << 20;
+/// Largest symbol table that is read, with its names: what is read of a file is in memory at once. Functions of larger ones go by the
+/// name of their file.
+const TABLE_BYTES: u64 = 24 << 20;
 /// Largest perf map.
 const PERF_MAP_BYTES: u64 = 32 << 20;
 const KERNEL: &str = "[kernel]";
