@@ -1,6 +1,7 @@
 //! One socket, and what is said over it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use domain::UnixNanos;
 
@@ -25,6 +26,8 @@ pub(super) struct Connection {
     /// Whether its beginning was seen, and it was counted.
     pub seen_open: bool,
     pub counted: bool,
+    /// How long it took to open, until that is counted.
+    pub opening: Option<Duration>,
     plain: Conversation,
     /// What a TLS library sees of it.
     tls: Option<Box<Conversation>>,
@@ -48,6 +51,7 @@ impl Connection {
             thread: 0,
             seen_open: event.kind == agent_events::kind::OPEN,
             counted: false,
+            opening: None,
             plain: Conversation::new(transport, role),
             tls: None,
             told: 0,
