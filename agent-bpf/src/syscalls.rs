@@ -1,7 +1,6 @@
 //! Bytes that processes read from and write to sockets, by the system calls that move them.
 
 use core::hint::black_box;
-use core::ptr::{read_volatile, write_volatile};
 
 use agent_events::{
     Event, PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role,
@@ -204,28 +203,26 @@ fn capture(call: &Call, total: u32, scratch: &mut Scratch) {
     let count = call.vectors.min(VECTORS as u32);
     let size = count * 16;
     let read = unsafe {
-        bpf_probe_read_user(scratch.vectors.as_mut_ptr().cast(), size & 1023, call.buffer as *const _)
+        bpf_probe_read_user(scratch.vectors.as_mut_ptr().cast(), size & 127, call.buffer as *const _)
     };
     if read != 0 {
         emit::count(lost::UNREADABLE);
         return;
     }
-    // How much was taken is kept in memory and not in a register: whatever it is, the verifier sees one state at the start of each
-    // turn, and does not follow every way that led there.
-    scratch.event.captured = 0;
+    let mut taken = 0_u32;
     for index in 0..VECTORS {
-        let taken = unsafe { read_volatile(&raw const scratch.event.captured) };
         if index as u32 >= count || taken >= wanted {
             break;
         }
         let [base, length] = scratch.vectors[index];
         let part = (wanted - taken).min(length.min(PAYLOAD_BYTES as u64) as u32);
         let done = copy(scratch, taken, base, part);
-        unsafe { write_volatile(&raw mut scratch.event.captured, taken + done) };
+        taken += done;
         if done < part || u64::from(part) < length {
             break;
         }
     }
+    scratch.event.captured = taken;
 }
 
 /// Copies up to `length` bytes of the process to `place` in the payload; how many were copied.

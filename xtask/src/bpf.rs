@@ -12,8 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::step;
 
 const CRATE: &str = "agent-bpf";
-/// The objects with the machines whose registers their probes read.
-const OBJECTS: [(&str, &str); 2] = [("agent-bpf.o", "x86_64"), ("agent-bpf-aarch64.o", "aarch64")];
+const OBJECT: &str = "agent-bpf.o";
 const SUM: &str = "agent-bpf.sum";
 const TARGET: &str = "bpfel-unknown-none";
 /// Where `bpf-linker` for Debian's LLVM is kept.
@@ -41,13 +40,15 @@ pub fn run(arguments: &[String]) -> Result<()> {
         let kept = std::fs::read_to_string(folder.join(SUM))
             .context("no checksum is committed: run `cargo xtask bpf`")?;
         if kept.lines().next() != Some(sum.as_str()) {
-            bail!("{CRATE} has changed since its objects were built: run `cargo xtask bpf` and commit them");
+            bail!(
+                "{CRATE} has changed since {OBJECT} was built: run `cargo xtask bpf` and commit the object"
+            );
         }
-        println!("the objects were built from these sources");
+        println!("{OBJECT} was built from these sources");
     }
     let Some(route) = Route::find() else {
         if check {
-            println!("no BPF toolchain here: the objects were not built again to compare their bytes");
+            println!("no BPF toolchain here: the object was not built again to compare its bytes");
             return Ok(());
         }
         bail!(
@@ -55,25 +56,22 @@ pub fn run(arguments: &[String]) -> Result<()> {
                with rust-src and bpf-linker"
         );
     };
-    let kept = std::fs::read_to_string(folder.join(SUM)).unwrap_or_default();
-    if check && kept.lines().nth(1) != Some(route.compiler()?.as_str()) {
-        println!("the objects were built by another toolchain, whose bytes differ: not compared");
+    let built = build(&folder, route)?;
+    if !check {
+        std::fs::copy(&built, folder.join(OBJECT))?;
+        std::fs::write(folder.join(SUM), format!("{sum}\n{}\n", route.compiler()?))?;
+        println!("{OBJECT} is new: commit it with its sources");
         return Ok(());
     }
-    for (object, machine) in OBJECTS {
-        let built = build(&folder, route, object, machine)?;
-        if !check {
-            std::fs::copy(&built, folder.join(object))?;
-            println!("{object} is new: commit it with its sources");
-        } else if std::fs::read(&built)? == std::fs::read(folder.join(object))? {
-            println!("{object} is, byte for byte, what these sources build");
-        } else {
-            bail!("{object} is not what these sources build: run `cargo xtask bpf` and commit the object");
-        }
+    let kept = std::fs::read_to_string(folder.join(SUM))?;
+    if kept.lines().nth(1) != Some(route.compiler()?.as_str()) {
+        println!("{OBJECT} was built by another toolchain, whose bytes differ: not compared");
+        return Ok(());
     }
-    if !check {
-        std::fs::write(folder.join(SUM), format!("{sum}\n{}\n", route.compiler()?))?;
+    if std::fs::read(&built)? != std::fs::read(folder.join(OBJECT))? {
+        bail!("{OBJECT} is not what these sources build: run `cargo xtask bpf` and commit the object");
     }
+    println!("{OBJECT} is, byte for byte, what these sources build");
     Ok(())
 }
 
@@ -148,15 +146,13 @@ impl Route {
 }
 
 /// Builds and strips; the path of the result.
-fn build(folder: &Path, route: Route, object: &str, machine: &str) -> Result<PathBuf> {
-    let target = step::root().join("target").join("bpf").join(machine);
+fn build(folder: &Path, route: Route) -> Result<PathBuf> {
+    let target = step::root().join("target").join("bpf");
     let mut command = route.cargo();
     command.args(["--release", "--locked", "--target-dir"]).arg(&target).current_dir(folder);
-    let mut flags = remapped(folder)?;
-    flags.push(format!("--cfg=bpf_target_arch=\"{machine}\""));
-    command.arg("--config").arg(format!("target.{TARGET}.rustflags={flags:?}"));
-    step::run(&format!("build {object} ({})", route.name()), &mut command)?;
-    let stripped = target.join(object);
+    command.arg("--config").arg(format!("target.{TARGET}.rustflags={:?}", remapped(folder)?));
+    step::run(&format!("build {CRATE} ({})", route.name()), &mut command)?;
+    let stripped = target.join(OBJECT);
     std::fs::copy(target.join(TARGET).join("release").join(CRATE), &stripped).context("nothing was built")?;
     // Debug information names folders of this machine. What the kernel needs stays.
     for program in OBJCOPY {

@@ -15,11 +15,7 @@ use super::Layout;
 use super::ring::{Counters, Reader};
 
 /// Built from `agent-bpf` by `cargo xtask bpf`.
-#[cfg(target_arch = "x86_64")]
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-bpf/agent-bpf.o");
-/// The same programs; those in TLS libraries find their arguments in other registers.
-#[cfg(target_arch = "aarch64")]
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-bpf/agent-bpf-aarch64.o");
 
 /// Samples of the processor a second, for each processor: not a divisor of what timers run at, so that the profile does not beat with
 /// them.
