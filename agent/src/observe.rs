@@ -128,7 +128,7 @@ impl Observer {
             self.generation += 1;
         }
         match event.kind {
-            kind::EXEC => self.processes.started(event.pid, event.payload),
+            kind::EXEC => self.processes.started(event.pid, event.payload, at),
             kind::EXIT => self.processes.ended(event.pid, event.extra[0], at),
             kind::OOM => self.processes.out_of_memory(event.pid),
             kind::LISTEN => {
@@ -154,6 +154,15 @@ impl Observer {
             if self.requests.len() > before {
                 overdue.push((*socket, self.requests.split_off(before)));
             }
+        }
+        let opening: Vec<u64> = self
+            .connections
+            .iter()
+            .filter(|(_, it)| it.opening.is_some())
+            .map(|(socket, _)| *socket)
+            .collect();
+        for socket in opening {
+            self.count_open(socket);
         }
         for (socket, requests) in overdue {
             self.finish(socket, requests);
@@ -201,15 +210,16 @@ impl Observer {
 
     fn opened(&mut self, event: &Event<'_>, at: UnixNanos) {
         self.forget(event.socket, at);
-        let connection = Connection::new(event, at);
+        let mut connection = Connection::new(event, at);
         let (pid, role) = (connection.pid, connection.role);
+        if role == Some(Role::Client) {
+            connection.opening = Some(Duration::from_nanos(event.extra[0]));
+        }
         self.remember(event.socket, connection);
         if role == Some(Role::Client) {
-            let took = Duration::from_nanos(event.extra[0]);
-            if let Some(pair) = self.pair(event.socket) {
-                let counts = self.edges.at(pair.place);
-                counts.opened += 1;
-                counts.handshake.add(took);
+            // The other end opens a moment later, and tells whom a translated address stands for.
+            if event.remote.ip().is_loopback() {
+                self.count_open(event.socket);
             }
         } else if pid != 0 {
             self.count_accept(event.socket);
@@ -388,6 +398,16 @@ impl Observer {
         }
     }
 
+    fn count_open(&mut self, socket: u64) {
+        let opening = self.connections.get_mut(&socket).and_then(|it| it.opening.take());
+        let Some(took) = opening else { return };
+        if let Some(pair) = self.pair(socket) {
+            let counts = self.edges.at(pair.place);
+            counts.opened += 1;
+            counts.handshake.add(took);
+        }
+    }
+
     fn count_accept(&mut self, socket: u64) {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
         if connection.role != Some(Role::Server) || connection.counted || !connection.seen_open {
@@ -416,6 +436,7 @@ impl Observer {
     }
 
     fn forget(&mut self, socket: u64, now: UnixNanos) {
+        self.count_open(socket);
         let mut requests = Vec::new();
         if let Some(connection) = self.connections.get_mut(&socket) {
             connection.close(now, &mut requests);

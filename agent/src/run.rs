@@ -171,6 +171,7 @@ impl Agent {
         let mut observer = Observer::new(identities, settings.peers, seed);
         observer.set_wall(clock::wall_minus_monotonic());
         observer.listeners.read(&settings.root);
+        observer.processes.read(&settings.root);
         let tls = (programs.states().get(&Feature::Tls) == Some(&State::Active)).then(|| {
             let mut libraries = TlsLibraries::new(settings.root.clone());
             libraries.watch_system(&mut programs);

@@ -158,6 +158,12 @@ impl TestServer {
 
     /// Waits until `look` finds something.
     pub async fn until<T>(&self, what: &str, look: impl AsyncFn(&Self) -> Option<T>) -> T {
+        let found = self.patiently(look).await;
+        found.unwrap_or_else(|| panic!("no {what} after {} s", PATIENCE.as_secs()))
+    }
+
+    /// Waits until `look` finds something; nothing when it has not for long.
+    pub async fn patiently<T>(&self, look: impl AsyncFn(&Self) -> Option<T>) -> Option<T> {
         let waiting = tokio::time::timeout(PATIENCE, async {
             loop {
                 if let Some(found) = look(self).await {
@@ -166,7 +172,7 @@ impl TestServer {
                 tokio::time::sleep(POLL).await;
             }
         });
-        waiting.await.unwrap_or_else(|_| panic!("no {what} after {} s", PATIENCE.as_secs()))
+        waiting.await.ok()
     }
 }
 

@@ -12,10 +12,12 @@ mod browser;
 mod deny;
 mod fuzz;
 mod node;
+mod programs;
 mod recordings;
 mod step;
 mod test;
 mod tools;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -47,9 +49,19 @@ const RECIPES: &[Recipe] = &[
     },
     Recipe { name: "fuzz", help: "`fuzz NAME [--seconds N]`: run a fuzz target", run: fuzz::run },
     Recipe {
+        name: "programs",
+        help: "fetch servers and clients that the tests of the agent watch and Debian does not have",
+        run: programs::run,
+    },
+    Recipe {
         name: "recordings",
         help: "record demo incidents anew into eval/recordings [FAULT...]",
         run: recordings::run,
+    },
+    Recipe {
+        name: "vm",
+        help: "run the agent under another kernel, in a virtual machine [--kernel PACKAGE]",
+        run: vm::run,
     },
     Recipe { name: "deny", help: "licences, advisories and sources of every dependency", run: deny::run },
 ];

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::place;
+
 /// Most bytes of a command line or an environment that are read.
 const TEXT_BYTES: u64 = 128 * 1024;
 /// The only variables that are kept: an environment is full of secrets.
@@ -74,10 +76,14 @@ pub fn read_facts(root: &Path, pid: u32) -> Option<Facts> {
     Some(Facts { program, thread, command: words("cmdline"), cgroup: control_group(&cgroups), variables })
 }
 
-/// The path of version 2 (`0::`), unless only version 1 says more than `/`.
+/// Of the paths in each hierarchy the one that tells most: of a container, of a unit, or else the longest.
 fn control_group(text: &str) -> String {
-    let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    paths().max_by_key(|path| path.len()).unwrap_or_default().to_owned()
+    let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let tells = |path: &&str| {
+        let place = place(path);
+        (place.container.is_some(), place.unit.is_some(), path.len())
+    };
+    paths.max_by_key(tells).unwrap_or_default().to_owned()
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
@@ -102,6 +108,8 @@ mod tests {
     fn versions_of_control_groups() {
         assert_eq!(control_group("0::/system.slice/nginx.service\n"), "/system.slice/nginx.service");
         assert_eq!(control_group("12:pids:/docker/aa\n1:name=systemd:/docker/aa\n0::/\n"), "/docker/aa");
+        let hybrid = "4:memory:/a/longer/path/of/something/else\n0::/system.slice/nginx.service\n";
+        assert_eq!(control_group(hybrid), "/system.slice/nginx.service");
         assert_eq!(control_group(""), "");
     }
 

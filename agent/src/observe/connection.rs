@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::UnixNanos;
 
@@ -40,6 +41,8 @@ pub(super) struct Connection {
     pub counted: bool,
     /// Who talks to whom over it, and the state of the observer by which that was found.
     pub pair: Option<(u64, Pair)>,
+    /// How long it took to open, until that is counted.
+    pub opening: Option<Duration>,
     plain: Conversation,
     /// What a TLS library sees of it.
     tls: Option<Box<Conversation>>,
@@ -64,6 +67,7 @@ impl Connection {
             seen_open: event.kind == agent_events::kind::OPEN,
             counted: false,
             pair: None,
+            opening: None,
             plain: Conversation::new(transport, role),
             tls: None,
             told: 0,

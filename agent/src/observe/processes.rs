@@ -1,7 +1,7 @@
 //! Processes, the services that they belong to, and how they end.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,13 @@ use crate::identity::{Identities, Service};
 const AFTERLIFE: Duration = Duration::from_secs(10);
 /// Processes that are known at a time.
 const MOST: usize = 16 * 1024;
+/// A process that has lived so long is looked at, whether or not it talks: once it is killed, nothing tells any more which container
+/// it was in. Commands, which are many, are gone by then.
+const SETTLED: Duration = Duration::from_secs(1);
+/// Processes looked at in one tick for that reason.
+const LOOKS: usize = 256;
+/// Services whose lives are counted.
+const MOST_LIVES: usize = 4096;
 
 /// One process.
 #[derive(Clone, Debug)]
@@ -55,6 +62,8 @@ pub struct Processes {
 #[derive(Debug)]
 struct Executed {
     path: PathBuf,
+    at: UnixNanos,
+    looked_at: bool,
     ended: Option<UnixNanos>,
 }
 
@@ -74,12 +83,26 @@ impl Processes {
         self.table.get(&pid)
     }
 
-    /// `pid` runs a new program. It is looked at when there is a reason to: most programs are short and of no interest.
-    pub(super) fn started(&mut self, pid: u32, path: &[u8]) {
-        if self.executed.len() < 2 * MOST {
-            let path = PathBuf::from(String::from_utf8_lossy(path).into_owned());
-            self.executed.insert(pid, Executed { path, ended: None });
+    /// Notes the processes that run already, below `root`: each is looked at in its turn.
+    pub fn read(&mut self, root: &Path) {
+        for entry in std::fs::read_dir(root.join("proc")).into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // Threads of the kernel have no program.
+            if let Ok(path) = std::fs::read_link(entry.path().join("exe")) {
+                self.note(pid, path, UnixNanos(0));
+            }
         }
+    }
+
+    fn note(&mut self, pid: u32, path: PathBuf, at: UnixNanos) {
+        if self.executed.len() < 2 * MOST {
+            self.executed.insert(pid, Executed { path, at, looked_at: false, ended: None });
+        }
+    }
+
+    /// `pid` runs a new program. It is looked at when there is a reason to: most programs are short and of no interest.
+    pub(super) fn started(&mut self, pid: u32, path: &[u8], at: UnixNanos) {
+        self.note(pid, PathBuf::from(String::from_utf8_lossy(path).into_owned()), at);
         if self.table.remove(&pid).is_some() {
             self.look(pid);
         }
@@ -91,7 +114,7 @@ impl Processes {
         }
         let Some(process) = self.table.get_mut(&pid) else { return };
         process.ended = Some(at);
-        let lives = self.lives.entry(Arc::clone(&process.service)).or_default();
+        let Some(lives) = self.lives.get_mut(&process.service) else { return };
         if failed(status) {
             lives.failed += 1;
             lives.last_status = status;
@@ -103,7 +126,9 @@ impl Processes {
     pub(super) fn out_of_memory(&mut self, pid: u32) {
         if let Some(process) = self.known(pid) {
             let service = Arc::clone(&process.service);
-            self.lives.entry(service).or_default().out_of_memory += 1;
+            if let Some(lives) = self.lives.get_mut(&service) {
+                lives.out_of_memory += 1;
+            }
         }
     }
 
@@ -127,6 +152,15 @@ impl Processes {
         let remembered = |ended: Option<UnixNanos>| ended.is_none_or(|at| at.plus(AFTERLIFE) > now);
         self.table.retain(|_, process| remembered(process.ended));
         self.executed.retain(|_, executed| remembered(executed.ended));
+        let settled = |it: &Executed| !it.looked_at && it.ended.is_none() && it.at.plus(SETTLED) <= now;
+        let due: Vec<u32> =
+            self.executed.iter().filter(|(_, it)| settled(it)).map(|(pid, _)| *pid).take(LOOKS).collect();
+        for pid in due {
+            if let Some(executed) = self.executed.get_mut(&pid) {
+                executed.looked_at = true;
+            }
+            self.known(pid);
+        }
         if self.table.len() > MOST {
             // Ends that were missed.
             self.table.retain(|pid, _| std::path::Path::new("/proc").join(pid.to_string()).exists());
@@ -143,7 +177,9 @@ impl Processes {
         };
         let Some((program, service, ended)) = found else { return };
         if self.table.len() < 2 * MOST {
-            self.lives.entry(Arc::clone(&service)).or_default().started += 1;
+            if self.lives.len() < MOST_LIVES || self.lives.contains_key(&service) {
+                self.lives.entry(Arc::clone(&service)).or_default().started += 1;
+            }
             self.table.insert(pid, Process { service, program, instrumented: false, ended });
         }
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use domain::diagnosis::*;
 use domain::evidence::*;
 use domain::*;
+use storage::questions::service_graph::ServiceEdge;
 
 use super::input::*;
 
@@ -848,6 +849,13 @@ pub(super) fn service_page() -> ServicePage {
         good_ratio: Some(0.9951),
         requests: 1_589_760.0,
     };
+    let edge = |caller: &str, callee: &str, calls, errors, gap_ms| ServiceEdge {
+        caller: caller.into(),
+        callee: callee.into(),
+        calls,
+        errors,
+        gap_ms,
+    };
     let shown =
         |finding: Finding| ServiceFinding { finding, panels: vec![failed.clone()], incident: Some(142) };
     ServicePage {
@@ -867,6 +875,7 @@ pub(super) fn service_page() -> ServicePage {
             endpoint("POST /orders", ServiceStatus::Failing, 0.7, false),
             endpoint("GET /orders/{id}/events", ServiceStatus::Healthy, 0.1, true),
         ],
+        edges: vec![edge("web", "checkout", 5_520, 436, 1.4), edge("checkout", "payment", 3_310, 3, 0.62)],
         service,
         versions: vec![("1.4.1".into(), at(2, 10)), ("1.4.0".into(), at(-9000, 0))],
         changes: changes().into_iter().map(|considered| considered.change).collect(),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use domain::evidence::{Panel, Trace};
 use domain::{Change, CheckOutcome, EvidenceKind, Finding, Incident, IncidentId, Report, UnixNanos};
 use investigator::narrate::Asked;
+use storage::questions::service_graph::ServiceEdge;
 
 /// The page of one incident.
 #[derive(Clone, Debug)]
@@ -263,6 +264,8 @@ pub struct ServicePage {
     pub endpoints: Vec<EndpointRow>,
     /// Its versions with their first sight, the latest first.
     pub versions: Vec<(String, UnixNanos)>,
+    /// Who called it and whom it called lately, busiest first.
+    pub edges: Vec<ServiceEdge>,
     /// Changes of the range that concern it.
     pub changes: Vec<Change>,
     /// Open incidents that it takes part in.

@@ -4,6 +4,7 @@ use domain::evidence::{Limit, Line, LineRole, Mark, Panel, Unit};
 use domain::text::{number, percent, plain, seconds};
 use domain::{UnixNanos, Window};
 use serde::Serialize;
+use storage::questions::service_graph::ServiceEdge;
 
 use super::exhibits::points_table;
 use super::input::{EndpointRow, ObjectiveBurn, ServiceFinding, ServicePage, ServicePoint, ServiceStatus};
@@ -14,11 +15,14 @@ use super::templates::{Svg, render};
 use super::words::{Cut, Moment, Shell, State, Table, ago, cut, moment, service_href, short_time};
 
 const MOST_ENDPOINTS: usize = 100;
+const MOST_EDGES: usize = 50;
 const MOST_VERSIONS: usize = 20;
 const MOST_FINDINGS: usize = 30;
 const MOST_INCIDENTS: usize = 10;
 /// A burn from here on is marked: the budget does not last.
 const HOT_BURN: f64 = 1.0;
+/// A share of failed calls from here on is marked.
+const HOT_SHARE: f64 = 0.01;
 
 #[derive(Serialize)]
 struct View {
@@ -36,6 +40,8 @@ struct View {
     traffic: Option<Drawn>,
     endpoints: Vec<Endpoint>,
     more_endpoints: usize,
+    edges: Vec<Edge>,
+    more_edges: usize,
     versions: Vec<Version>,
     more_versions: usize,
     span: String,
@@ -83,6 +89,18 @@ struct Endpoint {
     waits: bool,
 }
 
+/// Calls between this service and another.
+#[derive(Serialize)]
+struct Edge {
+    name: Cut,
+    href: String,
+    /// Whether the other one asks.
+    calls_us: bool,
+    calls: String,
+    errors: Figure,
+    between: String,
+}
+
 #[derive(Serialize)]
 struct Version {
     name: Cut,
@@ -127,6 +145,8 @@ pub(super) fn page(page: &ServicePage) -> String {
         traffic: traffic(page),
         endpoints: endpoints.iter().take(MOST_ENDPOINTS).map(|one| endpoint(one, page)).collect(),
         more_endpoints: endpoints.len().saturating_sub(MOST_ENDPOINTS),
+        edges: page.edges.iter().take(MOST_EDGES).map(|one| edge(one, page)).collect(),
+        more_edges: page.edges.len().saturating_sub(MOST_EDGES),
         versions: page.versions.iter().take(MOST_VERSIONS).map(|one| version(one, page.now)).collect(),
         more_versions: page.versions.len().saturating_sub(MOST_VERSIONS),
         span: format!("{} to {} UTC", short_time(start, page.now), short_time(page.now, page.now)),
@@ -266,6 +286,20 @@ fn traffic(page: &ServicePage) -> Option<Drawn> {
 fn endpoint(one: &EndpointRow, page: &ServicePage) -> Endpoint {
     let row = row(&one.row, &[], page.now, &page.base_path);
     Endpoint { name: cut(&one.endpoint, 60), row, waits: one.waits }
+}
+
+fn edge(one: &ServiceEdge, page: &ServicePage) -> Edge {
+    let calls_us = one.callee == page.service.name;
+    let other = if calls_us { &one.caller } else { &one.callee };
+    let failed = one.errors as f64 / one.calls.max(1) as f64;
+    Edge {
+        name: cut(other, 48),
+        href: service_href(&page.base_path, other),
+        calls_us,
+        calls: number(one.calls as f64),
+        errors: Figure { text: percent(failed), hot: failed >= HOT_SHARE },
+        between: seconds(one.gap_ms / 1e3),
+    }
 }
 
 fn version((name, seen): &(String, UnixNanos), now: UnixNanos) -> Version {

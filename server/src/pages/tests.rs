@@ -320,6 +320,7 @@ fn a_service_that_fares_well_has_a_page_too() {
         findings: Vec::new(),
         incidents: Vec::new(),
         endpoints: Vec::new(),
+        edges: Vec::new(),
         versions: Vec::new(),
         service: ServiceRow { name: "..".into(), status: ServiceStatus::Healthy, ..ServiceRow::default() },
         ..service_page()

@@ -100,13 +100,16 @@ async fn page(app: &App, name: String, range: Range) -> Result<Response, Error> 
         by_endpoint: false,
         ..question.clone()
     };
-    let (steps, lately, day, versions, changes) = tokio::try_join!(
+    let just_now = lately.window;
+    let (steps, lately, day, versions, changes, mut edges) = tokio::try_join!(
         app.store.request_levels(&question),
         app.store.request_levels(&lately),
         app.store.request_levels(&day),
         app.store.versions(),
         app.store.changes(question.window),
+        app.store.service_graph(just_now),
     )?;
+    edges.retain(|edge| edge.caller == name || edge.callee == name);
     let findings: Vec<&Finding> = outlook.findings.iter().filter(|finding| finding.service == name).collect();
     let versions: Vec<(String, UnixNanos)> = versions
         .into_iter()
@@ -118,7 +121,7 @@ async fn page(app: &App, name: String, range: Range) -> Result<Response, Error> 
     let takes_part = |incident: &domain::Incident| {
         incident.root_service == name || incident.findings.iter().any(|finding| finding.service == name)
     };
-    if steps.is_empty() && day.is_empty() && findings.is_empty() && versions.is_empty() {
+    if steps.is_empty() && day.is_empty() && findings.is_empty() && versions.is_empty() && edges.is_empty() {
         let said =
             format!("no service of the name {} has sent anything lately", domain::text::plain(&name, 80));
         return Err(Error::not_found(said));
@@ -137,6 +140,7 @@ async fn page(app: &App, name: String, range: Range) -> Result<Response, Error> 
         endpoints: endpoints(app, &name, &steps, &lately, &findings, now, range),
         service: row,
         versions,
+        edges,
         changes: changes.into_iter().filter(|change: &Change| change.service == name).collect(),
         open_incidents: incidents.len(),
         incidents: incidents.into_iter().filter(takes_part).collect(),

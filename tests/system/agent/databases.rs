@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{accepting, finish, free_address, installed, python, start, watch};
 
 /// Measured at the client and at the server, whatever the protocol.
-async fn both_ends(watched: &super::Watched<'_>, protocol: &str, client: &str, server: &str) {
+pub(super) async fn both_ends(watched: &super::Watched<'_>, protocol: &str, client: &str, server: &str) {
     let protocol = format!("protocol=\"{protocol}\"");
     let client_labels =
         [format!("service=\"{client}\""), format!("destination=\"{server}\""), protocol.clone()];
@@ -16,7 +16,7 @@ async fn both_ends(watched: &super::Watched<'_>, protocol: &str, client: &str, s
     watched.edge(client, server).await;
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().expect("a path of text")
 }
 

@@ -3,8 +3,11 @@
 //! These need root and a kernel that takes programs; elsewhere each says that it is skipped. The agent sees the whole machine: every
 //! test looks for its own services only.
 
+mod brokers;
+mod containers;
 mod databases;
 mod logs;
+mod namespaces;
 mod network;
 mod requests;
 
@@ -33,6 +36,11 @@ pub struct Watched<'a> {
 
 /// Runs `test` with an agent watching this machine; skips where that is not permitted.
 async fn watch(test: impl AsyncFnOnce(&Watched<'_>)) {
+    watch_with(|_, _| (), test).await;
+}
+
+/// The same with other settings, which may name things in the folder of the programs.
+async fn watch_with(set: impl FnOnce(&mut Settings, &Path), test: impl AsyncFnOnce(&Watched<'_>)) {
     let (says, works) = agent::check::check(&Settings::default());
     if !works {
         eprintln!("skipped: the kernel or the privileges here do not let programs be attached\n{says}");
@@ -41,7 +49,7 @@ async fn watch(test: impl AsyncFnOnce(&Watched<'_>)) {
     serve(async |server| {
         let folder = tempfile::tempdir().expect("a folder");
         let metrics = free_address();
-        let settings = Settings {
+        let mut settings = Settings {
             server: server.grpc(),
             data: folder.path().join("agent"),
             metrics: Some(metrics),
@@ -50,6 +58,7 @@ async fn watch(test: impl AsyncFnOnce(&Watched<'_>)) {
             peers: 1_000,
             ..Settings::default()
         };
+        set(&mut settings, folder.path());
         let stop = CancellationToken::new();
         let running = tokio::spawn(agent::run::run(settings, stop.clone()));
         let watched = Watched { server, since: now(), folder, metrics };
@@ -96,7 +105,7 @@ impl Watched<'_> {
         .await
     }
 
-    /// The names of a service's operations.
+    /// The agent's own page of measurements.
     async fn page(&self) -> Option<String> {
         let answer = reqwest::get(format!("http://{}/metrics", self.metrics)).await.ok()?;
         answer.text().await.ok()
@@ -104,13 +113,41 @@ impl Watched<'_> {
 
     /// A measurement of the agent, once it is above 0: the first whose line begins with `name` and has all of `labels`.
     async fn measured(&self, name: &str, labels: &[&str]) -> f64 {
-        self.until(&format!("{name} with {labels:?}"), async |it| {
-            let page = it.page().await?;
+        let look = async |_: &TestServer| {
+            let page = self.page().await?;
             let fits = |line: &&str| {
                 line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label))
             };
             let value: f64 = page.lines().find(fits)?.rsplit(' ').next()?.parse().ok()?;
             (value > 0.0).then_some(value)
+        };
+        if let Some(value) = self.server.patiently(look).await {
+            return value;
+        }
+        let page = self.page().await.unwrap_or_default();
+        let near: Vec<&str> =
+            page.lines().filter(|line| line.contains(labels[0]) && !line.contains("_bucket")).collect();
+        panic!("no {name} with {labels:?}, but\n{}", near.join("\n"));
+    }
+
+    /// A whole trace through some operation of a service in whose name `part` is.
+    async fn trace_like(&self, service: &str, part: &str) -> Vec<TraceRow> {
+        let name = self
+            .until(&format!("operation of {service} with {part}"), async |it| {
+                let query = "SELECT toString(SpanName) FROM otel_traces WHERE ServiceName = ? AND position(SpanName, ?) > 0 LIMIT 1";
+                let asked = it.server.store().client().query(query).bind(service).bind(part);
+                asked.fetch_optional::<String>().await.expect("the store answers")
+            })
+            .await;
+        self.trace(service, &name).await
+    }
+
+    /// What the store knows of the resource that answers requests as `service`.
+    async fn resource(&self, service: &str, attribute: &str) -> String {
+        self.until(&format!("{attribute} of {service} in the store"), async |it| {
+            let found = it.server.store().attribute_values(service, it.window(), 0.0).await;
+            let found = found.expect("the store answers").values;
+            found.into_iter().find(|it| it.key == attribute).map(|it| it.value)
         })
         .await
     }
@@ -134,6 +171,13 @@ struct Program {
 
 /// Starts `program` in `folder`, under the service name `service` when it is given one.
 fn start(folder: &Path, service: &str, program: &str, arguments: &[&str]) -> Program {
+    let name = ("OTEL_SERVICE_NAME", service.to_owned());
+    let variables = if service.is_empty() { &[][..] } else { &[name] };
+    start_with(folder, variables, program, arguments)
+}
+
+/// The same, with variables of its environment.
+fn start_with(folder: &Path, variables: &[(&str, String)], program: &str, arguments: &[&str]) -> Program {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -141,9 +185,7 @@ fn start(folder: &Path, service: &str, program: &str, arguments: &[&str]) -> Pro
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    if !service.is_empty() {
-        command.env("OTEL_SERVICE_NAME", service);
-    }
+    command.envs(variables.iter().map(|(name, value)| (*name, value)));
     let child = command.kill_on_drop(true).spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
     Program { child }
 }

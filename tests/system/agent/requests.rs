@@ -38,6 +38,13 @@ async fn http_between_curl_and_a_server() {
         watched.stored("container_net_tcp_accepted_connects_total", "http-under-test").await;
         let (status, page) = watched.server.get("/services").await;
         assert!(status == 200 && page.contains("http-under-test"), "{page}");
+        // Who talks to whom stands on the pages of both.
+        for (service, other) in [("http-under-test", "curl"), ("curl", "http-under-test")] {
+            let (status, page) = watched.server.get(&format!("/services/{service}")).await;
+            let calls = page.split("id=\"calls\"").nth(1).and_then(|rest| rest.split("</section>").next());
+            let link = format!("href=\"/services/{other}\"");
+            assert!(status == 200 && calls.is_some_and(|calls| calls.contains(&link)), "{page}");
+        }
     })
     .await;
 }
