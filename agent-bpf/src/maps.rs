@@ -99,8 +99,15 @@ pub struct Ends {
 }
 
 impl Ends {
-    pub const UNKNOWN: Self =
-        Self { family: 0, protocol: 0, local_port: 0, remote_port: 0, netns: 0, local: [0; 16], remote: [0; 16] };
+    pub const UNKNOWN: Self = Self {
+        family: 0,
+        protocol: 0,
+        local_port: 0,
+        remote_port: 0,
+        netns: 0,
+        local: [0; 16],
+        remote: [0; 16],
+    };
 }
 
 #[repr(C)]

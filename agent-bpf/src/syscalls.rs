@@ -3,8 +3,7 @@
 use core::hint::black_box;
 
 use agent_events::{
-    PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role,
-    verdict,
+    PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role, verdict,
 };
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
@@ -12,7 +11,8 @@ use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
 use crate::maps::{
-    CONTROL, Call, Ends, SOCKETS_SEEN, Scratch, Socket, THREADS, TLS_SOCKETS, Thread, TlsCall, TlsSession, VERDICTS,
+    CONTROL, Call, Ends, SOCKETS_SEEN, Scratch, Socket, THREADS, TLS_SOCKETS, Thread, TlsCall, TlsSession,
+    VERDICTS,
 };
 use crate::{emit, offset, socket, tcp};
 

@@ -37,6 +37,7 @@ impl Group {
 }
 
 impl Drop for Group {
+    #[expect(clippy::disallowed_methods, reason = "it waits for processes to end, where nothing can be awaited")]
     fn drop(&mut self) {
         for _ in 0..50 {
             let mut folder = self.folder.as_path();
