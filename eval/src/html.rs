@@ -176,10 +176,10 @@ fn share(share: Share) -> String {
 fn diagram(bins: &[Bin]) -> String {
     let most = bins.iter().map(|bin| bin.cases).max().unwrap_or(1).max(1) as f64;
     let mut svg = format!(
-        "<svg viewBox=\"-36 -8 {w} {w}\" width=\"360\" role=\"img\" aria-label=\"Reliability diagram\">\
+        "<svg viewBox=\"-44 -8 {w} {w}\" width=\"360\" role=\"img\" aria-label=\"Reliability diagram\">\
          <rect x=\"0\" y=\"0\" width=\"{SIDE}\" height=\"{SIDE}\" class=\"frame\"/>\
          <line x1=\"0\" y1=\"{SIDE}\" x2=\"{SIDE}\" y2=\"0\" class=\"ideal\"/>",
-        w = SIDE + 60.0
+        w = SIDE + 72.0
     );
     for bin in bins.iter().filter(|bin| bin.cases > 0) {
         let _ = write!(

@@ -37,7 +37,10 @@ impl Group {
 }
 
 impl Drop for Group {
-    #[expect(clippy::disallowed_methods, reason = "it waits for processes to end, where nothing can be awaited")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it waits for processes to end, where nothing can be awaited"
+    )]
     fn drop(&mut self) {
         for _ in 0..50 {
             let mut folder = self.folder.as_path();
