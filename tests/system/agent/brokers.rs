@@ -73,6 +73,9 @@ async fn rabbitmq() {
     else {
         return;
     };
+    if installed(&["epmd"]).is_none() {
+        return;
+    }
     // Debian's script changes to another user; the one behind it runs as whoever starts it.
     let inner = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
     let server = if inner.exists() { inner.to_owned() } else { server };
@@ -93,7 +96,9 @@ async fn rabbitmq() {
             ("RABBITMQ_CONFIG_FILE", text(&folder.join("none")).to_owned()),
             ("OTEL_SERVICE_NAME", "rabbitmq-under-test".to_owned()),
         ];
-        // Erlang leaves a daemon behind: everything that was started ends together.
+        // Erlang would start a daemon for names, which outlives it: it finds one that ends with the test.
+        let _names = start_with(folder, &variables, "epmd", &[]);
+        accepting(names).await;
         let _server = Together(start_with(folder, &variables, "setsid", &[text(&server)]));
         accepting(port).await;
         let client = format!(
