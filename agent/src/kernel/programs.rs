@@ -154,7 +154,11 @@ impl Programs {
             programs.note(Feature::Profiles, state);
         }
         if wanted.contains(&Feature::Tls) {
-            let state = programs.load_tls();
+            // They read arguments from registers, which the object that is built in knows for one machine only.
+            let state = match cfg!(target_arch = "x86_64") {
+                true => programs.load_tls(),
+                false => Err(anyhow::anyhow!("probes of TLS libraries are built for x86-64")),
+            };
             programs.note(Feature::Tls, state);
         }
         Ok(programs)
