@@ -162,6 +162,7 @@ async fn nothing_stays_and_no_line_is_lost() {
         for after in KILLS_AFTER_MS {
             std::thread::sleep(Duration::from_millis(after));
             let held = programs_of(agent.id());
+            assert!(held.is_subset(&loaded()), "the list of the kernel does not have {held:?}");
             seen += held.len();
             agent.kill().expect("SIGKILL");
             agent.wait().expect("an end");
@@ -174,6 +175,7 @@ async fn nothing_stays_and_no_line_is_lost() {
         let written = writer.join().expect("no panic");
         until("every line arrived", || written.is_subset(&arrived()));
         let held = programs_of(agent.id());
+        assert!(!held.is_empty(), "the last agent watches nothing");
         agent.kill().expect("SIGKILL");
         agent.wait().expect("an end");
         until("all programs gone", || loaded().is_disjoint(&held));
