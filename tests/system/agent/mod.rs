@@ -4,8 +4,10 @@
 //! test looks for its own services only.
 
 mod databases;
+mod host;
 mod logs;
 mod network;
+mod profiles;
 mod requests;
 
 use std::path::{Path, PathBuf};
