@@ -1,8 +1,11 @@
 //! An agent that is killed at any moment leaves nothing behind, and loses no line of a log. Needs root and a kernel that takes programs;
 //! elsewhere it says that it is skipped.
 
-#![expect(clippy::disallowed_methods, reason = "kills come at moments of the real clock")]
-#![expect(clippy::print_stdout, reason = "what was skipped and what ran is said")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "processes are waited for by the real clock, in threads of their own"
+)]
+#![expect(clippy::print_stdout, reason = "it says how often traced programs ran")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

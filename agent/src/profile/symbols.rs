@@ -5,14 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use object::read::elf::ProgramHeader as _;
-use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadCache};
-
 use super::addresses::{Region, find, regions};
+use super::elf;
 use super::kernel::Kernel;
 use crate::regular;
 
@@ -20,9 +17,6 @@ use crate::regular;
 const MOST_NAMES: usize = 100_000;
 /// Longest name.
 const NAME_BYTES: usize = 200;
-/// Largest symbol table that is read, with its names: what is read of a file is in memory at once. Functions of larger ones go by the
-/// name of their file.
-const TABLE_BYTES: u64 = 24 << 20;
 /// Largest perf map.
 const PERF_MAP_BYTES: u64 = 32 << 20;
 const KERNEL: &str = "[kernel]";
@@ -94,9 +88,9 @@ impl Symbols {
         for (file, (path, places)) in files {
             let plain: Arc<str> =
                 format!("[{}]", path.file_name().unwrap_or_default().to_string_lossy()).into();
-            let found = of_file(&path, &places).unwrap_or_default();
+            let found = elf::names(&path, &places).unwrap_or_default();
             for place in places {
-                let name = found.get(&place).map_or_else(|| Arc::clone(&plain), |name| name.as_str().into());
+                let name = found.get(&place).map_or_else(|| Arc::clone(&plain), |name| readable(name).into());
                 self.names.insert((file, place), name);
             }
         }
@@ -154,46 +148,6 @@ impl Symbols {
             self.kernel.insert(*address, self.table.name(*address).unwrap_or(KERNEL).into());
         }
     }
-}
-
-/// Names of `places` (offsets in the file).
-fn of_file(path: &Path, places: &BTreeSet<u64>) -> Result<HashMap<u64, String>> {
-    let cache = ReadCache::new(regular::open(path)?.context("not a regular file")?);
-    let elf =
-        object::read::elf::ElfFile64::<Endianness, _>::parse(&cache).context("not a program of 64 bits")?;
-    let tables: u64 = [".symtab", ".strtab", ".dynsym", ".dynstr"]
-        .iter()
-        .filter_map(|name| elf.section_by_name(name))
-        .map(|section| section.size())
-        .sum();
-    anyhow::ensure!(tables <= TABLE_BYTES, "a symbol table of {tables} bytes");
-    let endian = elf.endian();
-    let mut wanted: BTreeMap<u64, u64> = BTreeMap::new();
-    for place in places {
-        let address = elf.elf_program_headers().iter().find_map(|header| {
-            let within = place.checked_sub(header.p_offset(endian))?;
-            (header.p_type(endian) == object::elf::PT_LOAD && within < header.p_filesz(endian))
-                .then(|| header.p_vaddr(endian) + within)
-        });
-        if let Some(address) = address {
-            wanted.insert(address, *place);
-        }
-    }
-    let mut best: HashMap<u64, (u64, String)> = HashMap::new();
-    for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
-        if symbol.kind() != object::SymbolKind::Text || !symbol.is_definition() {
-            continue;
-        }
-        let from = symbol.address();
-        let to = from.saturating_add(symbol.size().max(1));
-        for (_, place) in wanted.range(from..to) {
-            let nearer = best.get(place).is_none_or(|(known, _)| *known < from);
-            if let (true, Ok(name)) = (nearer, symbol.name()) {
-                best.insert(*place, (from, readable(name)));
-            }
-        }
-    }
-    Ok(best.into_iter().map(|(place, (_, name))| (place, name)).collect())
 }
 
 /// As it is written in the source, where the name was mangled.

@@ -6,9 +6,11 @@
 mod brokers;
 mod containers;
 mod databases;
+mod host;
 mod logs;
 mod namespaces;
 mod network;
+mod profiles;
 mod requests;
 
 use std::path::{Path, PathBuf};
