@@ -224,7 +224,12 @@ async fn events_of_kubernetes_are_alerts_and_are_held_back_like_others() {
             send("cart-7d9f8b6c5-bb95d", "u5", "Warning", 10).await;
             server.until("a fourth alert", async |_| counted(4).await).await;
             let since = domain::UnixNanos::from_seconds(0);
-            let stored = server.store().alerts_of(fingerprint, since, 10).await.expect("an answer");
+            // It is known a moment before it is stored.
+            let stored = async |server: &TestServer| {
+                let stored = server.store().alerts_of(fingerprint, since, 10).await.expect("an answer");
+                (stored.len() == 4).then_some(stored)
+            };
+            let stored = server.until("it is stored", stored).await;
             let held_back: Vec<bool> = stored.iter().map(|seen| seen.suppressed).collect();
             assert_eq!(held_back, [true, false, false, false]);
         },
