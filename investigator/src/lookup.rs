@@ -465,8 +465,7 @@ async fn logs(store: &Store, service: &str, span: Span) -> Result<Vec<Evidence>,
 
 async fn calls(store: &Store, service: &str, span: Span) -> Result<Vec<Evidence>, storage::Error> {
     let edges = store.service_graph(span.now).await?;
-    let told = |others: Vec<(&String, u64, u64)>| {
-        let mut others = others;
+    let told = |mut others: Vec<(&String, u64, u64)>| {
         others.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
         let more = others.len().saturating_sub(MOST);
         let mut said: Vec<String> = others
@@ -486,15 +485,10 @@ async fn calls(store: &Store, service: &str, span: Span) -> Result<Vec<Evidence>
         }
         said.join(", ")
     };
-    let callers = edges
-        .iter()
-        .filter(|edge| edge.callee == service)
-        .map(|edge| (&edge.caller, edge.calls, edge.errors));
-    let callees = edges
-        .iter()
-        .filter(|edge| edge.caller == service)
-        .map(|edge| (&edge.callee, edge.calls, edge.errors));
-    let (callers, callees): (Vec<_>, Vec<_>) = (callers.collect(), callees.collect());
+    let callers = edges.iter().filter(|edge| edge.callee == service);
+    let callers: Vec<_> = callers.map(|edge| (&edge.caller, edge.calls, edge.errors)).collect();
+    let callees = edges.iter().filter(|edge| edge.caller == service);
+    let callees: Vec<_> = callees.map(|edge| (&edge.callee, edge.calls, edge.errors)).collect();
     let name = plain(service, 80);
     let callers = match callers.is_empty() {
         true => format!("No call to {name} was seen {}.", when(span.now)),

@@ -357,7 +357,10 @@ impl Noise {
                         error = format!("{error:#}"),
                         "cannot tell Alertmanager of a silence"
                     );
-                    break;
+                    // One that is refused does not stand in the way of the others; an Alertmanager that is away does.
+                    if alertmanager::is_away(&error) {
+                        break;
+                    }
                 }
             }
         }

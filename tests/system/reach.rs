@@ -598,6 +598,45 @@ async fn an_alertmanager_that_does_not_answer_holds_up_no_decision() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_silence_that_is_refused_keeps_no_other_waiting() {
+    let (refused, taken) = (Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(Vec::<String>::new())));
+    let (refuses, takes) = (refused.clone(), taken.clone());
+    let answer = move |body: String| async move {
+        if body.contains(&*refuses.lock().expect("a lock")) {
+            return Err(axum::http::StatusCode::BAD_REQUEST);
+        }
+        takes.lock().expect("a lock").push(body);
+        Ok(axum::Json(json!({"silenceID": "s-1"})))
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    let settings = |config: &mut server::config::Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.noise.alertmanager = Some(base.clone());
+        config.noise.mode = detectors::suppression::Mode::Recommend;
+    };
+    serve_with(settings, async |server: &mut TestServer| {
+        let mut groups = Vec::new();
+        for service in ["cart", "payment"] {
+            send_alert(server, webhook(service, "a", "retrying in 17 ms", 60)).await;
+            groups.push((fingerprint_of(server, service).await.0, service));
+        }
+        // The one that comes first in every round.
+        groups.sort_unstable();
+        *refused.lock().expect("a lock") = format!("\"{}\"", groups[0].1);
+        for (fingerprint, _) in &groups {
+            assert_eq!(press(server, &format!("/review/{fingerprint}/approve"), "").await, 200);
+        }
+        let silence = server.until("the other silence", async |_: &TestServer| {
+            taken.lock().expect("a lock").first().cloned()
+        });
+        assert!(silence.await.contains(groups[1].1));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_approved_suppression_is_a_silence_of_the_real_alertmanager() {
     let Some(program) = alertmanager() else { return };
     let folder = tempfile::tempdir().expect("a folder");

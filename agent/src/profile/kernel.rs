@@ -27,8 +27,9 @@ impl Kernel {
         if self.collections == 0 {
             self.starts.clear();
             self.names.clear();
-            if let Ok(file) = File::open("/proc/kallsyms") {
-                self.read(BufReader::new(file));
+            match File::open("/proc/kallsyms") {
+                Ok(file) => self.read(BufReader::new(file)),
+                Err(error) => tracing::debug!(%error, "functions of the kernel stay without names"),
             }
         }
         self.collections = (self.collections + 1) % RENEWED_AFTER;

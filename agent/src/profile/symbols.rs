@@ -88,7 +88,10 @@ impl Symbols {
         for (file, (path, places)) in files {
             let plain: Arc<str> =
                 format!("[{}]", path.file_name().unwrap_or_default().to_string_lossy()).into();
-            let found = elf::names(&path, &places).unwrap_or_default();
+            let found = elf::names(&path, &places).unwrap_or_else(|error| {
+                tracing::debug!(file = %path.display(), %error, "functions of a file stay without names");
+                Default::default()
+            });
             for place in places {
                 let name = found.get(&place).map_or_else(|| Arc::clone(&plain), |name| readable(name).into());
                 self.names.insert((file, place), name);

@@ -204,6 +204,12 @@ impl Silencer {
     }
 }
 
+/// Whether Alertmanager could not be asked at all, as opposed to refusing what it was asked.
+pub fn is_away(error: &anyhow::Error) -> bool {
+    let asked = error.downcast_ref::<reqwest::Error>();
+    asked.is_some_and(|error| error.is_connect() || error.is_timeout())
+}
+
 async fn accepted(response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
     let status = response.status();
     if status.is_success() {

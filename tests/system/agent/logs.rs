@@ -9,6 +9,7 @@ use agent::settings::{Logs, Settings, Watch};
 use domain::{UnixNanos, Window};
 use tokio_util::sync::CancellationToken;
 
+use super::can_watch;
 use crate::harness::{TestServer, now, serve};
 
 const SERVICE: &str = "logs-under-test";
@@ -47,9 +48,7 @@ async fn until(server: &TestServer, since: UnixNanos, lines: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_line_once() {
-    let (says, works) = agent::check::check(&Settings::default());
-    if !works {
-        eprintln!("skipped: the kernel or the privileges here do not let programs be attached\n{says}");
+    if !can_watch() {
         return;
     }
     serve(async |server| {

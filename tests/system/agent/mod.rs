@@ -36,6 +36,15 @@ pub struct Watched<'a> {
     metrics: std::net::SocketAddr,
 }
 
+/// Whether programs can be attached here; says why not.
+fn can_watch() -> bool {
+    let (says, works) = agent::check::check(&Settings::default());
+    if !works {
+        eprintln!("skipped: the kernel or the privileges here do not let programs be attached\n{says}");
+    }
+    works
+}
+
 /// Runs `test` with an agent watching this machine; skips where that is not permitted.
 async fn watch(test: impl AsyncFnOnce(&Watched<'_>)) {
     watch_with(|_, _| (), test).await;
@@ -43,9 +52,7 @@ async fn watch(test: impl AsyncFnOnce(&Watched<'_>)) {
 
 /// The same with other settings, which may name things in the folder of the programs.
 async fn watch_with(set: impl FnOnce(&mut Settings, &Path), test: impl AsyncFnOnce(&Watched<'_>)) {
-    let (says, works) = agent::check::check(&Settings::default());
-    if !works {
-        eprintln!("skipped: the kernel or the privileges here do not let programs be attached\n{says}");
+    if !can_watch() {
         return;
     }
     serve(async |server| {

@@ -7,7 +7,7 @@ use agent::settings::{Logs, Settings, Watch};
 use domain::UnixNanos;
 use tokio_util::sync::CancellationToken;
 
-use super::{installed, start};
+use super::{can_watch, installed, start};
 use crate::harness::{TestServer, now, serve};
 
 /// Long enough for hundreds of samples.
@@ -64,9 +64,7 @@ async fn profile(
     hot: &str,
     program: impl Fn(&std::path::Path) -> Option<(PathBuf, Vec<String>)>,
 ) {
-    let (says, works) = agent::check::check(&Settings::default());
-    if !works {
-        eprintln!("skipped: the kernel or the privileges here do not let programs be attached\n{says}");
+    if !can_watch() {
         return;
     }
     serve(async |server| {
