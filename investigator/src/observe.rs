@@ -104,6 +104,7 @@ pub async fn observe(
     let baseline = question.quiet_time();
     let lookback = Window::new(window.start.minus(CHANGE_LOOKBACK), window.end);
     let told = |check: EvidenceKind, note: String| progress(Progress { check, note });
+    let sampling = store.sampling(&[window, baseline]).await?;
 
     let (
         calls_now,
@@ -118,11 +119,11 @@ pub async fn observe(
         metric_services,
         graph,
     ) = tokio::join!(
-        heard(store.call_tree(window), |tree| told(
+        heard(store.call_tree(window, sampling), |tree| told(
             EvidenceKind::LatencyDiff,
             format!("{} traces", tree.traces)
         )),
-        store.call_tree(baseline),
+        store.call_tree(baseline, sampling),
         heard(store.error_causes(window), |causes| {
             told(EvidenceKind::ErrorCauses, format!("{} failing traces", causes.failing_traces));
         }),

@@ -9,6 +9,7 @@ use domain::{
     UnixNanos, Window,
 };
 use storage::Store;
+use storage::questions::call_tree::Sampling;
 use storage::questions::counters::CounterSelector;
 use storage::questions::requests::{RequestQuestion, Wait};
 
@@ -103,7 +104,7 @@ async fn store(batch: &Batch) -> Store {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_call_tree_has_exclusive_times_origins_and_no_cycles() {
     let store = store(&shop()).await;
-    let tree = store.call_tree(window(-1, 10)).await.unwrap();
+    let tree = store.call_tree(window(-1, 10), Sampling::ALL).await.unwrap();
     let find = |name: &str| {
         let path = tree.paths.iter().find(|path| tree.operations[&path.operation].name == name);
         path.unwrap_or_else(|| panic!("{name} has a path"))
@@ -131,6 +132,25 @@ async fn the_call_tree_has_exclusive_times_origins_and_no_cycles() {
         (select.peer.as_str(), select.database.as_str(), select.detail.as_str()),
         ("catalog.db", "sqlite", "SELECT 1")
     );
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_traces_whole_ones_are_sampled() {
+    let spans = (1..=100).flat_map(|trace| {
+        [
+            span(trace, (1, 0), "gateway", "GET /", SpanKind::Server, 0, 100),
+            span(trace, (2, 1), "gateway", "GET catalog", SpanKind::Client, 10, 80),
+            span(trace, (3, 2), "catalog", "GET /products", SpanKind::Server, 15, 70),
+        ]
+    });
+    let store = store(&Batch { spans: spans.collect(), ..Batch::default() }).await;
+    let all = window(-1, 10);
+    assert_eq!(store.sampling(&[all]).await.unwrap(), Sampling::ALL, "300 spans are few");
+    let tree = store.call_tree(all, Sampling::one_in(4)).await.unwrap();
+    assert!((10..=45).contains(&tree.traces), "about a quarter: {}", tree.traces);
+    assert_eq!((tree.one_in, tree.spans, tree.paths.len()), (4, 3 * tree.traces, 3));
+    assert!(tree.paths.iter().all(|path| path.calls == tree.traces), "each of them whole");
     store.close().await.unwrap();
 }
 

@@ -25,10 +25,14 @@ pub fn run(arguments: &[String]) -> Result<()> {
             "server",
             "--package",
             "system-tests",
+            "--package",
+            "shop",
             "--bin",
             "inquest",
             "--bin",
             "inquest-bench",
+            "--bin",
+            "shop",
         ]),
     )?;
     let built = step::built("release");

@@ -17,13 +17,13 @@ use super::words::{Rarity, Words};
 const CLOCK_SLACK: Duration = Duration::from_secs(30);
 /// A change this long before the harm is half as likely as one right before it: `1 / (1 + age / HALF_AGE)`. Most harm shows
 /// at once, but some waits for load or data, so the tail is heavy.
-const HALF_AGE_SECONDS: f64 = 600.0;
+const HALF_AGE_SECONDS: f64 = 900.0;
 /// Where nothing but time tells concurrent changes apart, its edge is sharper.
-pub const SHARP_HALF_AGE_SECONDS: f64 = 200.0;
+pub const SHARP_HALF_AGE_SECONDS: f64 = 400.0;
 /// A change of a caller or a callee counts this much of one of the place itself.
 const NEXT_DOOR: f64 = 0.4;
 /// What a change counts whose words have nothing to do with the failure, where words are known at all.
-const UNRELATED: f64 = 0.2;
+const UNRELATED: f64 = 0.15;
 
 /// How a change stands towards a cause.
 #[derive(Clone, Debug, PartialEq)]

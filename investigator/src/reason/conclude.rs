@@ -160,6 +160,12 @@ pub fn gaps(analysis: &Analysis<'_>) -> Vec<String> {
     } else if !has_traces(&analysis.comparison) {
         gaps.push("Too few traces on one side to compare call structure.".to_owned());
     }
+    if seen.calls_now.one_in > 1 {
+        gaps.push(format!(
+            "Of so many traces one in {} was merged for latency and calls, chosen by the hash of its id.",
+            seen.calls_now.one_in
+        ));
+    }
     if seen.calls_now.cut_traces > 0 {
         gaps.push(format!("{} traces with over 1 000 spans were cut.", seen.calls_now.cut_traces));
     }

@@ -12,7 +12,7 @@ use storage::questions::log_flow::LogFlow;
 /// Standard errors from which a step diverges.
 const SIGNIFICANT: f64 = 3.0;
 /// Executions of the first statement needed on each side.
-const ENOUGH: f64 = 5.0;
+const ENOUGH: f64 = 4.0;
 /// A step whose probability changes by less than this is a matter of the mix of requests.
 const TELLING: f64 = 0.1;
 

@@ -58,7 +58,9 @@ pub fn focus(seen: &Observations) -> Focus {
         .errors_now
         .groups
         .first()
-        .filter(|_| seen.errors_now.failing_traces > seen.calls_now.traces / 100)
+        .filter(|_| {
+            seen.errors_now.failing_traces > seen.calls_now.traces * seen.calls_now.one_in.max(1) / 100
+        })
         .map(|group| group.sample_trace.clone());
     Focus {
         services,

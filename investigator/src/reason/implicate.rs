@@ -13,9 +13,9 @@ use super::spread::below;
 use super::suspects::Suspect;
 
 /// What a silent change right before the harm inherits of a failing caller's suspicion.
-const INHERITED: f64 = 0.85;
+const INHERITED: f64 = 0.9;
 /// What an unchanged service keeps of its own where a change below it may explain it whole.
-const UNCHANGED: f64 = 0.3;
+const UNCHANGED: f64 = 0.2;
 /// What a change right before the harm is worth by itself.
 const BY_TIME_ALONE: f64 = 0.12;
 /// A suspect weaker than this passes nothing on.

@@ -107,15 +107,15 @@ const WORDS: [(Topic, &[&str]); 9] = [
 ];
 
 /// A level is known to this share of itself at best: meters round, and a change of a hair is no finding.
-const FLOOR_SHARE: f64 = 0.05;
+const FLOOR_SHARE: f64 = 0.06;
 /// And to this share divided by the number of values: few values know little of their own spread.
 const FEW_SHARE: f64 = 0.5;
 /// Ratio of the standard deviation to the median absolute deviation of a normal distribution.
 const MAD_TO_SIGMA: f64 = 1.4826;
 /// Requests behind one value of a ratio, where no metric of the service tells.
-const ASSUMED_REQUESTS: f64 = 100.0;
+const ASSUMED_REQUESTS: f64 = 200.0;
 /// A ratio is known to this at best.
-const RATIO_FLOOR: f64 = 0.003;
+const RATIO_FLOOR: f64 = 0.002;
 
 /// Values that tell what is usual, and from which two series with the same order statistics are the same by no chance.
 const ENOUGH_VALUES: f64 = 5.0;

@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::metrics::{MetricMove, Topic, words};
 
 /// Standard errors from which a symptom counts.
-const SIGNIFICANT: f64 = 3.0;
+const SIGNIFICANT: f64 = 2.5;
 /// A score this far above it is as good as certain.
-const HALF: f64 = 3.0;
+const HALF: f64 = 2.0;
 /// A caller that fares this much better than the worst one (as a share) speaks for the callee.
 const SPARED: f64 = 0.2;
 /// Requests below which a median says little of a rate.

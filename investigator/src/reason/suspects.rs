@@ -22,7 +22,7 @@ use super::waits::{self, Gap};
 pub const SIGNIFICANT: f64 = 3.0;
 
 /// Added time below this share of a usual request's is of no consequence, however certain.
-pub const MATERIAL: f64 = 0.01;
+pub const MATERIAL: f64 = 0.02;
 
 /// What metrics of latency and failures still add where traces tell the same more exactly.
 const TRACED: f64 = 0.2;
@@ -35,12 +35,12 @@ const ASKED_ABOUT: f64 = 0.25;
 
 /// How far each signal is to be trusted as the origin of a failure.
 const WEIGHT_ERRORS: f64 = 0.9;
-const WEIGHT_LATENCY: f64 = 0.8;
+const WEIGHT_LATENCY: f64 = 0.82;
 const WEIGHT_CALLS: f64 = 0.4;
 const WEIGHT_LOGS: f64 = 0.6;
 const WEIGHT_PATHS: f64 = 0.7;
 const WEIGHT_SYMPTOMS: f64 = 0.7;
-const WEIGHT_FILLED: f64 = 0.75;
+const WEIGHT_FILLED: f64 = 0.8;
 const WEIGHT_RESOURCES: f64 = 0.15;
 /// What a significant share counts at the least beside another signal's whole: a saturating function of its z.
 const HALF_Z: f64 = 3.0;

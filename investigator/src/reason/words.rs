@@ -14,8 +14,8 @@ use super::metrics;
 
 /// Weights of where a word of a change stands.
 const REMOVED: f64 = 1.0;
-const ADDED: f64 = 0.35;
-const FILE: f64 = 0.4;
+const ADDED: f64 = 0.3;
+const FILE: f64 = 0.5;
 const MESSAGE: f64 = 0.3;
 /// A flag or version has nothing but its name.
 const NAME: f64 = 0.4;
@@ -26,9 +26,9 @@ const USUAL: f64 = 0.3;
 /// What a failure quotes (a field, a table, a key) is more telling than the prose around it.
 const QUOTED: f64 = 1.5;
 /// What a diff that takes nothing away counts beside one that does.
-const ADDS_ONLY: f64 = 0.6;
+const ADDS_ONLY: f64 = 0.65;
 /// Sum of matched weight at which a change is as good as relevant.
-const ENOUGH: f64 = 1.0;
+const ENOUGH: f64 = 0.8;
 /// Bytes of a change's text that are read.
 const MAX_BYTES: usize = 20_000;
 

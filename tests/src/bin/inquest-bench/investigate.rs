@@ -1,4 +1,5 @@
-//! How long an answer takes over an hour of telemetry: a million spans or more, a million logs, two thousand series.
+//! How long an answer takes: about the last ten minutes of an hour, or of less, that holds a million spans or more, a million
+//! logs, two thousand series.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,17 +18,23 @@ const SERIES: u32 = 2_000;
 const PER_REQUEST: u32 = 1_000;
 /// Requests on their way at once, so that the server can store them together.
 const IN_FLIGHT: usize = 16;
-const HOUR_NS: u64 = 3_600_000_000_000;
 const MINUTE_NS: u64 = 60_000_000_000;
 const RUNS: usize = 5;
 const SEED: u16 = 0x1ace;
 
-/// Fills a store through the front door with `spans` spans, then asks five times.
-pub async fn run(spans: u64) -> Result<()> {
+/// Length of the incident, at the end of the time filled.
+const INCIDENT_NS: u64 = 10 * MINUTE_NS;
+
+/// Fills a store through the front door with `spans` spans of the last `minutes`, then asks five times.
+pub async fn run(spans: u64, minutes: u64) -> Result<()> {
+    ensure!(
+        (20..=1440).contains(&minutes),
+        "--minutes: ten of the incident, and ten before at least; a day at most"
+    );
     let data = tempfile::tempdir().context("failed to make a data folder")?;
     let program = Program::serve(data.path()).await?;
-    let filling = Instant::now();
-    fill(&program.grpc_url(), spans / u64::from(PER_REQUEST)).await?;
+    let (filling, end) = (Instant::now(), load::now_ns());
+    fill(&program.grpc_url(), spans / u64::from(PER_REQUEST), minutes, end).await?;
     println!("filled in         {:.0} s", filling.elapsed().as_secs_f64());
 
     let mut seconds = Vec::new();
@@ -38,6 +45,9 @@ pub async fn run(spans: u64) -> Result<()> {
             .args([
                 "why",
                 load::SERVICES[0],
+                // The filling took its time: the question is of the time filled.
+                "--at",
+                &(end / 1_000_000_000).to_string(),
                 "--since",
                 "10m",
                 "--format",
@@ -59,17 +69,17 @@ pub async fn run(spans: u64) -> Result<()> {
     program.stop().await
 }
 
-async fn fill(endpoint: &str, requests: u64) -> Result<()> {
+async fn fill(endpoint: &str, requests: u64, minutes: u64, end: u64) -> Result<()> {
     ensure!(requests > 0, "at least {PER_REQUEST} spans");
     let channel = load::connect(endpoint)?;
     let healthy = SpanTemplate::new(PER_REQUEST, Behaviour::Healthy, 0);
     let failing = SpanTemplate::new(PER_REQUEST, Behaviour::PaymentFails, 0);
-    let begin = load::now_ns() - HOUR_NS;
-    let step = HOUR_NS / requests;
+    let length = minutes * MINUTE_NS;
+    let begin = end - length;
+    let step = length / requests;
     let deliveries = (0..requests).map(|number| {
         let at = begin + number * step;
-        // The last sixth of the hour is the incident.
-        let (template, behaviour) = if number >= requests * 5 / 6 {
+        let (template, behaviour) = if number * step >= length - INCIDENT_NS {
             (&failing, Behaviour::PaymentFails)
         } else {
             (&healthy, Behaviour::Healthy)
@@ -83,7 +93,7 @@ async fn fill(endpoint: &str, requests: u64) -> Result<()> {
         }
     });
     futures::stream::iter(deliveries).buffer_unordered(IN_FLIGHT).try_for_each(|_| async { Ok(()) }).await?;
-    for minute in 0..HOUR_NS / MINUTE_NS {
+    for minute in 0..minutes {
         let samples = load::metric_request(SERIES, begin + minute * MINUTE_NS);
         deliver(&channel, Signal::Metrics, samples).await?;
     }

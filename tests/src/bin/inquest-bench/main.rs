@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 #![expect(clippy::disallowed_methods, reason = "it measures by the wall clock")]
 
+mod calm;
 mod demo;
 mod detect;
 mod ingest;
@@ -15,7 +16,8 @@ mod templates;
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask bench ingest [--seconds N] [--connections N] [--kill]
-       cargo xtask bench investigate [--spans N]
+       cargo xtask bench investigate [--spans N] [--minutes N]
+       cargo xtask bench calm [--minutes N]
        cargo xtask bench detect
        cargo xtask bench serve
        cargo xtask bench templates
@@ -37,8 +39,13 @@ async fn main() -> Result<()> {
             ingest::run(&options).await
         }
         "investigate" => {
-            flags.check(&["--spans"], &[])?;
-            investigate::run(flags.number("--spans")?.unwrap_or(investigate::SPANS)).await
+            flags.check(&["--spans", "--minutes"], &[])?;
+            let spans = flags.number("--spans")?.unwrap_or(investigate::SPANS);
+            investigate::run(spans, flags.number("--minutes")?.unwrap_or(60)).await
+        }
+        "calm" => {
+            flags.check(&["--minutes"], &[])?;
+            calm::run(flags.number("--minutes")?.unwrap_or(30)).await
         }
         "detect" => {
             flags.check(&[], &[])?;
