@@ -15,6 +15,7 @@ mod socket;
 mod syscalls;
 mod tcp;
 mod tls;
+mod tls_go;
 
 use agent_events::Offsets;
 

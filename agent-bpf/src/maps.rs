@@ -30,6 +30,10 @@ pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(SOCKETS,
 #[map]
 pub static TLS_SOCKETS: LruHashMap<TlsSession, u64> = LruHashMap::with_max_entries(SOCKETS, 0);
 
+/// What each goroutine waits to read. Entries stay, like those of threads.
+#[map]
+pub static GO_READS: LruHashMap<Goroutine, GoRead> = LruHashMap::with_max_entries(CALLS, 0);
+
 /// Where an event is put together: it does not fit on the stack.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -127,6 +131,26 @@ pub struct TlsCall {
 pub struct TlsSession {
     pub session: u64,
     pub pid: u64,
+}
+
+/// By the address of its `g`, which a later goroutine may have again.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Goroutine {
+    pub pid: u64,
+    pub goroutine: u64,
+}
+
+/// A call of Go's `Read`; none where `socket` is 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct GoRead {
+    pub socket: u64,
+    pub buffer: u64,
+    /// Where the stack of the goroutine was, and how far it was used: it may move before the call ends.
+    pub stack_pointer: u64,
+    pub stack_low: u64,
+    pub stack_high: u64,
 }
 
 #[repr(C)]

@@ -19,7 +19,7 @@ use crate::host::Host as Machine;
 use crate::identity::{self, Identities, Service};
 use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
 use crate::logs;
-use crate::observe::{Observer, Settled};
+use crate::observe::{Coming, Observer, Settled};
 use crate::profile::Profiles;
 use crate::report::{self, Point};
 use crate::settings::Settings;
@@ -54,6 +54,7 @@ pub fn wanted(settings: &Settings) -> Vec<Feature> {
     let optional = [
         (settings.watch.requests, Feature::Payloads),
         (settings.watch.requests && settings.watch.tls, Feature::Tls),
+        (settings.watch.requests && settings.watch.tls, Feature::TlsOfGo),
         (settings.watch.profiles, Feature::Profiles),
     ];
     wanted.extend(optional.iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, feature)| *feature));
@@ -172,9 +173,11 @@ impl Agent {
         observer.set_wall(clock::wall_minus_monotonic());
         observer.listeners.read(&settings.root);
         observer.processes.read(&settings.root);
-        let tls = (programs.states().get(&Feature::Tls) == Some(&State::Active)).then(|| {
+        let active = |feature| programs.states().get(feature) == Some(&State::Active);
+        let tls = [Feature::Tls, Feature::TlsOfGo].iter().any(active).then(|| {
             let mut libraries = TlsLibraries::new(settings.root.clone());
             libraries.watch_system(&mut programs);
+            libraries.watch_running(&mut programs);
             libraries
         });
         let profiles = match programs.states().get(&Feature::Profiles) {
@@ -262,9 +265,14 @@ impl Agent {
             // An entry that does not fit leaves everything as it was: more is captured than is needed.
             let _ = self.verdicts.insert(socket, verdict, 0);
         }
-        for pid in self.observer.take_encrypted() {
-            if let Some(tls) = &mut self.tls {
-                tls.watch_process(&mut self.programs, pid);
+        let comings = self.observer.take_comings();
+        if let Some(tls) = &mut self.tls {
+            for coming in comings {
+                match coming {
+                    Coming::Started(pid) => tls.watch_start(&mut self.programs, pid),
+                    Coming::Encrypts(pid) => tls.watch_process(&mut self.programs, pid),
+                    Coming::Ended(pid) => tls.ended(pid),
+                }
             }
         }
         more
