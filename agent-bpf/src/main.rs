@@ -16,6 +16,7 @@ mod syscalls;
 mod tcp;
 mod tls;
 mod tls_go;
+mod tls_rustls;
 
 use agent_events::Offsets;
 

@@ -34,6 +34,14 @@ pub static TLS_SOCKETS: LruHashMap<TlsSession, u64> = LruHashMap::with_max_entri
 #[map]
 pub static GO_READS: LruHashMap<Goroutine, GoRead> = LruHashMap::with_max_entries(CALLS, 0);
 
+/// What each thread is in the middle of within rustls.
+#[map]
+pub static RUSTLS: LruHashMap<u32, Rustls> = LruHashMap::with_max_entries(CALLS, 0);
+
+/// To what of a session of rustls gives plaintext, the part of it that reads or writes its socket.
+#[map]
+pub static RUSTLS_READERS: LruHashMap<TlsSession, u64> = LruHashMap::with_max_entries(CALLS, 0);
+
 /// Where an event is put together: it does not fit on the stack.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -151,6 +159,26 @@ pub struct GoRead {
     pub stack_pointer: u64,
     pub stack_low: u64,
     pub stack_high: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Rustls {
+    /// The part of a session that last read or wrote its socket; 0 once plaintext was taken since.
+    pub near: u64,
+    /// The session that was last written to, what, and when.
+    pub sink: u64,
+    pub buffer: u64,
+    pub time_ns: u64,
+    pub vectors: u32,
+    /// Bytes of it that are not reported yet.
+    pub written: u32,
+    /// The part of a session that plaintext is read from.
+    pub source: u64,
+    /// The plaintext, and how much of it is left to be taken.
+    pub chunk: u64,
+    pub left: u32,
+    pub pad: u32,
 }
 
 #[repr(C)]

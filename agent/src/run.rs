@@ -51,12 +51,11 @@ pub fn wanted(settings: &Settings) -> Vec<Feature> {
         Feature::Retransmits,
         Feature::Resets,
     ];
-    let optional = [
-        (settings.watch.requests, Feature::Payloads),
-        (settings.watch.requests && settings.watch.tls, Feature::Tls),
-        (settings.watch.requests && settings.watch.tls, Feature::TlsOfGo),
-        (settings.watch.profiles, Feature::Profiles),
-    ];
+    let optional =
+        [(settings.watch.requests, Feature::Payloads), (settings.watch.profiles, Feature::Profiles)];
+    if settings.watch.requests && settings.watch.tls {
+        wanted.extend(Feature::TLS);
+    }
     wanted.extend(optional.iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, feature)| *feature));
     wanted
 }
@@ -174,7 +173,7 @@ impl Agent {
         observer.listeners.read(&settings.root);
         observer.processes.read(&settings.root);
         let active = |feature| programs.states().get(feature) == Some(&State::Active);
-        let tls = [Feature::Tls, Feature::TlsOfGo].iter().any(active).then(|| {
+        let tls = Feature::TLS.iter().any(active).then(|| {
             let mut libraries = TlsLibraries::new(settings.root.clone());
             libraries.watch_system(&mut programs);
             libraries.watch_running(&mut programs);

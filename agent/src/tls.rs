@@ -6,9 +6,11 @@
 //! A probe at a place that is not the beginning of an instruction would end the program. So a file is looked at anew when it has changed,
 //! and let go as soon as no process has it: until then it cannot be written to, as far as it is a program.
 
+mod code;
 mod go;
 mod image;
 mod openssl;
+mod rustls;
 mod watched;
 
 use object::ReadRef;
@@ -23,6 +25,8 @@ pub enum Library {
     OpenSsl,
     /// `crypto/tls` of Go.
     Go,
+    /// rustls.
+    Rustls,
 }
 
 /// A place in a file, and the program that runs there.
@@ -46,7 +50,7 @@ pub struct Seen {
 /// What is known of a file, from its bytes. Any bytes do no harm.
 pub fn look<'data>(data: impl ReadRef<'data>) -> Vec<Seen> {
     let Some(image) = Image::parse(data) else { return Vec::new() };
-    [go::look(&image), openssl::look(&image)].into_iter().flatten().collect()
+    [go::look(&image), openssl::look(&image), rustls::look(&image)].into_iter().flatten().collect()
 }
 
 /// Whether a file is a program of Go: such are looked at when they start, for their first connection tells what the later ones need.

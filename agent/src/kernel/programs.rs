@@ -40,11 +40,16 @@ pub enum Feature {
     Tls,
     /// The same inside TLS of Go.
     TlsOfGo,
+    /// The same inside rustls.
+    TlsOfRust,
     /// Where processor time goes.
     Profiles,
 }
 
 impl Feature {
+    /// What is seen inside TLS, by library.
+    pub const TLS: [Self; 3] = [Self::Tls, Self::TlsOfGo, Self::TlsOfRust];
+
     /// What it shows, for people.
     pub const fn says(self) -> &'static str {
         match self {
@@ -56,6 +61,7 @@ impl Feature {
             Self::Payloads => "requests, from what is read and written",
             Self::Tls => "requests inside TLS of OpenSSL",
             Self::TlsOfGo => "requests inside TLS of Go",
+            Self::TlsOfRust => "requests inside TLS of rustls",
             Self::Profiles => "processor profiles",
         }
     }
@@ -104,7 +110,7 @@ const TRACE_POINTS: [(&str, &str, &str, Feature); 26] = {
 };
 
 /// Programs for probes on files, and what fails without them.
-const PROBES: [(&str, Feature); 8] = [
+const PROBES: [(&str, Feature); 18] = [
     ("tls_leave", Feature::Tls),
     ("tls_read", Feature::Tls),
     ("tls_read_ex", Feature::Tls),
@@ -113,6 +119,16 @@ const PROBES: [(&str, Feature); 8] = [
     ("go_read_leave", Feature::TlsOfGo),
     ("go_read", Feature::TlsOfGo),
     ("go_write", Feature::TlsOfGo),
+    ("rustls_io_leave", Feature::TlsOfRust),
+    ("rustls_io", Feature::TlsOfRust),
+    ("rustls_write_leave", Feature::TlsOfRust),
+    ("rustls_write", Feature::TlsOfRust),
+    ("rustls_write_vectored", Feature::TlsOfRust),
+    ("rustls_read_leave", Feature::TlsOfRust),
+    ("rustls_read", Feature::TlsOfRust),
+    ("rustls_first_chunk_leave", Feature::TlsOfRust),
+    ("rustls_first_chunk", Feature::TlsOfRust),
+    ("rustls_consume", Feature::TlsOfRust),
 ];
 
 /// How often each pair of stacks of a process was seen: process, user stack, kernel stack, nothing.
@@ -150,7 +166,7 @@ impl Programs {
             let state = programs.profile();
             programs.note(Feature::Profiles, state);
         }
-        for feature in [Feature::Tls, Feature::TlsOfGo] {
+        for feature in Feature::TLS {
             if wanted.contains(&feature) {
                 let state = programs.load_probes(feature);
                 programs.note(feature, state);

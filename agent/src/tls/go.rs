@@ -1,16 +1,15 @@
 //! Go's own TLS: `crypto/tls.(*Conn).Write` and `Read`, in programs of Go 1.17 and later, with symbols or stripped.
 
 mod build;
-mod code;
 mod table;
 
 use std::ops::Range;
 
 use object::ReadRef;
 
+use super::code::{self, Places};
 use super::image::Image;
 use super::{Library, Probe, Seen};
-use code::Places;
 use table::Table;
 
 const WRITE: &str = "crypto/tls.(*Conn).Write";
@@ -87,7 +86,7 @@ impl Functions {
         let look = |ranges: &[Range<u64>]| {
             ranges.iter().find_map(|range| {
                 let code = image.bytes(range.start, range.end.checked_sub(range.start)?)?;
-                Some((image.place(range.start)?, code::places(code)?))
+                Some((image.place(range.start)?, code::of_go(code)?))
             })
         };
         let (write, Places { begin, .. }) = look(&self.write)?;

@@ -85,7 +85,7 @@ mod tests {
         let mut text = vec![0];
         let mut functions = Vec::new();
         let places = (names.len() + 1) * ENTRY;
-        for (index, name) in names.iter().enumerate() {
+        for index in 0..names.len() {
             let from = u32::try_from(index * 64).expect("small");
             functions.extend(from.to_le_bytes());
             functions.extend(u32::try_from(places + index * 8).expect("small").to_le_bytes());
