@@ -38,9 +38,9 @@ pub static GO_READS: LruHashMap<Goroutine, GoRead> = LruHashMap::with_max_entrie
 #[map]
 pub static RUSTLS: LruHashMap<u32, Rustls> = LruHashMap::with_max_entries(CALLS, 0);
 
-/// To what of a session of rustls gives plaintext, the part of it that reads or writes its socket.
+/// How far two parts of a session of rustls are apart, by process.
 #[map]
-pub static RUSTLS_READERS: LruHashMap<TlsSession, u64> = LruHashMap::with_max_entries(CALLS, 0);
+pub static RUSTLS_LAYOUTS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(CALLS, 0);
 
 /// Where an event is put together: it does not fit on the stack.
 #[map]
@@ -164,8 +164,8 @@ pub struct GoRead {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Rustls {
-    /// The part of a session that last read or wrote its socket; 0 once plaintext was taken since.
-    pub near: u64,
+    /// The part of a session that last wrote to its socket.
+    pub output: u64,
     /// The session that was last written to, what, and when.
     pub sink: u64,
     pub buffer: u64,

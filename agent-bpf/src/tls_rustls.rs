@@ -1,13 +1,13 @@
 //! Plaintext of rustls, where its functions have symbols. It does no input or output of its own: the program hands it what came, and takes
-//! what is to go. So two kinds of functions are looked at, of which each is entered with the address of a part of the session:
+//! what is to go. Two kinds of functions are looked at, each of which is given the address of a part of the session:
 //!
 //! - those that plaintext passes: `PlaintextSink::write` and `write_vectored`, `Reader::read`, and `into_first_chunk` with `consume`;
-//! - those within which the program's own socket is read or written: `DeframerVecBuffer::read` and `ChunkVecBuffer::write_to`. They tell
-//!   the socket, as the calls into OpenSSL do.
+//! - the one within which the program writes to its socket, `ChunkVecBuffer::write_to`. It tells the socket, as the calls into OpenSSL do,
+//!   and every session writes before it has plaintext: its handshake.
 //!
-//! Parts of one session are tied by being near each other in memory and next to each other in what the thread does: what was written goes
-//! out with the `write_to` that follows; what is read came with the input before it. That is remembered by the addresses of the parts, not
-//! by the socket, so that a session at the place of an earlier one is not mistaken for it.
+//! What is written into a session goes out with the `write_to` that follows on its thread. What comes out of it leaves another part of
+//! the same struct, `CommonState`, as far from the first in every session of a program: how far is learnt when a thread is seen to
+//! use both in turn. So a session may be handed to another thread, or be where an earlier one was.
 //!
 //! The ends of functions are seen at their `ret` instructions: a changed return address would end a program that unwinds through it.
 //! How Rust passes arguments is not laid down anywhere; this is how it does for these functions, with optimisation and without.
@@ -18,11 +18,12 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_us
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 
-use crate::maps::{Call, RUSTLS, RUSTLS_READERS, Rustls, TLS_SOCKETS, TlsCall, TlsSession};
+use crate::maps::{Call, RUSTLS, RUSTLS_LAYOUTS, Rustls, TLS_SOCKETS, TlsCall, TlsSession};
 use crate::{offset, syscalls};
 
-/// A session is some 1 to 2 KiB.
+/// A session is some 1 to 2 KiB, of which its `CommonState` is a part. Two sessions are farther apart than parts of that.
 const SESSION_BYTES: u64 = 4096;
+const STATE_BYTES: u64 = 512;
 
 macro_rules! programs {
     ($($name:ident: |$context:ident| $run:expr;)*) => {
@@ -35,8 +36,8 @@ macro_rules! programs {
 }
 
 programs! {
-    rustls_io: |context| io(&context);
-    rustls_io_leave: |_context| io_leave();
+    rustls_output: |context| output(&context);
+    rustls_output_leave: |_context| output_leave();
     rustls_write: |context| write(&context, false);
     rustls_write_vectored: |context| write(&context, true);
     rustls_write_leave: |context| write_leave(&context);
@@ -47,42 +48,53 @@ programs! {
     rustls_consume: |context| consume(&context);
 }
 
-/// `DeframerVecBuffer::read(&mut self, ..)`, `ChunkVecBuffer::write_to(&mut self, ..)`.
+/// `ChunkVecBuffer::write_to(&mut self, ..)`.
 #[inline(always)]
-fn io(context: &ProbeContext) -> Option<()> {
+fn output(context: &ProbeContext) -> Option<()> {
     let id = bpf_get_current_pid_tgid();
     if (id >> 32) as usize == offset!(own_pid) {
         return None;
     }
     let part: u64 = context.arg(0)?;
-    let thread = syscalls::thread(id as u32)?;
     // The socket calls of this thread until the end are of this session.
-    thread.tls = TlsCall { session: part, buffer: 0, done: 0, time_ns: 0, direction: 0, pad: 0 };
-    flush(rustls(id as u32)?, id >> 32, part)
-}
-
-#[inline(always)]
-fn io_leave() -> Option<()> {
-    let id = bpf_get_current_pid_tgid();
-    let thread = syscalls::thread(id as u32)?;
-    let part = thread.tls.session;
-    thread.tls.session = 0;
+    syscalls::thread(id as u32)?.tls =
+        TlsCall { session: part, buffer: 0, done: 0, time_ns: 0, direction: 0, pad: 0 };
     let rustls = rustls(id as u32)?;
-    rustls.near = part;
-    // Of the first that is written, only now is it known where it went.
-    flush(rustls, id >> 32, part)
+    rustls.output = part;
+    learn(rustls, id >> 32);
+    flush(rustls, id >> 32)
 }
 
-/// Sends what was written into the session of which `part` is one, when its socket is known.
 #[inline(always)]
-fn flush(rustls: &mut Rustls, pid: u64, part: u64) -> Option<()> {
-    if rustls.written == 0 || !are_near(rustls.sink, part) {
+fn output_leave() -> Option<()> {
+    let id = bpf_get_current_pid_tgid();
+    syscalls::thread(id as u32)?.tls.session = 0;
+    // Of what is written first, only now is it known where it went.
+    flush(rustls(id as u32)?, id >> 32)
+}
+
+/// Sends what was written into the session that writes to its socket, when that is known.
+#[inline(always)]
+fn flush(rustls: &mut Rustls, pid: u64) -> Option<()> {
+    if rustls.written == 0 || !are_within(rustls.sink, rustls.output, SESSION_BYTES) {
         return None;
     }
-    let socket = unsafe { *TLS_SOCKETS.get(TlsSession { session: part, pid })? };
+    let socket = unsafe { *TLS_SOCKETS.get(TlsSession { session: rustls.output, pid })? };
     let total = core::mem::replace(&mut rustls.written, 0);
     let call = call(socket, rustls.buffer, rustls.vectors, rustls.time_ns, direction::OUT);
     syscalls::bytes(&call, total, flag::TLS)
+}
+
+/// Notes how far apart the two parts of a session are that this thread has last used, if they are of one.
+#[inline(always)]
+fn learn(rustls: &Rustls, pid: u64) {
+    if rustls.source == 0 || !are_within(rustls.source, rustls.output, STATE_BYTES) {
+        return;
+    }
+    let distance = rustls.output.wrapping_sub(rustls.source);
+    if unsafe { RUSTLS_LAYOUTS.get(pid) }.is_none_or(|known| *known != distance) {
+        let _ = RUSTLS_LAYOUTS.insert(pid, distance, 0);
+    }
 }
 
 /// `PlaintextSink::write(&mut self, buffer: &[u8])`, or with `&[IoSlice]`, which is laid out as the kernel's.
@@ -140,9 +152,6 @@ fn first_chunk_leave(context: &ProbeContext) -> Option<()> {
     let [chunk, length]: [u64; 2] = unsafe { read_user(returned as *const [u64; 2]).ok()? };
     rustls.chunk = chunk;
     rustls.left = if chunk == 0 { 0 } else { length.min(u64::from(u32::MAX)) as u32 };
-    if rustls.left == 0 {
-        rustls.near = 0;
-    }
     Some(())
 }
 
@@ -164,21 +173,13 @@ fn consume(context: &ProbeContext) -> Option<()> {
 #[inline(always)]
 fn arrived(rustls: &mut Rustls, total: u32) -> Option<()> {
     let pid = bpf_get_current_pid_tgid() >> 32;
-    if pid as usize == offset!(own_pid) {
+    if pid as usize == offset!(own_pid) || total == 0 {
         return None;
     }
-    let source = TlsSession { session: rustls.source, pid };
-    let near = core::mem::replace(&mut rustls.near, 0);
-    if near != 0 && are_near(near, rustls.source) {
-        if unsafe { RUSTLS_READERS.get(source) }.is_none_or(|known| *known != near) {
-            let _ = RUSTLS_READERS.insert(source, near, 0);
-        }
-    }
-    if total == 0 {
-        return None;
-    }
-    let part = unsafe { *RUSTLS_READERS.get(source)? };
-    let socket = unsafe { *TLS_SOCKETS.get(TlsSession { session: part, pid })? };
+    learn(rustls, pid);
+    let distance = unsafe { *RUSTLS_LAYOUTS.get(pid)? };
+    let session = TlsSession { session: rustls.source.wrapping_add(distance), pid };
+    let socket = unsafe { *TLS_SOCKETS.get(session)? };
     let call = call(socket, rustls.chunk, 0, 0, direction::IN);
     syscalls::bytes(&call, total, flag::TLS)
 }
@@ -191,8 +192,8 @@ fn done(context: &ProbeContext) -> Option<u32> {
 }
 
 #[inline(always)]
-fn are_near(one: u64, other: u64) -> bool {
-    one.wrapping_sub(other).wrapping_add(SESSION_BYTES) <= 2 * SESSION_BYTES
+fn are_within(one: u64, other: u64, bytes: u64) -> bool {
+    one.wrapping_sub(other).wrapping_add(bytes) <= 2 * bytes
 }
 
 #[inline(always)]
@@ -208,7 +209,7 @@ fn rustls(tid: u32) -> Option<&'static mut Rustls> {
         return Some(unsafe { &mut *found });
     }
     let idle = Rustls {
-        near: 0,
+        output: 0,
         sink: 0,
         buffer: 0,
         time_ns: 0,
