@@ -38,9 +38,9 @@ pub static GO_READS: LruHashMap<Goroutine, GoRead> = LruHashMap::with_max_entrie
 #[map]
 pub static RUSTLS: LruHashMap<u32, Rustls> = LruHashMap::with_max_entries(CALLS, 0);
 
-/// How far two parts of a session of rustls are apart, by process.
+/// The connection from which what a part of a session of rustls gives was seen to come.
 #[map]
-pub static RUSTLS_LAYOUTS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(CALLS, 0);
+pub static RUSTLS_READERS: LruHashMap<TlsSession, RustlsReader> = LruHashMap::with_max_entries(CALLS, 0);
 
 /// Where an event is put together: it does not fit on the stack.
 #[map]
@@ -164,8 +164,9 @@ pub struct GoRead {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Rustls {
-    /// The part of a session that last wrote to its socket.
-    pub output: u64,
+    /// The part of a session that has just read its socket, and that; 0 once plaintext was taken since, or anything written.
+    pub near: u64,
+    pub socket: u64,
     /// The session that was last written to, what, and when.
     pub sink: u64,
     pub buffer: u64,
@@ -179,6 +180,14 @@ pub struct Rustls {
     pub chunk: u64,
     pub left: u32,
     pub pad: u32,
+}
+
+/// A socket, and when it was opened: a later one may be at the same place.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RustlsReader {
+    pub socket: u64,
+    pub opened_ns: u64,
 }
 
 #[repr(C)]

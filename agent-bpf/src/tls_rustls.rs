@@ -2,12 +2,12 @@
 //! what is to go. Two kinds of functions are looked at, each of which is given the address of a part of the session:
 //!
 //! - those that plaintext passes: `PlaintextSink::write` and `write_vectored`, `Reader::read`, and `into_first_chunk` with `consume`;
-//! - the one within which the program writes to its socket, `ChunkVecBuffer::write_to`. It tells the socket, as the calls into OpenSSL do,
-//!   and every session writes before it has plaintext: its handshake.
+//! - those within which the program reads or writes its own socket: `DeframerVecBuffer::read` and `ChunkVecBuffer::write_to`. They tell
+//!   the socket, as the calls into OpenSSL do.
 //!
-//! What is written into a session goes out with the `write_to` that follows on its thread. What comes out of it leaves another part of
-//! the same struct, `CommonState`, as far from the first in every session of a program: how far is learnt when a thread is seen to
-//! use both in turn. So a session may be handed to another thread, or be where an earlier one was.
+//! What is written goes out with the `write_to` that follows on its thread; what is read has come with the `read` before it. A session
+//! may be moved in memory, and another may be where it was: so what was known of a place counts only while the connection of which it was
+//! known is open. What has come with the end of the handshake, before the session was moved, is not seen.
 //!
 //! The ends of functions are seen at their `ret` instructions: a changed return address would end a program that unwinds through it.
 //! How Rust passes arguments is not laid down anywhere; this is how it does for these functions, with optimisation and without.
@@ -18,12 +18,13 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_us
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 
-use crate::maps::{Call, RUSTLS, RUSTLS_LAYOUTS, Rustls, TLS_SOCKETS, TlsCall, TlsSession};
+use crate::maps::{
+    Call, RUSTLS, RUSTLS_READERS, Rustls, RustlsReader, SOCKETS_SEEN, TLS_SOCKETS, TlsCall, TlsSession,
+};
 use crate::{offset, syscalls};
 
-/// A session is some 1 to 2 KiB, of which its `CommonState` is a part. Two sessions are farther apart than parts of that.
-const SESSION_BYTES: u64 = 4096;
-const STATE_BYTES: u64 = 512;
+/// A session is some 1 to 2 KiB.
+const SESSION_BYTES: u64 = 2048;
 
 macro_rules! programs {
     ($($name:ident: |$context:ident| $run:expr;)*) => {
@@ -36,7 +37,8 @@ macro_rules! programs {
 }
 
 programs! {
-    rustls_output: |context| output(&context);
+    rustls_io: |context| io(&context);
+    rustls_input_leave: |context| input_leave(&context);
     rustls_output_leave: |_context| output_leave();
     rustls_write: |context| write(&context, false);
     rustls_write_vectored: |context| write(&context, true);
@@ -48,53 +50,54 @@ programs! {
     rustls_consume: |context| consume(&context);
 }
 
-/// `ChunkVecBuffer::write_to(&mut self, ..)`.
+/// `DeframerVecBuffer::read(&mut self, ..)`, `ChunkVecBuffer::write_to(&mut self, ..)`.
 #[inline(always)]
-fn output(context: &ProbeContext) -> Option<()> {
+fn io(context: &ProbeContext) -> Option<()> {
     let id = bpf_get_current_pid_tgid();
     if (id >> 32) as usize == offset!(own_pid) {
         return None;
     }
     let part: u64 = context.arg(0)?;
-    // The socket calls of this thread until the end are of this session.
+    // Only what happens from here on counts: the socket calls of this thread until the end are of this session.
+    let _ = TLS_SOCKETS.remove(TlsSession { session: part, pid: id >> 32 });
     syscalls::thread(id as u32)?.tls =
         TlsCall { session: part, buffer: 0, done: 0, time_ns: 0, direction: 0, pad: 0 };
-    let rustls = rustls(id as u32)?;
-    rustls.output = part;
-    learn(rustls, id >> 32);
-    flush(rustls, id >> 32)
+    Some(())
+}
+
+/// The part that has read or written, and its socket, if there was any.
+#[inline(always)]
+fn io_end() -> Option<(u64, u64)> {
+    let id = bpf_get_current_pid_tgid();
+    let thread = syscalls::thread(id as u32)?;
+    let part = core::mem::replace(&mut thread.tls.session, 0);
+    let socket = unsafe { *TLS_SOCKETS.get(TlsSession { session: part, pid: id >> 32 })? };
+    Some((part, socket))
+}
+
+#[inline(always)]
+fn input_leave(context: &ProbeContext) -> Option<()> {
+    let rustls = rustls(bpf_get_current_pid_tgid() as u32)?;
+    rustls.near = 0;
+    let (part, socket) = io_end()?;
+    if done(context).is_some() {
+        rustls.near = part;
+        rustls.socket = socket;
+    }
+    Some(())
 }
 
 #[inline(always)]
 fn output_leave() -> Option<()> {
-    let id = bpf_get_current_pid_tgid();
-    syscalls::thread(id as u32)?.tls.session = 0;
-    // Of what is written first, only now is it known where it went.
-    flush(rustls(id as u32)?, id >> 32)
-}
-
-/// Sends what was written into the session that writes to its socket, when that is known.
-#[inline(always)]
-fn flush(rustls: &mut Rustls, pid: u64) -> Option<()> {
-    if rustls.written == 0 || !are_within(rustls.sink, rustls.output, SESSION_BYTES) {
+    let rustls = rustls(bpf_get_current_pid_tgid() as u32)?;
+    rustls.near = 0;
+    let total = core::mem::replace(&mut rustls.written, 0);
+    let (part, socket) = io_end()?;
+    if total == 0 || !are_near(rustls.sink, part) {
         return None;
     }
-    let socket = unsafe { *TLS_SOCKETS.get(TlsSession { session: rustls.output, pid })? };
-    let total = core::mem::replace(&mut rustls.written, 0);
     let call = call(socket, rustls.buffer, rustls.vectors, rustls.time_ns, direction::OUT);
     syscalls::bytes(&call, total, flag::TLS)
-}
-
-/// Notes how far apart the two parts of a session are that this thread has last used, if they are of one.
-#[inline(always)]
-fn learn(rustls: &Rustls, pid: u64) {
-    if rustls.source == 0 || !are_within(rustls.source, rustls.output, STATE_BYTES) {
-        return;
-    }
-    let distance = rustls.output.wrapping_sub(rustls.source);
-    if unsafe { RUSTLS_LAYOUTS.get(pid) }.is_none_or(|known| *known != distance) {
-        let _ = RUSTLS_LAYOUTS.insert(pid, distance, 0);
-    }
 }
 
 /// `PlaintextSink::write(&mut self, buffer: &[u8])`, or with `&[IoSlice]`, which is laid out as the kernel's.
@@ -173,14 +176,28 @@ fn consume(context: &ProbeContext) -> Option<()> {
 #[inline(always)]
 fn arrived(rustls: &mut Rustls, total: u32) -> Option<()> {
     let pid = bpf_get_current_pid_tgid() >> 32;
-    if pid as usize == offset!(own_pid) || total == 0 {
+    if pid as usize == offset!(own_pid) {
         return None;
     }
-    learn(rustls, pid);
-    let distance = unsafe { *RUSTLS_LAYOUTS.get(pid)? };
-    let session = TlsSession { session: rustls.source.wrapping_add(distance), pid };
-    let socket = unsafe { *TLS_SOCKETS.get(session)? };
-    let call = call(socket, rustls.chunk, 0, 0, direction::IN);
+    let source = TlsSession { session: rustls.source, pid };
+    let near = core::mem::replace(&mut rustls.near, 0);
+    if total == 0 {
+        return None;
+    }
+    if near != 0 && are_near(near, rustls.source) {
+        let opened_ns = unsafe { SOCKETS_SEEN.get(rustls.socket)? }.opened_ns;
+        let reader = RustlsReader { socket: rustls.socket, opened_ns };
+        match RUSTLS_READERS.get_ptr_mut(source) {
+            Some(known) => unsafe { *known = reader },
+            None => RUSTLS_READERS.insert(source, reader, 0).ok()?,
+        }
+    }
+    let reader = unsafe { *RUSTLS_READERS.get(source)? };
+    let is_open = unsafe { SOCKETS_SEEN.get(reader.socket)? }.opened_ns == reader.opened_ns;
+    if !is_open {
+        return None;
+    }
+    let call = call(reader.socket, rustls.chunk, 0, 0, direction::IN);
     syscalls::bytes(&call, total, flag::TLS)
 }
 
@@ -192,8 +209,8 @@ fn done(context: &ProbeContext) -> Option<u32> {
 }
 
 #[inline(always)]
-fn are_within(one: u64, other: u64, bytes: u64) -> bool {
-    one.wrapping_sub(other).wrapping_add(bytes) <= 2 * bytes
+fn are_near(one: u64, other: u64) -> bool {
+    one.wrapping_sub(other).wrapping_add(SESSION_BYTES) <= 2 * SESSION_BYTES
 }
 
 #[inline(always)]
@@ -209,7 +226,8 @@ fn rustls(tid: u32) -> Option<&'static mut Rustls> {
         return Some(unsafe { &mut *found });
     }
     let idle = Rustls {
-        output: 0,
+        near: 0,
+        socket: 0,
         sink: 0,
         buffer: 0,
         time_ns: 0,

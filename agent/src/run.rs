@@ -175,8 +175,8 @@ impl Agent {
         let active = |feature| programs.states().get(feature) == Some(&State::Active);
         let tls = Feature::TLS.iter().any(active).then(|| {
             let mut libraries = TlsLibraries::new(settings.root.clone());
-            libraries.watch_system(&mut programs);
-            libraries.watch_running(&mut programs);
+            libraries.watch_system();
+            libraries.watch_running();
             libraries
         });
         let profiles = match programs.states().get(&Feature::Profiles) {
@@ -268,11 +268,12 @@ impl Agent {
         if let Some(tls) = &mut self.tls {
             for coming in comings {
                 match coming {
-                    Coming::Started(pid) => tls.watch_start(&mut self.programs, pid),
-                    Coming::Encrypts(pid) => tls.watch_process(&mut self.programs, pid),
+                    Coming::Started(pid) => tls.watch_start(pid),
+                    Coming::Encrypts(pid) => tls.watch_process(pid),
                     Coming::Ended(pid) => tls.ended(pid),
                 }
             }
+            tls.settle(&mut self.programs);
         }
         more
     }

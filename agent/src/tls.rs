@@ -11,6 +11,7 @@ mod go;
 mod image;
 mod openssl;
 mod rustls;
+mod search;
 mod watched;
 
 use object::ReadRef;
@@ -27,6 +28,17 @@ pub enum Library {
     Go,
     /// rustls.
     Rustls,
+}
+
+impl Library {
+    /// Its name, for people.
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "OpenSSL",
+            Self::Go => "Go",
+            Self::Rustls => "rustls with symbols",
+        }
+    }
 }
 
 /// A place in a file, and the program that runs there.

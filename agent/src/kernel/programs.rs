@@ -110,7 +110,7 @@ const TRACE_POINTS: [(&str, &str, &str, Feature); 26] = {
 };
 
 /// Programs for probes on files, and what fails without them.
-const PROBES: [(&str, Feature); 18] = [
+const PROBES: [(&str, Feature); 19] = [
     ("tls_leave", Feature::Tls),
     ("tls_read", Feature::Tls),
     ("tls_read_ex", Feature::Tls),
@@ -119,8 +119,9 @@ const PROBES: [(&str, Feature); 18] = [
     ("go_read_leave", Feature::TlsOfGo),
     ("go_read", Feature::TlsOfGo),
     ("go_write", Feature::TlsOfGo),
+    ("rustls_input_leave", Feature::TlsOfRust),
     ("rustls_output_leave", Feature::TlsOfRust),
-    ("rustls_output", Feature::TlsOfRust),
+    ("rustls_io", Feature::TlsOfRust),
     ("rustls_write_leave", Feature::TlsOfRust),
     ("rustls_write", Feature::TlsOfRust),
     ("rustls_write_vectored", Feature::TlsOfRust),

@@ -2,13 +2,13 @@
 //!
 //! Whatever is read comes from outside: sizes are bounded, ranges are checked, and a file that lies gives nothing.
 
-use object::read::elf::{ElfFile64, ProgramHeader as _};
-use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadRef, SectionFlags, elf};
+use object::read::elf::{ElfFile64, ProgramHeader as _, SectionHeader as _, Sym as _};
+use object::{Endianness, Object as _, ObjectSection as _, ReadRef, SectionFlags, SectionIndex, elf};
 
-/// Of a section, or of the code of a function.
-const MOST_BYTES: u64 = 128 << 20;
-/// Symbols that are looked at: large programs have some hundred thousand.
-const MOST_SYMBOLS: usize = 4_000_000;
+/// Of a section, or of the code of a function. Names of all symbols of a large program that was built for debugging are some 200 MB.
+const MOST_BYTES: u64 = 512 << 20;
+
+const LITTLE: Endianness = Endianness::Little;
 
 /// A parsed file.
 pub(super) struct Image<'data, R: ReadRef<'data>> {
@@ -57,13 +57,11 @@ impl<'data, R: ReadRef<'data>> Image<'data, R> {
     /// Where an address is in the file: a probe is placed by that.
     pub fn place(&self, address: u64) -> Option<u64> {
         self.elf.elf_program_headers().iter().find_map(|header| {
-            if header.p_type(Endianness::Little) != elf::PT_LOAD {
+            if header.p_type(LITTLE) != elf::PT_LOAD {
                 return None;
             }
-            let within = address.checked_sub(header.p_vaddr(Endianness::Little))?;
-            (within < header.p_filesz(Endianness::Little))
-                .then(|| header.p_offset(Endianness::Little).checked_add(within))
-                .flatten()
+            let within = address.checked_sub(header.p_vaddr(LITTLE))?;
+            (within < header.p_filesz(LITTLE)).then(|| header.p_offset(LITTLE).checked_add(within)).flatten()
         })
     }
 
@@ -75,11 +73,30 @@ impl<'data, R: ReadRef<'data>> Image<'data, R> {
         self.data.read_bytes_at(self.place(address)?, size).ok()
     }
 
-    /// Functions that are defined here, those for the linker first.
+    /// Functions that are defined here.
     pub fn functions(&self) -> impl Iterator<Item = Function<'data>> {
-        let symbols = self.elf.dynamic_symbols().chain(self.elf.symbols());
-        symbols.take(MOST_SYMBOLS).filter(|symbol| symbol.is_definition()).filter_map(|symbol| {
-            Some(Function { name: symbol.name().ok()?, address: symbol.address(), size: symbol.size() })
+        let sections = self.elf.elf_section_table();
+        let tables = sections.iter().filter_map(|section| {
+            if !matches!(section.sh_type(LITTLE), elf::SHT_SYMTAB | elf::SHT_DYNSYM) {
+                return None;
+            }
+            let names = sections.section(SectionIndex(section.sh_link(LITTLE) as usize)).ok()?;
+            if section.sh_size(LITTLE).max(names.sh_size(LITTLE)) > MOST_BYTES {
+                return None;
+            }
+            // Both whole: one by one, each name would be read from the file and kept.
+            let symbols: &'data [elf::Sym64<Endianness>] = section.data_as_array(LITTLE, self.data).ok()?;
+            Some((symbols, names.data(LITTLE, self.data).ok()?))
+        });
+        tables.flat_map(|(symbols, names)| {
+            symbols.iter().filter_map(move |symbol| {
+                if symbol.st_type() != elf::STT_FUNC || symbol.st_shndx(LITTLE) == elf::SHN_UNDEF {
+                    return None;
+                }
+                let name = names.get(symbol.st_name(LITTLE) as usize..)?;
+                let name = std::str::from_utf8(&name[..memchr::memchr(0, name)?]).ok()?;
+                Some(Function { name, address: symbol.st_value(LITTLE), size: symbol.st_size(LITTLE) })
+            })
         })
     }
 }

@@ -1,7 +1,8 @@
 //! The files that are watched, for as long as some process has them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use anyhow::{Context as _, Result};
 use aya::programs::uprobe::UProbeLink;
 use object::ReadCache;
 
+use super::search::{Asked, Read, Search};
 use super::{Library, Probe, Seen, is_go, look};
 use crate::kernel::Programs;
 use crate::regular;
@@ -29,12 +31,19 @@ const MOST_FILES: usize = 256;
 
 /// A file as it is, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Content {
+pub(super) struct Content {
     device: u64,
     inode: u64,
     size: u64,
     /// When it was last written, in seconds and nanoseconds.
     written: (i64, i64),
+}
+
+impl Content {
+    pub fn of(it: &Metadata) -> Self {
+        let written = (it.mtime(), it.mtime_nsec());
+        Self { device: it.dev(), inode: it.ino(), size: it.size(), written }
+    }
 }
 
 /// What is known of one file, for people.
@@ -47,11 +56,16 @@ pub struct Report {
 }
 
 /// The files that are watched.
+///
+/// They are read by a thread of its own: the symbols of a large program take long. [`settle`](Self::settle) puts the probes.
 pub struct TlsLibraries {
     root: PathBuf,
     watched: BTreeMap<Content, Watched>,
     /// Files without anything to watch, so that they are not read again.
     others: BTreeSet<Content>,
+    /// Files that are being read, and who has them; none for the system.
+    asked: BTreeMap<Content, BTreeSet<Option<u32>>>,
+    search: Search,
 }
 
 struct Watched {
@@ -59,42 +73,74 @@ struct Watched {
     /// Of the system: watched for as long as the agent runs.
     standing: bool,
     pids: BTreeSet<u32>,
-    _links: Vec<UProbeLink>,
+    links: Vec<UProbeLink>,
 }
 
 impl TlsLibraries {
     /// None yet; `root` is where the host's `/` is.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, watched: BTreeMap::new(), others: BTreeSet::new() }
+        Self {
+            root,
+            watched: BTreeMap::new(),
+            others: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            search: Search::start(),
+        }
     }
 
     /// Watches the libraries of the system, so that even the first connection of a short-lived program is seen.
-    pub fn watch_system(&mut self, programs: &mut Programs) {
+    pub fn watch_system(&mut self) {
         for path in self.system() {
-            self.watch(programs, &path, None);
+            self.watch(&path, None);
         }
     }
 
     /// Watches the program of process `pid` when it is one of Go.
-    pub fn watch_start(&mut self, programs: &mut Programs, pid: u32) {
+    pub fn watch_start(&mut self, pid: u32) {
         let path = self.root.join(format!("proc/{pid}/exe"));
-        let Some(content) = content(&path) else { return };
-        if self.watched.contains_key(&content) || (!self.others.contains(&content) && file_is_go(&path)) {
-            self.watch(programs, &path, Some(pid));
+        if file_is_go(&path) {
+            self.watch(&path, Some(pid));
         }
     }
 
     /// The same for all that run.
-    pub fn watch_running(&mut self, programs: &mut Programs) {
+    pub fn watch_running(&mut self) {
         for pid in self.running() {
-            self.watch_start(programs, pid);
+            self.watch_start(pid);
         }
     }
 
     /// Watches whatever library process `pid` has mapped, or its own program when that has the functions built in.
-    pub fn watch_process(&mut self, programs: &mut Programs, pid: u32) {
+    pub fn watch_process(&mut self, pid: u32) {
         for path in self.mapped(pid) {
-            self.watch(programs, &path, Some(pid));
+            self.watch(&path, Some(pid));
+        }
+    }
+
+    /// Puts probes on the files that were read since the last time.
+    pub fn settle(&mut self, programs: &mut Programs) {
+        while let Some(Read { file, path, content, seen }) = self.search.next() {
+            let Some(pids) = self.asked.remove(&content) else { continue };
+            let mut links = Vec::new();
+            for Seen { library, outcome } in seen {
+                match outcome.map_err(anyhow::Error::msg).and_then(|probes| place(programs, &file, &probes)) {
+                    Ok(placed) => {
+                        tracing::info!(path = %path.display(), ?library, probes = placed.len(), "watching TLS");
+                        links.extend(placed);
+                    }
+                    Err(error) => {
+                        let error = format!("{error:#}");
+                        tracing::info!(path = %path.display(), ?library, error, "TLS that is not seen");
+                    }
+                }
+            }
+            if links.is_empty() {
+                self.others.insert(content);
+                continue;
+            }
+            let standing = pids.contains(&None);
+            let pids = pids.into_iter().flatten().collect();
+            self.watched.insert(content, Watched { path, standing, pids, links });
         }
     }
 
@@ -104,23 +150,36 @@ impl TlsLibraries {
         if threads.flatten().any(|it| *it.file_name() != *pid.to_string()) {
             return;
         }
-        self.watched.retain(|_, watched| {
+        self.let_go(|_, watched| {
             let had = watched.pids.remove(&pid);
-            watched.standing || !had || !watched.pids.is_empty()
+            had && !watched.standing && watched.pids.is_empty()
         });
     }
 
     /// Lets go of files whose processes are gone, and of those that have changed since.
     pub fn sweep(&mut self) {
         let proc = self.root.join("proc");
-        self.watched.retain(|known, watched| {
+        self.let_go(|known, watched| {
             watched.pids.retain(|pid| proc.join(pid.to_string()).exists());
             let stands = watched.standing && content(&watched.path).as_ref() == Some(known);
-            stands || !watched.pids.is_empty()
+            !stands && watched.pids.is_empty()
         });
         if self.others.len() > 64 * MOST_FILES {
             self.others.clear();
         }
+    }
+
+    fn let_go(&mut self, mut is_done: impl FnMut(&Content, &mut Watched) -> bool) {
+        let mut gone = Vec::new();
+        self.watched.retain(|content, watched| {
+            let done = is_done(content, watched);
+            if done {
+                gone.append(&mut watched.links);
+            }
+            !done
+        });
+        // The kernel takes its time to be sure that no probe runs any more.
+        self.search.release(gone);
     }
 
     /// How many files are watched.
@@ -196,59 +255,38 @@ impl TlsLibraries {
         }
     }
 
-    fn watch(&mut self, programs: &mut Programs, path: &Path, pid: Option<u32>) {
-        let Some(content) = content(path) else { return };
+    fn watch(&mut self, path: &Path, pid: Option<u32>) {
+        let Ok(Some(file)) = regular::open(path) else { return };
+        let Some(content) = file.metadata().ok().map(|it| Content::of(&it)) else { return };
         if let Some(watched) = self.watched.get_mut(&content) {
             watched.pids.extend(pid);
-            return;
+        } else if let Some(pids) = self.asked.get_mut(&content) {
+            pids.insert(pid);
+        } else if !self.others.contains(&content)
+            && self.watched.len() + self.asked.len() < MOST_FILES
+            && self.search.ask(Asked { file, path: path.to_owned(), content })
+        {
+            self.asked.insert(content, BTreeSet::from([pid]));
         }
-        if self.others.contains(&content) || self.watched.len() >= MOST_FILES {
-            return;
-        }
-        let mut links = Vec::new();
-        for Seen { library, outcome } in seen(path).unwrap_or_default() {
-            match outcome.map_err(anyhow::Error::msg).and_then(|probes| place(programs, path, &probes)) {
-                Ok(placed) => {
-                    tracing::info!(path = %path.display(), ?library, probes = placed.len(), "watching TLS");
-                    links.extend(placed);
-                }
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    tracing::info!(path = %path.display(), ?library, error, "TLS that is not seen");
-                }
-            }
-        }
-        if links.is_empty() {
-            self.others.insert(content);
-            return;
-        }
-        let pids = pid.into_iter().collect();
-        let watched = Watched { path: path.to_owned(), standing: pid.is_none(), pids, _links: links };
-        self.watched.insert(content, watched);
     }
 }
 
-/// All of the probes, or none.
-fn place(programs: &mut Programs, path: &Path, probes: &[Probe]) -> Result<Vec<UProbeLink>> {
-    probes.iter().map(|probe| programs.probe(probe.program, path, probe.place)).collect()
+/// All of the probes, or none. On the file that was read, whatever its path leads to by now.
+fn place(programs: &mut Programs, file: &File, probes: &[Probe]) -> Result<Vec<UProbeLink>> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    probes.iter().map(|probe| programs.probe(probe.program, &path, probe.place)).collect()
 }
 
 fn content(path: &Path) -> Option<Content> {
-    let it = std::fs::metadata(path).ok()?;
-    let written = (it.mtime(), it.mtime_nsec());
-    Some(Content { device: it.dev(), inode: it.ino(), size: it.size(), written })
-}
-
-fn open(path: &Path) -> Result<ReadCache<File>> {
-    Ok(ReadCache::new(regular::open(path)?.context("not a regular file")?))
+    std::fs::metadata(path).ok().map(|it| Content::of(&it))
 }
 
 fn seen(path: &Path) -> Result<Vec<Seen>> {
-    Ok(look(&open(path)?))
+    Ok(look(&ReadCache::new(regular::open(path)?.context("not a regular file")?)))
 }
 
 fn file_is_go(path: &Path) -> bool {
-    open(path).is_ok_and(|data| is_go(&data))
+    regular::open(path).ok().flatten().is_some_and(|file| is_go(&ReadCache::new(file)))
 }
 
 #[cfg(test)]
