@@ -69,3 +69,37 @@ pub fn look<'data>(data: impl ReadRef<'data>) -> Vec<Seen> {
 pub fn is_go<'data>(data: impl ReadRef<'data>) -> bool {
     Image::parse(data).is_some_and(|image| image.section_address(".go.buildinfo").is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// A real program, some bytes of which lie.
+        #[test]
+        fn a_program_that_lies_does_no_harm(
+            changes in proptest::collection::vec((0_usize..1024, any::<u8>()), 0..8),
+            tail in proptest::collection::vec((0_usize..4096, any::<u8>()), 0..8),
+            end in 0_usize..200_000,
+        ) {
+            let Ok(mut bytes) = std::fs::read("/bin/true") else { return Ok(()) };
+            let length = bytes.len();
+            for (at, byte) in changes {
+                bytes[at % length] = byte;
+            }
+            // The headers of sections are at the end.
+            for (at, byte) in tail {
+                bytes[length - 1 - at % length] = byte;
+            }
+            bytes.truncate(length.min(end + 64));
+            let _ = is_go(bytes.as_slice());
+            for seen in look(bytes.as_slice()) {
+                for probe in seen.outcome.into_iter().flatten() {
+                    prop_assert!(probe.place < bytes.len() as u64);
+                }
+            }
+        }
+    }
+}

@@ -56,13 +56,15 @@ impl<'data, R: ReadRef<'data>> Image<'data, R> {
 
     /// Where an address is in the file: a probe is placed by that.
     pub fn place(&self, address: u64) -> Option<u64> {
-        self.elf.elf_program_headers().iter().find_map(|header| {
+        let length = self.data.len().ok()?;
+        let place = self.elf.elf_program_headers().iter().find_map(|header| {
             if header.p_type(LITTLE) != elf::PT_LOAD {
                 return None;
             }
             let within = address.checked_sub(header.p_vaddr(LITTLE))?;
             (within < header.p_filesz(LITTLE)).then(|| header.p_offset(LITTLE).checked_add(within)).flatten()
-        })
+        });
+        place.filter(|place| *place < length)
     }
 
     /// `size` bytes at an address.

@@ -76,6 +76,13 @@ struct Watched {
     links: Vec<UProbeLink>,
 }
 
+impl Watched {
+    /// Takes `pid` out; whether it was the last to have the file.
+    fn is_last(&mut self, pid: u32) -> bool {
+        self.pids.remove(&pid) && !self.standing && self.pids.is_empty()
+    }
+}
+
 impl TlsLibraries {
     /// None yet; `root` is where the host's `/` is.
     pub fn new(root: PathBuf) -> Self {
@@ -98,6 +105,9 @@ impl TlsLibraries {
     /// Watches the program of process `pid` when it is one of Go.
     pub fn watch_start(&mut self, pid: u32) {
         let path = self.root.join(format!("proc/{pid}/exe"));
+        // What it ran before, it has no more.
+        let now = content(&path);
+        self.let_go(|content, watched| Some(*content) != now && watched.is_last(pid));
         if file_is_go(&path) {
             self.watch(&path, Some(pid));
         }
@@ -150,10 +160,7 @@ impl TlsLibraries {
         if threads.flatten().any(|it| *it.file_name() != *pid.to_string()) {
             return;
         }
-        self.let_go(|_, watched| {
-            let had = watched.pids.remove(&pid);
-            had && !watched.standing && watched.pids.is_empty()
-        });
+        self.let_go(|_, watched| watched.is_last(pid));
     }
 
     /// Lets go of files whose processes are gone, and of those that have changed since.
