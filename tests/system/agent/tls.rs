@@ -61,7 +61,8 @@ async fn go(flags: &[&str]) {
         let _server = start(folder, "go-server", &program, &["serve", &format!("127.0.0.1:{port}")]);
         accepting(port).await;
         let url = format!("https://127.0.0.1:{port}");
-        // The program is watched since it started: not even the first connection, of which HTTP/2 needs to know the beginning, is missed.
+        // The program is watched since it started, before its first connection, of which HTTP/2 needs to know the beginning.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(finish(folder, "go-http2", &program, &["ask", &url, "20", "0"]).await, "all are answered");
         assert!(finish(folder, "go-http1", &program, &["ask1", &url, "20", "0"]).await, "all are answered");
         for client in ["go-http2", "go-http1"] {
