@@ -28,7 +28,7 @@ impl Part {
     /// By the name, as of rustls 0.21 to 0.23, in either way of mangling.
     fn of(name: &str) -> Option<Self> {
         // `<rustls::conn::ConnectionCommon<T> as rustls::conn::connection::PlaintextSink>::write`
-        if let Some(rest) = name.strip_prefix("<rustls::conn::") {
+        if let Some(rest) = name.strip_prefix("<rustls::conn::").filter(|it| it.contains(" as ")) {
             return match rest.rsplit_once("::")? {
                 (of, "write") if of.ends_with("PlaintextSink>") => Some(Self::Write),
                 (of, "write_vectored") if of.ends_with("PlaintextSink>") => Some(Self::WriteVectored),
