@@ -58,11 +58,11 @@ async fn rustls_with_symbols() {
             watched.edge(service, "rustls-server").await;
             let labels = [&*format!("service=\"{service}\""), "protocol=\"http\"", "outcome=\"ok\""];
             let seen = watched.measured("inquest_request_duration_seconds_count", &labels).await;
-            println!("{seen} of {REQUESTS} requests of {service} seen");
+            eprintln!("{seen} of {REQUESTS} requests of {service} seen");
         }
         let labels = ["service=\"rustls-server\"", "protocol=\"http\"", "outcome=\"ok\""];
         let seen = watched.measured("inquest_inbound_request_duration_seconds_count", &labels).await;
-        println!("{seen} of {} requests seen by the server", 3 * REQUESTS + 1);
+        eprintln!("{seen} of {} requests seen by the server", 3 * REQUESTS + 1);
     })
     .await;
 }
@@ -139,6 +139,7 @@ async fn asks() {
 /// Not a test: a client without tasks.
 #[test]
 #[ignore = "asks the server of another test"]
+#[expect(clippy::disallowed_methods, reason = "no task waits here")]
 fn asks_blocking() {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
