@@ -15,6 +15,8 @@ mod socket;
 mod syscalls;
 mod tcp;
 mod tls;
+mod tls_go;
+mod tls_rustls;
 
 use agent_events::Offsets;
 

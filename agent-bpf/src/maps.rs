@@ -30,6 +30,18 @@ pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(SOCKETS,
 #[map]
 pub static TLS_SOCKETS: LruHashMap<TlsSession, u64> = LruHashMap::with_max_entries(SOCKETS, 0);
 
+/// What each goroutine waits to read. Entries stay, like those of threads.
+#[map]
+pub static GO_READS: LruHashMap<Goroutine, GoRead> = LruHashMap::with_max_entries(CALLS, 0);
+
+/// What each thread is in the middle of within rustls.
+#[map]
+pub static RUSTLS: LruHashMap<u32, Rustls> = LruHashMap::with_max_entries(CALLS, 0);
+
+/// The connection from which what a part of a session of rustls gives was seen to come.
+#[map]
+pub static RUSTLS_READERS: LruHashMap<TlsSession, RustlsReader> = LruHashMap::with_max_entries(CALLS, 0);
+
 /// Where an event is put together: it does not fit on the stack.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -127,6 +139,55 @@ pub struct TlsCall {
 pub struct TlsSession {
     pub session: u64,
     pub pid: u64,
+}
+
+/// By the address of its `g`, which a later goroutine may have again.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Goroutine {
+    pub pid: u64,
+    pub goroutine: u64,
+}
+
+/// A call of Go's `Read`; none where `socket` is 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct GoRead {
+    pub socket: u64,
+    pub buffer: u64,
+    /// Where the stack of the goroutine was, and how far it was used: it may move before the call ends.
+    pub stack_pointer: u64,
+    pub stack_low: u64,
+    pub stack_high: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Rustls {
+    /// The part of a session that has just read its socket, and that; 0 once plaintext was taken since, or anything written.
+    pub near: u64,
+    pub socket: u64,
+    /// The session that was last written to, what, and when.
+    pub sink: u64,
+    pub buffer: u64,
+    pub time_ns: u64,
+    pub vectors: u32,
+    /// Bytes of it that are not reported yet.
+    pub written: u32,
+    /// The part of a session that plaintext is read from.
+    pub source: u64,
+    /// The plaintext, and how much of it is left to be taken.
+    pub chunk: u64,
+    pub left: u32,
+    pub pad: u32,
+}
+
+/// A socket, and when it was opened: a later one may be at the same place.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RustlsReader {
+    pub socket: u64,
+    pub opened_ns: u64,
 }
 
 #[repr(C)]

@@ -6,6 +6,7 @@ use crate::kernel::{Layout, Programs, State};
 use crate::privileges;
 use crate::run::wanted;
 use crate::settings::Settings;
+use crate::tls::{Library, TlsLibraries};
 
 /// The findings, for people; and whether the agent can do its work.
 pub fn check(settings: &Settings) -> (String, bool) {
@@ -57,4 +58,27 @@ pub fn check(settings: &Settings) -> (String, bool) {
         }
     }
     (out, works)
+}
+
+/// What of the TLS on this machine can be seen, library by library, and why the rest cannot.
+pub fn tls(settings: &Settings) -> String {
+    let mut out = String::new();
+    let reports = TlsLibraries::new(settings.root.clone()).survey();
+    for library in [Library::OpenSsl, Library::Go, Library::Rustls] {
+        let mut any = false;
+        for report in &reports {
+            for (_, reason) in report.libraries.iter().filter(|(of, _)| *of == library) {
+                any = true;
+                let path = report.path.display();
+                let _ = match reason {
+                    None => writeln!(out, "tls          yes  {}: {path}", library.says()),
+                    Some(reason) => writeln!(out, "tls          NO   {}: {path}: {reason}", library.says()),
+                };
+            }
+        }
+        if !any {
+            let _ = writeln!(out, "tls          -    {}: no running program has it", library.says());
+        }
+    }
+    out
 }

@@ -9,5 +9,5 @@ mod ring;
 pub use btf::{Btf, BtfError};
 pub use event::{Event, EventError};
 pub use layout::{Layout, LayoutError};
-pub use programs::{Feature, OPENSSL_DOORS, Programs, SAMPLES_PER_SECOND, State, TlsDoor};
+pub use programs::{Feature, Programs, SAMPLES_PER_SECOND, State};
 pub use ring::{Counters, Lost, Reader};

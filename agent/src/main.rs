@@ -59,6 +59,7 @@ fn start(arguments: Arguments) -> Result<ExitCode> {
         // Its runtime is what links of programs ask for.
         let (text, works) = agent::check::check(&settings);
         print(&text);
+        print(&agent::check::tls(&settings));
         return Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     tracing_subscriber::fmt()

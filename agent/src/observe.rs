@@ -46,6 +46,17 @@ pub struct Settled {
     pub verdict: u8,
 }
 
+/// What happens to a process that matters to whoever watches TLS, in the order in which it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coming {
+    /// It runs a new program.
+    Started(u32),
+    /// It was seen to speak TLS.
+    Encrypts(u32),
+    /// It is gone.
+    Ended(u32),
+}
+
 /// What could not be made sense of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Troubles {
@@ -79,8 +90,7 @@ pub struct Observer {
     /// Wall clock minus monotonic clock.
     wall_ns: i64,
     settled: Vec<Settled>,
-    /// Processes that were seen to speak TLS.
-    encrypted: Vec<u32>,
+    comings: Vec<Coming>,
     shed_bits: u32,
     requests: Vec<Request>,
     /// Changes with whatever the answer to "who talks to whom" depends on.
@@ -100,7 +110,7 @@ impl Observer {
             ends: HashMap::new(),
             wall_ns: 0,
             settled: Vec::new(),
-            encrypted: Vec::new(),
+            comings: Vec::new(),
             shed_bits: 0,
             requests: Vec::new(),
             generation: 0,
@@ -128,8 +138,14 @@ impl Observer {
             self.generation += 1;
         }
         match event.kind {
-            kind::EXEC => self.processes.started(event.pid, event.payload, at),
-            kind::EXIT => self.processes.ended(event.pid, event.extra[0], at),
+            kind::EXEC => {
+                self.processes.started(event.pid, event.payload, at);
+                self.comings.push(Coming::Started(event.pid));
+            }
+            kind::EXIT => {
+                self.processes.ended(event.pid, event.extra[0], at);
+                self.comings.push(Coming::Ended(event.pid));
+            }
             kind::OOM => self.processes.out_of_memory(event.pid),
             kind::LISTEN => {
                 self.listeners.open(event.netns, event.local, event.pid);
@@ -193,9 +209,9 @@ impl Observer {
         std::mem::take(&mut self.settled)
     }
 
-    /// Processes that were found to speak TLS since the last time.
-    pub fn take_encrypted(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.encrypted)
+    /// What happened to processes since the last time.
+    pub fn take_comings(&mut self) -> Vec<Coming> {
+        std::mem::take(&mut self.comings)
     }
 
     /// From now on one of 2^`bits` connections is captured: each request that is seen stands for as many.
@@ -304,7 +320,7 @@ impl Observer {
         if let Some(verdict) = connection.verdict() {
             self.settled.push(Settled { socket: event.socket, verdict });
             if connection.is_encrypted() {
-                self.encrypted.push(connection.pid);
+                self.comings.push(Coming::Encrypts(connection.pid));
             }
         }
         if connection.role.is_none() && connection.spoken_role().is_some() {

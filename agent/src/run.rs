@@ -19,7 +19,7 @@ use crate::host::Host as Machine;
 use crate::identity::{self, Identities, Service};
 use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
 use crate::logs;
-use crate::observe::{Observer, Settled};
+use crate::observe::{Coming, Observer, Settled};
 use crate::profile::Profiles;
 use crate::report::{self, Point};
 use crate::settings::Settings;
@@ -51,11 +51,11 @@ pub fn wanted(settings: &Settings) -> Vec<Feature> {
         Feature::Retransmits,
         Feature::Resets,
     ];
-    let optional = [
-        (settings.watch.requests, Feature::Payloads),
-        (settings.watch.requests && settings.watch.tls, Feature::Tls),
-        (settings.watch.profiles, Feature::Profiles),
-    ];
+    let optional =
+        [(settings.watch.requests, Feature::Payloads), (settings.watch.profiles, Feature::Profiles)];
+    if settings.watch.requests && settings.watch.tls {
+        wanted.extend(Feature::TLS);
+    }
     wanted.extend(optional.iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, feature)| *feature));
     wanted
 }
@@ -172,9 +172,11 @@ impl Agent {
         observer.set_wall(clock::wall_minus_monotonic());
         observer.listeners.read(&settings.root);
         observer.processes.read(&settings.root);
-        let tls = (programs.states().get(&Feature::Tls) == Some(&State::Active)).then(|| {
+        let active = |feature| programs.states().get(feature) == Some(&State::Active);
+        let tls = Feature::TLS.iter().any(active).then(|| {
             let mut libraries = TlsLibraries::new(settings.root.clone());
-            libraries.watch_system(&mut programs);
+            libraries.watch_system();
+            libraries.watch_running();
             libraries
         });
         let profiles = match programs.states().get(&Feature::Profiles) {
@@ -262,10 +264,16 @@ impl Agent {
             // An entry that does not fit leaves everything as it was: more is captured than is needed.
             let _ = self.verdicts.insert(socket, verdict, 0);
         }
-        for pid in self.observer.take_encrypted() {
-            if let Some(tls) = &mut self.tls {
-                tls.watch_process(&mut self.programs, pid);
+        let comings = self.observer.take_comings();
+        if let Some(tls) = &mut self.tls {
+            for coming in comings {
+                match coming {
+                    Coming::Started(pid) => tls.watch_start(pid),
+                    Coming::Encrypts(pid) => tls.watch_process(pid),
+                    Coming::Ended(pid) => tls.ended(pid),
+                }
             }
+            tls.settle(&mut self.programs);
         }
         more
     }

@@ -248,8 +248,16 @@ fn traced_programs_live_through_attaching_and_detaching() {
         let features = [agent::kernel::Feature::Payloads, agent::kernel::Feature::Tls];
         let mut programs = agent::kernel::Programs::attach(&layout, &features).expect("attached");
         let mut libraries = agent::tls::TlsLibraries::new("/".into());
-        libraries.watch_system(&mut programs);
-        libraries.watch_process(&mut programs, server.id());
+        libraries.watch_system();
+        libraries.watch_process(server.id());
+        // They are read by a thread of their own.
+        for _ in 0..1000 {
+            libraries.settle(&mut programs);
+            if !libraries.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         assert!(!libraries.is_empty(), "no library is watched");
         // In the midst of calls, early and late.
         std::thread::sleep(Duration::from_millis(20 + 37 * round % 400));

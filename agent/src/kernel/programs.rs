@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use agent_events::control;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, HashMap, MapData, StackTraceMap};
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
@@ -36,13 +36,20 @@ pub enum Feature {
     Resets,
     /// The heads of what is read from and written to sockets.
     Payloads,
-    /// The same inside TLS libraries.
+    /// The same inside OpenSSL.
     Tls,
+    /// The same inside TLS of Go.
+    TlsOfGo,
+    /// The same inside rustls.
+    TlsOfRust,
     /// Where processor time goes.
     Profiles,
 }
 
 impl Feature {
+    /// What is seen inside TLS, by library.
+    pub const TLS: [Self; 3] = [Self::Tls, Self::TlsOfGo, Self::TlsOfRust];
+
     /// What it shows, for people.
     pub const fn says(self) -> &'static str {
         match self {
@@ -52,7 +59,9 @@ impl Feature {
             Self::Retransmits => "retransmitted segments",
             Self::Resets => "resets",
             Self::Payloads => "requests, from what is read and written",
-            Self::Tls => "requests inside TLS",
+            Self::Tls => "requests inside TLS of OpenSSL",
+            Self::TlsOfGo => "requests inside TLS of Go",
+            Self::TlsOfRust => "requests inside TLS of rustls",
             Self::Profiles => "processor profiles",
         }
     }
@@ -100,23 +109,28 @@ const TRACE_POINTS: [(&str, &str, &str, Feature); 26] = {
     ]
 };
 
-/// A function of a TLS library that plaintext passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsDoor {
-    /// Its symbol.
-    pub symbol: &'static str,
-    /// What runs where it begins.
-    program: &'static str,
-}
-
-/// OpenSSL, and what keeps its names: BoringSSL, LibreSSL.
-pub const OPENSSL_DOORS: [TlsDoor; 4] = [
-    TlsDoor { symbol: "SSL_read", program: "tls_read" },
-    TlsDoor { symbol: "SSL_read_ex", program: "tls_read_ex" },
-    TlsDoor { symbol: "SSL_write", program: "tls_write" },
-    TlsDoor { symbol: "SSL_write_ex", program: "tls_write_ex" },
+/// Programs for probes on files, and what fails without them.
+const PROBES: [(&str, Feature); 19] = [
+    ("tls_leave", Feature::Tls),
+    ("tls_read", Feature::Tls),
+    ("tls_read_ex", Feature::Tls),
+    ("tls_write", Feature::Tls),
+    ("tls_write_ex", Feature::Tls),
+    ("go_read_leave", Feature::TlsOfGo),
+    ("go_read", Feature::TlsOfGo),
+    ("go_write", Feature::TlsOfGo),
+    ("rustls_input_leave", Feature::TlsOfRust),
+    ("rustls_output_leave", Feature::TlsOfRust),
+    ("rustls_io", Feature::TlsOfRust),
+    ("rustls_write_leave", Feature::TlsOfRust),
+    ("rustls_write", Feature::TlsOfRust),
+    ("rustls_write_vectored", Feature::TlsOfRust),
+    ("rustls_read_leave", Feature::TlsOfRust),
+    ("rustls_read", Feature::TlsOfRust),
+    ("rustls_first_chunk_leave", Feature::TlsOfRust),
+    ("rustls_first_chunk", Feature::TlsOfRust),
+    ("rustls_consume", Feature::TlsOfRust),
 ];
-const TLS_LEAVE: &str = "tls_leave";
 
 /// How often each pair of stacks of a process was seen: process, user stack, kernel stack, nothing.
 pub type Samples = HashMap<MapData, [u32; 4], u64>;
@@ -153,13 +167,11 @@ impl Programs {
             let state = programs.profile();
             programs.note(Feature::Profiles, state);
         }
-        if wanted.contains(&Feature::Tls) {
-            // They read arguments from registers, which the object that is built in knows for one machine only.
-            let state = match cfg!(target_arch = "x86_64") {
-                true => programs.load_tls(),
-                false => Err(anyhow::anyhow!("probes of TLS libraries are built for x86-64")),
-            };
-            programs.note(Feature::Tls, state);
+        for feature in Feature::TLS {
+            if wanted.contains(&feature) {
+                let state = programs.load_probes(feature);
+                programs.note(feature, state);
+            }
         }
         Ok(programs)
     }
@@ -200,20 +212,18 @@ impl Programs {
         Ok(())
     }
 
-    /// Watches `door` at `offset` of the file `library`, in every process that has it mapped. The links last as long as they are held.
-    pub fn open_tls(&mut self, door: TlsDoor, library: &Path, offset: u64) -> Result<[UProbeLink; 2]> {
-        let mut attach = |name: &str| -> Result<UProbeLink> {
-            let program: &mut UProbe =
-                self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
-            let link = program.attach(offset, library, UProbeScope::AllProcesses)?;
-            Ok(program.take_link(link)?)
-        };
-        // The end first: a call that begins in between is then not left half seen.
-        Ok([attach(TLS_LEAVE)?, attach(door.program)?])
+    /// Runs `program` at a place in a file, in every process that has it mapped. The link lasts as long as it is held.
+    pub fn probe(&mut self, program: &str, file: &Path, place: u64) -> Result<UProbeLink> {
+        let program: &mut UProbe =
+            self.ebpf.program_mut(program).with_context(|| format!("no program {program}"))?.try_into()?;
+        let link = program.attach(place, file, UProbeScope::AllProcesses)?;
+        Ok(program.take_link(link)?)
     }
 
-    fn load_tls(&mut self) -> Result<()> {
-        for name in OPENSSL_DOORS.iter().map(|door| door.program).chain([TLS_LEAVE]) {
+    fn load_probes(&mut self, feature: Feature) -> Result<()> {
+        // They read arguments from registers, which the object that is built in knows for one machine only.
+        ensure!(cfg!(target_arch = "x86_64"), "probes of TLS libraries are built for x86-64");
+        for (name, _) in PROBES.iter().filter(|(_, of)| *of == feature) {
             let program: &mut UProbe =
                 self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
             program.load()?;

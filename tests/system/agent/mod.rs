@@ -12,6 +12,8 @@ mod namespaces;
 mod network;
 mod profiles;
 mod requests;
+mod rustls;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -92,7 +92,7 @@ async fn https_through_openssl() {
 }
 
 /// The client's span is above the server's, in one trace.
-fn check_pair(trace: &[storage::questions::trace::TraceRow], client: &str, server: &str) {
+pub(super) fn check_pair(trace: &[storage::questions::trace::TraceRow], client: &str, server: &str) {
     let find = |service: &str, kind: &str| {
         trace.iter().find(|span| span.service == service && span.kind == kind).unwrap_or_else(|| {
             panic!("no {kind} span of {service} in {trace:#?}");

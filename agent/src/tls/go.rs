@@ -1,0 +1,99 @@
+//! Go's own TLS: `crypto/tls.(*Conn).Write` and `Read`, in programs of Go 1.17 and later, with symbols or stripped.
+
+mod build;
+mod table;
+
+use std::ops::Range;
+
+use object::ReadRef;
+
+use super::code::{self, Places};
+use super::image::Image;
+use super::{Library, Probe, Seen};
+use table::Table;
+
+const WRITE: &str = "crypto/tls.(*Conn).Write";
+const READ: &str = "crypto/tls.(*Conn).Read";
+/// The first that passes arguments in registers.
+const FIRST: (u32, u32) = (1, 17);
+/// Where the table of functions is: in position-independent programs it was among what is relocated.
+const TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
+/// In the module that Go 1.26 gives a section of its own: the beginning of the text.
+const MODULE_TEXT: usize = 22 * 8;
+
+/// Where the probes go in a Go program; nothing when it is not one, or has no TLS.
+pub(super) fn look<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<Seen> {
+    let built = image.section(".go.buildinfo")?;
+    let seen = |outcome| Some(Seen { library: Library::Go, outcome });
+    let version = build::version(built, |address, size| image.bytes(address, size)).unwrap_or("unknown Go");
+    let refuse = |reason: &str| seen(Err(format!("{version}: {reason}")));
+    let Some(number) = build::number(version) else { return refuse("which version is not known") };
+    if !image.is_x86_64() {
+        return refuse("only x86-64 is known");
+    }
+    // A program without TLS is of no interest, whatever its version.
+    let functions = Functions::of(image)?;
+    if number < FIRST || version.contains("noregabi") {
+        return refuse("arguments are in registers since go1.17");
+    }
+    match functions.probes(image) {
+        Some(probes) => seen(Ok(probes)),
+        None => refuse("the code of crypto/tls does not look as expected"),
+    }
+}
+
+/// What may be the two functions: addresses, of which the code decides.
+struct Functions {
+    write: Vec<Range<u64>>,
+    read: Vec<Range<u64>>,
+}
+
+impl Functions {
+    fn of<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<Self> {
+        Self::of_symbols(image).or_else(|| Self::of_table(image))
+    }
+
+    fn of_symbols<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<Self> {
+        let (mut write, mut read) = (Vec::new(), Vec::new());
+        for function in image.functions() {
+            let Some(end) = function.address.checked_add(function.size) else { continue };
+            match function.name {
+                WRITE => write.push(function.address..end),
+                READ => read.push(function.address..end),
+                _ => {}
+            }
+        }
+        (!write.is_empty() && !read.is_empty()).then_some(Self { write, read })
+    }
+
+    fn of_table<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<Self> {
+        let table = TABLES.iter().find_map(|name| Table::parse(image.section(name)?))?;
+        let (write, read) = (table.function(WRITE)?, table.function(READ)?);
+        let module = image.section(".go.module").and_then(|it| it.get(MODULE_TEXT..)?.first_chunk());
+        let texts: Vec<u64> =
+            [table.text(), module.map(|it| u64::from_le_bytes(*it)), image.section_address(".text")]
+                .into_iter()
+                .flatten()
+                .collect();
+        let at = |range: Range<u64>| {
+            let moved = |text: &u64| Some(text.checked_add(range.start)?..text.checked_add(range.end)?);
+            texts.iter().filter_map(moved).collect()
+        };
+        Some(Self { write: at(write), read: at(read) })
+    }
+
+    fn probes<'data, R: ReadRef<'data>>(&self, image: &Image<'data, R>) -> Option<Vec<Probe>> {
+        let look = |ranges: &[Range<u64>]| {
+            ranges.iter().find_map(|range| {
+                let code = image.bytes(range.start, range.end.checked_sub(range.start)?)?;
+                Some((image.place(range.start)?, code::of_go(code)?))
+            })
+        };
+        let (write, Places { begin, .. }) = look(&self.write)?;
+        let writing = Probe { program: "go_write", place: write + begin };
+        let (read, Places { begin, returns }) = look(&self.read)?;
+        let leaving = returns.iter().map(|at| Probe { program: "go_read_leave", place: read + at });
+        // The ends first: a call that begins in between is then not left half seen.
+        Some(leaving.chain([Probe { program: "go_read", place: read + begin }, writing]).collect())
+    }
+}
