@@ -162,21 +162,14 @@ fn value(page: &str, name: &str, label: &str) -> f64 {
     page.lines().find(fits).and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
 }
 
-/// While it is there, the kernel counts the time of programs.
-pub struct KernelClock(String);
-
-const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+/// While it is there, the kernel counts the time of programs; it ends with this process, however that ends.
+pub struct KernelClock {
+    _counting: std::os::fd::OwnedFd,
+}
 
 impl KernelClock {
     pub fn start() -> Result<Self> {
-        let before = fs::read_to_string(STATS)?;
-        fs::write(STATS, "1")?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for KernelClock {
-    fn drop(&mut self) {
-        let _ = fs::write(STATS, &self.0);
+        let counting = aya::sys::enable_stats(aya::sys::Stats::RunTime).context("BPF_ENABLE_STATS")?;
+        Ok(Self { _counting: counting })
     }
 }
