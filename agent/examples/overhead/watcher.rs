@@ -56,11 +56,13 @@ impl Cost {
 }
 
 impl Watcher {
-    pub fn start(program: &Path, data: &Path, server: &str, real_time: bool) -> Result<Self> {
+    pub fn start(program: &Path, folder: &Path, server: &str, real_time: bool) -> Result<Self> {
         let metrics = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let child = command(program, real_time)
             .args(["--server", server, "--metrics", &metrics.to_string(), "--data"])
-            .arg(data)
+            .arg(folder.join("agent"))
+            .arg("--config")
+            .arg(folder.join("soak.toml"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -84,15 +86,23 @@ impl Watcher {
             stat.rsplit_once(')').context("no name in stat")?.1.split_whitespace().collect();
         let ticks: u64 = fields.get(11).context("stat")?.parse::<u64>()?
             + fields.get(12).context("stat")?.parse::<u64>()?;
-        let status = self.proc("status")?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-        let kib: u64 = peak.trim().trim_end_matches(" kB").parse()?;
         Ok(Cost {
             processor: Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND),
             wall: self.began.elapsed(),
-            peak_bytes: kib * 1024,
+            peak_bytes: self.memory("VmHWM:")?,
             health: Health::default(),
         })
+    }
+
+    pub fn resident_bytes(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, field: &str) -> Result<u64> {
+        let status = self.proc("status")?;
+        let value =
+            status.lines().find_map(|line| line.strip_prefix(field)).context("no memory in status")?;
+        Ok(value.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
     /// What it says of itself, once it has said it anew.

@@ -6,12 +6,14 @@
 mod brokers;
 mod containers;
 mod databases;
+mod grpc;
 mod host;
 mod logs;
 mod namespaces;
 mod network;
 mod profiles;
 mod requests;
+mod shop;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
