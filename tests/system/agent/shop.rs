@@ -54,8 +54,9 @@ fn open(watched: &Watched<'_>, fault: Fault) -> Program {
 
 /// Answers of investigations so far, of which the agent's host has others than the shop's.
 fn answers(watched: &Watched<'_>) -> Vec<Incident> {
-    let is_of_shop =
-        |incident: &Incident| CALLS.iter().any(|(from, to)| [from, to].contains(&&*incident.service));
+    let is_of_shop = |incident: &Incident| {
+        CALLS.iter().any(|(from, to)| incident.service == *from || incident.service == *to)
+    };
     watched.server.incidents().into_iter().filter(|it| it.runs > 0 && is_of_shop(it)).collect()
 }
 
