@@ -29,6 +29,11 @@ pub fn give_way() -> Result<()> {
     set(Policy::Yielding)
 }
 
+/// The same for the calling thread alone, for good.
+pub fn give_way_alone() -> Result<()> {
+    set_thread(0, Policy::Yielding)
+}
+
 /// How this process stands to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Policy {
