@@ -1,13 +1,13 @@
 //! The shop without a line of telemetry, watched by the agent alone: what breaks in it is found, and the right service named.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use domain::Incident;
 use shop::Fault;
 
-use super::{Program, Watched, accepting, watch};
+use super::{Watched, accepting, watch};
 
 /// A free range of ports is not to be had; this one is the shop's own, and tests take turns.
 const FIRST_PORT: u16 = 18_300;
@@ -22,7 +22,7 @@ const CALLS: [(&str, &str); 6] = [
     ("gateway", "checkout"),
     ("checkout", "inventory"),
     ("checkout", "payment"),
-    ("payment", "acquirer"),
+    ("payment", "acquirer.example"),
 ];
 
 /// The shop's program, built like this one.
@@ -39,17 +39,34 @@ fn program() -> PathBuf {
     folder.join("shop")
 }
 
-fn open(watched: &Watched<'_>, fault: Fault) -> Program {
-    let mut command = tokio::process::Command::new(program());
-    command
-        .args(["--bare", "--fault", fault.name(), "--fault-after", &format!("{}s", HEALTHY.as_secs())])
-        .args(["--first-port", &FIRST_PORT.to_string()])
-        .arg("--data-dir")
-        .arg(watched.folder().join("shop"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
-    // Its processes end with it only when it is asked to end.
-    Program { child: command.kill_on_drop(true).spawn().expect("the shop") }
+/// The running shop, whose processes end with it when it is asked to end, and not when it is killed.
+struct Shop(Child);
+
+impl Shop {
+    fn open(watched: &Watched<'_>, fault: Fault) -> Self {
+        let mut command = Command::new(program());
+        command
+            .args(["--bare", "--fault", fault.name(), "--fault-after", &format!("{}s", HEALTHY.as_secs())])
+            .args(["--first-port", &FIRST_PORT.to_string()])
+            .arg("--data-dir")
+            .arg(watched.folder().join("shop"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Self(command.spawn().expect("the shop"))
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// The acquirer is known to the agent by its whole name.
+fn is_right(incident: &Incident, fault: Fault) -> bool {
+    incident.root_service.split('.').next() == Some(fault.expected_service())
 }
 
 /// Answers of investigations so far, of which the agent's host has others than the shop's.
@@ -62,7 +79,7 @@ fn answers(watched: &Watched<'_>) -> Vec<Incident> {
 
 async fn check(fault: Fault) {
     watch(async |watched| {
-        let mut shop = open(watched, fault);
+        let shop = Shop::open(watched, fault);
         accepting(FIRST_PORT).await;
         // What the agent saw is in the store, before anything is wrong.
         for (caller, callee) in CALLS {
@@ -78,19 +95,14 @@ async fn check(fault: Fault) {
             loop {
                 let found = answers(watched);
                 first = first.take().or_else(|| found.first().cloned());
-                if let Some(right) = found.into_iter().find(|it| it.root_service == fault.expected_service())
-                {
+                if let Some(right) = found.into_iter().find(|it| is_right(it, fault)) {
                     return right;
                 }
                 tokio::time::sleep(LOOK).await;
             }
         });
         let found = looking.await;
-        if let Some(id) = shop.child.id() {
-            // On SIGTERM it ends its processes.
-            let _ = Command::new("kill").arg(id.to_string()).status();
-            let _ = tokio::time::timeout(Duration::from_secs(10), shop.child.wait()).await;
-        }
+        drop(shop);
         let Ok(incident) = found else {
             panic!(
                 "{} is not blamed for {fault}: {:#?}",
