@@ -89,7 +89,7 @@ fn resident_bytes() -> u64 {
 }
 
 /// Gives memory that is free back to the system. The allocator of glibc keeps it, for each thread apart: what reading the types of the
-/// kernel took at the start would stay for good.
+/// kernel took at the start, or the symbols of a large program since, would stay for good.
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "there is no safe wrapper of this call")]

@@ -256,6 +256,7 @@ impl Agent {
                 if let Some(tls) = &mut self.tls {
                     tls.sweep();
                 }
+                health::give_back_memory();
             }
         }
     }

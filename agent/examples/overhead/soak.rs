@@ -52,7 +52,7 @@ pub async fn run(web: &Web, watcher: &Watcher, folder: &Path, minutes: u64) -> R
             let resident = watcher.resident_bytes()? as f64 / 1e6;
             let minute = from.elapsed().as_secs_f64() / 60.0;
             samples.push((minute, resident));
-            if samples.len() % 6 == 0 {
+            if samples.len().is_multiple_of(6) {
                 let now = watcher.cost()?;
                 let cores = now.since(&before, now.health).cores();
                 println!("| {minute:.0} | {resident:.1} | {:.1} | {cores:.3} |", now.peak_bytes as f64 / 1e6);
