@@ -145,3 +145,26 @@ impl Profiles {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_are_counted_and_bounded() {
+        let service = Arc::new(Service { name: "shop".into(), attributes: Vec::new() });
+        let mut minute = Minute::default();
+        let stack = |leaf: usize| [Arc::from("main"), Arc::from(format!("leaf{leaf}"))];
+        for leaf in 0..MOST_STACKS + 5 {
+            minute.add(Arc::clone(&service), &stack(leaf), 2);
+        }
+        minute.add(Arc::clone(&service), &stack(0), 3);
+        let stacks = &minute.stacks[&service];
+        let named = |names: &[&str]| -> u64 {
+            let number = |name: &&str| minute.numbers[*name];
+            stacks[&names.iter().map(number).collect::<Box<[u32]>>()]
+        };
+        assert_eq!((named(&["main", "leaf0"]), named(&["main", "leaf1"]), named(&[OTHERS])), (5, 2, 10));
+        assert_eq!(stacks.len(), MOST_STACKS + 1);
+    }
+}
