@@ -16,6 +16,16 @@ pub fn read<T>(base: u64, offset: usize) -> Option<T> {
     unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T).ok() }
 }
 
+/// Two words at `base`; in one read where they are neighbours, as they are in most kernels. The verifier knows, and drops the other way.
+#[inline(always)]
+fn pair(base: u64, first: usize, second: usize) -> Option<(u64, u64)> {
+    if second == first + 8 {
+        let [first, second] = read::<[u64; 2]>(base, first)?;
+        return Some((first, second));
+    }
+    Some((read(base, first)?, read(base, second)?))
+}
+
 /// The internet socket behind `fd` of the present process; nothing for a file, a pipe, a socket of another family.
 #[inline(always)]
 pub fn of_descriptor(fd: u64) -> Option<u64> {
@@ -23,18 +33,16 @@ pub fn of_descriptor(fd: u64) -> Option<u64> {
     let task = unsafe { bpf_get_current_task() };
     let files: u64 = read(task, offset!(task_files))?;
     let table: u64 = read(files, offset!(files_fdt))?;
-    let bound: u32 = read(table, offset!(fdt_max_fds))?;
-    if fd >= bound {
+    let (bound, array) = pair(table, offset!(fdt_max_fds), offset!(fdt_fd))?;
+    if fd >= bound as u32 {
         return None;
     }
-    let array: u64 = read(table, offset!(fdt_fd))?;
     let file: u64 = read(array + u64::from(fd) * 8, 0)?;
-    let inode: u64 = read(file, offset!(file_inode))?;
+    let (socket, inode) = pair(file, offset!(file_private), offset!(file_inode))?;
     let mode: u16 = read(inode, offset!(inode_mode))?;
     if mode & S_IFMT != S_IFSOCK {
         return None;
     }
-    let socket: u64 = read(file, offset!(file_private))?;
     let sk: u64 = read(socket, offset!(socket_sk))?;
     let family: u16 = read(sk, offset!(sk_family))?;
     (family == AF_INET || family == AF_INET6).then_some(sk)

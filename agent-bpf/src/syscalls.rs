@@ -5,6 +5,7 @@ use core::hint::black_box;
 use agent_events::{
     PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role, verdict,
 };
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
 use aya_ebpf::macros::tracepoint;
@@ -24,6 +25,9 @@ const DNS_PORT: u16 = 53;
 /// Places in the record of a `sys_enter_*` tracepoint: part of the kernel's interface on 64 bits.
 const ARGUMENT: [usize; 4] = [16, 24, 32, 40];
 const RETURNED: usize = 16;
+
+/// Bytes of a `struct iovec`.
+const VECTOR_BYTES: u32 = 16;
 
 /// Places in `struct user_msghdr`.
 const MESSAGE_VECTORS: u64 = 16;
@@ -62,13 +66,19 @@ calls! {
     enter_sendmmsg: Message, OUT;
 }
 
+/// A word of the record, without a call of the kernel's.
+#[inline(always)]
+fn word(context: &TracePointContext, place: usize) -> u64 {
+    unsafe { core::ptr::read_volatile(context.as_ptr().byte_add(place).cast()) }
+}
+
 #[inline(always)]
 fn enter(context: &TracePointContext, shape: Shape, direction: u8) -> Option<()> {
     let id = bpf_get_current_pid_tgid();
     if (id >> 32) as usize == offset!(own_pid) {
         return None;
     }
-    let fd: u64 = unsafe { context.read_at(ARGUMENT[0]).ok()? };
+    let fd = word(context, ARGUMENT[0]);
     let sk = socket::of_descriptor(fd)?;
     let thread = thread(id as u32)?;
     if thread.tls.session != 0 {
@@ -78,10 +88,10 @@ fn enter(context: &TracePointContext, shape: Shape, direction: u8) -> Option<()>
     if settled & verdict::IGNORE != 0 {
         return None;
     }
-    let argument: u64 = unsafe { context.read_at(ARGUMENT[1]).ok()? };
+    let argument = word(context, ARGUMENT[1]);
     let (buffer, vectors) = match shape {
         Shape::Plain => (argument, 0),
-        Shape::Vectors => (argument, unsafe { context.read_at::<u64>(ARGUMENT[2]).ok()? } as u32),
+        Shape::Vectors => (argument, word(context, ARGUMENT[2]) as u32),
         Shape::Message => unsafe {
             let vectors: u64 = read_user((argument + MESSAGE_VECTORS) as *const u64).ok()?;
             let count: u64 = read_user((argument + MESSAGE_VECTOR_COUNT) as *const u64).ok()?;
@@ -150,7 +160,7 @@ fn leave(context: &TracePointContext, messages: bool) -> Option<()> {
         return None;
     }
     thread.call.socket = 0;
-    let returned: i64 = unsafe { context.read_at(RETURNED).ok()? };
+    let returned = word(context, RETURNED) as i64;
     if returned <= 0 {
         return None;
     }
@@ -245,28 +255,31 @@ fn capture(call: &Call, total: u32, scratch: &mut Scratch) {
         return;
     }
     let count = call.vectors.min(VECTORS as u32);
-    let size = count * 16;
-    let read = unsafe {
-        bpf_probe_read_user(scratch.vectors.as_mut_ptr().cast(), size & 127, call.buffer as *const _)
-    };
+    let size = black_box(count * VECTOR_BYTES) & (2 * VECTORS as u32 * VECTOR_BYTES - 1);
+    let read =
+        unsafe { bpf_probe_read_user(scratch.vectors.as_mut_ptr().cast(), size, call.buffer as *const _) };
     if read != 0 {
         emit::count(lost::UNREADABLE);
         return;
     }
-    let mut taken = 0_u32;
-    for index in 0..VECTORS {
+    scratch.event.captured = 0;
+    let mut index = 0;
+    // Two things keep the verifier from following every way through every turn. The loop stays one: the compiler would write it out.
+    // And how much is taken is kept where the verifier knows nothing of it, so that all ways into the next turn look alike.
+    while black_box(index) < VECTORS {
+        let taken = unsafe { core::ptr::read_volatile(&raw const scratch.event.captured) };
         if index as u32 >= count || taken >= wanted {
             break;
         }
-        let [base, length] = scratch.vectors[index];
+        let [base, length] = scratch.vectors[index & (VECTORS - 1)];
         let part = (wanted - taken).min(length.min(PAYLOAD_BYTES as u64) as u32);
         let done = copy(scratch, taken, base, part);
-        taken += done;
+        unsafe { core::ptr::write_volatile(&raw mut scratch.event.captured, taken + done) };
         if done < part || u64::from(part) < length {
             break;
         }
+        index += 1;
     }
-    scratch.event.captured = taken;
 }
 
 /// Copies up to `length` bytes of the process to `place` in the payload; how many were copied.

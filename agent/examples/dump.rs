@@ -18,7 +18,7 @@ async fn main() -> anyhow::Result<()> {
     let counters = programs.counters()?;
     let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
     while tokio::time::Instant::now() < until {
-        reader.wait().await;
+        reader.wait();
         reader.drain(|bytes| match Event::parse(bytes) {
             Ok(event) => println!("{event:?}"),
             Err(error) => println!("{error}"),

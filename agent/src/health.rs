@@ -88,6 +88,17 @@ fn resident_bytes() -> u64 {
     pages * rustix::param::page_size() as u64
 }
 
+/// Gives memory that is free back to the system. The allocator of glibc keeps it, for each thread apart: what reading the types of the
+/// kernel took at the start, or the symbols of a large program since, would stay for good.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "there is no safe wrapper of this call")]
+    // SAFETY: it takes how much to leave at the top of the heap, and touches nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Decides how much to capture, by what the agent costs.
 #[derive(Clone, Copy, Debug)]
 pub struct Governor {

@@ -13,6 +13,7 @@ pub mod identity;
 pub mod kernel;
 pub mod l7;
 pub mod logs;
+pub mod manners;
 pub mod observe;
 pub mod privileges;
 pub mod profile;

@@ -67,11 +67,15 @@ fn start(arguments: Arguments) -> Result<ExitCode> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+    // While privileges last.
+    if let Err(error) = agent::manners::give_way() {
+        tracing::warn!(error = format!("{error:#}"), "competes with what it watches for the processors");
+    }
     if let Err(error) = agent::privileges::drop_others() {
         tracing::warn!(error = format!("{error:#}"), "runs with more privileges than it needs");
     }
-    // Two threads: one reads events, the other sends.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // One thread sends and follows logs; events are read by a thread apart.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let told = stop.clone();

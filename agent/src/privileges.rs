@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 /// What is needed for what, in words for people.
-pub const NEEDED: [(CapabilitySet, &str, &str); 6] = [
+pub const NEEDED: [(CapabilitySet, &str, &str); 7] = [
     (CapabilitySet::BPF, "CAP_BPF", "load programs (before Linux 5.8: CAP_SYS_ADMIN)"),
     (CapabilitySet::PERFMON, "CAP_PERFMON", "attach them, and read memory of the kernel"),
     (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN", "attach to TLS libraries"),
@@ -15,6 +15,7 @@ pub const NEEDED: [(CapabilitySet, &str, &str); 6] = [
         "read log files, trace points and files of containers",
     ),
     (CapabilitySet::SYSLOG, "CAP_SYSLOG", "name functions of the kernel in profiles"),
+    (CapabilitySet::SYS_NICE, "CAP_SYS_NICE", "give way to what is watched, and take that back"),
 ];
 
 /// What this process has of it.

@@ -25,6 +25,7 @@ use symbols::Symbols;
 
 /// Different stacks of a minute that are kept; further ones are counted as one.
 const MOST_STACKS: usize = 20_000;
+const OTHERS: &str = "[others]";
 /// Frames of a stack, as the kernel bounds them.
 const NO_STACK: i32 = 0;
 
@@ -33,8 +34,42 @@ pub struct Profiles {
     samples: HashMap<MapData, [u32; 4], u64>,
     stacks: StackTraceMap<MapData>,
     symbols: Symbols,
-    minute: BTreeMap<Arc<Service>, BTreeMap<Vec<Arc<str>>, u64>>,
+    minute: Minute,
+}
+
+/// What a minute adds up to: how often each stack of a service was seen. A stack is its functions by number, root first, for there are
+/// thousands of them with dozens of functions each.
+#[derive(Debug, Default)]
+struct Minute {
+    stacks: BTreeMap<Arc<Service>, BTreeMap<Box<[u32]>, u64>>,
     kept: usize,
+    names: Vec<Arc<str>>,
+    numbers: std::collections::HashMap<Arc<str>, u32>,
+}
+
+impl Minute {
+    /// Counts a stack; beyond the bound, as one of the others.
+    fn add(&mut self, service: Arc<Service>, frames: &[Arc<str>], count: u64) {
+        let mut stack: Box<[u32]> = frames.iter().map(|name| self.number(name)).collect();
+        let known = self.stacks.get(&service).is_some_and(|stacks| stacks.contains_key(&stack));
+        if !known && self.kept >= MOST_STACKS {
+            stack = [self.number(&Arc::from(OTHERS))].into();
+        }
+        let stacks = self.stacks.entry(service).or_default();
+        let before = stacks.len();
+        *stacks.entry(stack).or_default() += count;
+        self.kept += stacks.len() - before;
+    }
+
+    fn number(&mut self, name: &Arc<str>) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = self.names.len() as u32;
+        self.names.push(Arc::clone(name));
+        self.numbers.insert(Arc::clone(name), number);
+        number
+    }
 }
 
 /// One kind of stack of one process: its number, its user and kernel stacks (root first), how often.
@@ -52,7 +87,7 @@ impl Profiles {
         stacks: StackTraceMap<MapData>,
         root: PathBuf,
     ) -> Self {
-        Self { samples, stacks, symbols: Symbols::new(root), minute: BTreeMap::new(), kept: 0 }
+        Self { samples, stacks, symbols: Symbols::new(root), minute: Minute::default() }
     }
 
     /// Takes what the kernel side has counted since the last time, and names it.
@@ -70,22 +105,15 @@ impl Profiles {
             if frames.is_empty() {
                 continue;
             }
-            let stacks = self.minute.entry(service).or_default();
-            if self.kept >= MOST_STACKS && !stacks.contains_key(&frames) {
-                *stacks.entry(vec![Arc::from("[others]")]).or_default() += one.count;
-                continue;
-            }
-            let before = stacks.len();
-            *stacks.entry(frames).or_default() += one.count;
-            self.kept += stacks.len() - before;
+            self.minute.add(service, &frames, one.count);
         }
     }
 
     /// The message of a minute, and a new start; nothing when nothing ran.
     pub fn message(&mut self, host: &Host, now: UnixNanos) -> Option<Vec<u8>> {
-        self.kept = 0;
         let minute = std::mem::take(&mut self.minute);
-        (!minute.is_empty()).then(|| wire::encode(host, &minute, 1_000_000_000 / SAMPLES_PER_SECOND, now))
+        (!minute.stacks.is_empty())
+            .then(|| wire::encode(host, &minute, 1_000_000_000 / SAMPLES_PER_SECOND, now))
     }
 
     fn take(&mut self) -> Vec<Taken> {
@@ -115,5 +143,28 @@ impl Profiles {
             let _ = self.stacks.remove(&id);
         }
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_are_counted_and_bounded() {
+        let service = Arc::new(Service { name: "shop".into(), attributes: Vec::new() });
+        let mut minute = Minute::default();
+        let stack = |leaf: usize| [Arc::from("main"), Arc::from(format!("leaf{leaf}"))];
+        for leaf in 0..MOST_STACKS + 5 {
+            minute.add(Arc::clone(&service), &stack(leaf), 2);
+        }
+        minute.add(Arc::clone(&service), &stack(0), 3);
+        let stacks = &minute.stacks[&service];
+        let named = |names: &[&str]| -> u64 {
+            let number = |name: &&str| minute.numbers[*name];
+            stacks[&names.iter().map(number).collect::<Box<[u32]>>()]
+        };
+        assert_eq!((named(&["main", "leaf0"]), named(&["main", "leaf1"]), named(&[OTHERS])), (5, 2, 10));
+        assert_eq!(stacks.len(), MOST_STACKS + 1);
     }
 }

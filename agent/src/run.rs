@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::export::otlp::Host;
 use crate::export::{Endpoint, Parcel, Sender, Shipper, Signal, Spool, prometheus};
-use crate::health::{Governor, Health};
+use crate::health::{self, Governor, Health};
 use crate::host::Host as Machine;
 use crate::identity::{self, Identities, Service};
 use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
 use crate::logs;
+use crate::manners::Manners;
 use crate::observe::{Coming, Observer, Settled};
 use crate::profile::Profiles;
 use crate::report::{self, Point};
@@ -80,9 +81,15 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
         serve(address, Arc::clone(&page)).await?;
     }
     let mut agent = Agent::new(&settings, programs, shipper, page)?;
+    health::give_back_memory();
     tracing::info!(server = settings.server, "watching this host");
-    agent.watch(&stop).await;
-    agent.finish();
+    let told = stop.clone();
+    // It waits for nothing but its clock: a thread of its own needs no second one to be woken.
+    let watching = tokio::task::spawn_blocking(move || {
+        agent.watch(&told);
+        agent.finish();
+    });
+    watching.await.context("the thread that reads events has ended")?;
     // Followers wait for the word that their last batch is safe.
     let _ = tokio::time::timeout(END, logs).await;
     ending.cancel();
@@ -208,20 +215,19 @@ impl Agent {
         })
     }
 
-    async fn watch(&mut self, stop: &CancellationToken) {
+    fn watch(&mut self, stop: &CancellationToken) {
         let start = Instant::now();
+        let mut manners = Manners::of_this_process();
         let (mut ticked, mut shipped, mut measured, mut swept, mut sampled, mut profiled) =
             (start, start, start, start, start, start);
         let mut used = clock::processor_time();
         while !stop.is_cancelled() {
-            tokio::select! {
-                () = self.reader.wait() => {}
-                () = stop.cancelled() => {}
-            }
-            while self.read() {
-                tokio::task::yield_now().await;
-            }
+            let (began, worked) = (Instant::now(), clock::thread_time());
+            let linger = self.reader.wait();
+            self.read();
             let now = Instant::now();
+            let worked = clock::thread_time().saturating_sub(worked);
+            manners.waited((now - began).saturating_sub(linger + worked), now - start);
             self.gather(clock::now());
             if now - shipped >= SECOND {
                 shipped = now;
@@ -252,6 +258,7 @@ impl Agent {
                 if let Some(tls) = &mut self.tls {
                     tls.sweep();
                 }
+                health::give_back_memory();
             }
         }
     }

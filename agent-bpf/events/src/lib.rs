@@ -56,8 +56,8 @@ pub mod flag {
 
 /// Most bytes of payload in one event.
 pub const PAYLOAD_BYTES: usize = 1024;
-/// Buffers of one vectored call that are looked at.
-pub const VECTORS: usize = 4;
+/// Buffers of one vectored call that are looked at: gRPC's C library hands over each header by itself.
+pub const VECTORS: usize = 32;
 /// Bytes captured of one turn of a conversation, until the other side speaks.
 pub const TURN_BYTES: u32 = 4096;
 

@@ -31,6 +31,7 @@ pub struct Web {
     child: Child,
     folder: PathBuf,
     url: String,
+    secure: String,
     real_time: bool,
 }
 
@@ -40,12 +41,26 @@ const SCRIPT: &str =
 
 impl Web {
     pub fn start(folder: &Path, real_time: bool) -> Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let listeners =
+            [std::net::TcpListener::bind("127.0.0.1:0")?, std::net::TcpListener::bind("127.0.0.1:0")?];
+        let [port, secure] = [listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()];
+        drop(listeners);
+        let made = Command::new("openssl")
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert", "-days",
+                "2",
+            ])
+            .args(["-subj", "/CN=soak"])
+            .current_dir(folder)
+            .stderr(Stdio::null())
+            .status();
+        ensure!(made.context("openssl")?.success(), "openssl made no certificate");
         let at = folder.display();
         let settings = format!(
             "worker_processes 1; daemon off; pid {at}/pid; error_log {at}/error.log;\n\
              events {{ worker_connections 1024; }}\n\
-             http {{ access_log off; sendfile on; keepalive_requests 1000000000; server {{ listen 127.0.0.1:{port}; root {at}; }} }}\n"
+             http {{ access_log off; sendfile on; keepalive_requests 1000000000; server {{ listen 127.0.0.1:{port}; \
+             listen 127.0.0.1:{secure} ssl; ssl_certificate {at}/cert; ssl_certificate_key {at}/key; root {at}; }} }}\n"
         );
         std::fs::write(folder.join("nginx.conf"), settings)?;
         std::fs::write(folder.join("script.lua"), SCRIPT)?;
@@ -59,12 +74,18 @@ impl Web {
             child,
             folder: folder.to_owned(),
             url: format!("http://127.0.0.1:{port}/page"),
+            secure: format!("https://127.0.0.1:{secure}/page"),
             real_time,
         };
         std::thread::sleep(std::time::Duration::from_millis(500));
         // The first requests fill caches.
         web.ask(Load::USUAL, 1)?;
         Ok(web)
+    }
+
+    /// The page by TLS.
+    pub fn secure(&self) -> &str {
+        &self.secure
     }
 
     /// Asks for `seconds`, and says how long answers took.

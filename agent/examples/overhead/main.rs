@@ -7,6 +7,7 @@
 
 mod load;
 mod sink;
+mod soak;
 mod watcher;
 
 use std::path::PathBuf;
@@ -16,22 +17,44 @@ use anyhow::{Context as _, Result, bail};
 use load::{Load, Seen, Web};
 use watcher::{Cost, Watcher};
 
-const USAGE: &str = "usage: cargo xtask bench agent [--seconds N] [--rounds N] [--real-time]";
+const USAGE: &str =
+    "usage: cargo xtask bench agent [--seconds N] [--rounds N] [--real-time] [--soak MINUTES]";
 
 struct Options {
     seconds: u64,
     rounds: u64,
     /// Server, client and agent run before everything else on the machine: the only way to a figure on one that has other work.
     real_time: bool,
+    /// Instead of all that, watch its memory for so many minutes.
+    soak: u64,
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    // What takes the telemetry would be on another machine: it must not compete with what is measured. The programs that are measured
+    // are started by the main thread, which is as others are.
+    let give_way = || {
+        if let Err(error) = agent::manners::give_way_alone() {
+            eprintln!("the sink competes with what is measured: {error:#}");
+        }
+    };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(1).enable_all().on_thread_start(give_way).build()?.block_on(bench())
+}
+
+async fn bench() -> Result<()> {
     let options = options()?;
     let folder = tempfile::tempdir()?;
     let sink = sink::start().await?;
     let web = Web::start(folder.path(), options.real_time)?;
-    let agent = || Watcher::start(&program()?, &folder.path().join("agent"), &sink.url, options.real_time);
+    soak::settings(folder.path())?;
+    let agent = || Watcher::start(&program()?, folder.path(), &sink.url, options.real_time);
+    if options.soak > 0 {
+        let watcher = agent()?;
+        watcher.ready().await?;
+        soak::run(&web, &watcher, folder.path(), options.soak).await?;
+        println!("spans that arrived: {}, log records: {}", sink.spans(), sink.logs());
+        return watcher.stop();
+    }
 
     println!(
         "| load | | requests/s | median µs | p99 µs | agent cores | agent MB | events | lost | shed | captured |"
@@ -103,7 +126,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { seconds: 20, rounds: 5, real_time: false };
+    let mut options = Options { seconds: 20, rounds: 5, real_time: false, soak: 0 };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || -> Result<u64> {
@@ -115,6 +138,7 @@ fn options() -> Result<Options> {
         match argument.as_str() {
             "--seconds" => options.seconds = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
+            "--soak" => options.soak = number()?.max(1),
             "--real-time" => options.real_time = true,
             _ => bail!("{USAGE}"),
         }

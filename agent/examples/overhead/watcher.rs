@@ -56,11 +56,13 @@ impl Cost {
 }
 
 impl Watcher {
-    pub fn start(program: &Path, data: &Path, server: &str, real_time: bool) -> Result<Self> {
+    pub fn start(program: &Path, folder: &Path, server: &str, real_time: bool) -> Result<Self> {
         let metrics = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let child = command(program, real_time)
             .args(["--server", server, "--metrics", &metrics.to_string(), "--data"])
-            .arg(data)
+            .arg(folder.join("agent"))
+            .arg("--config")
+            .arg(folder.join("soak.toml"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -84,15 +86,23 @@ impl Watcher {
             stat.rsplit_once(')').context("no name in stat")?.1.split_whitespace().collect();
         let ticks: u64 = fields.get(11).context("stat")?.parse::<u64>()?
             + fields.get(12).context("stat")?.parse::<u64>()?;
-        let status = self.proc("status")?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-        let kib: u64 = peak.trim().trim_end_matches(" kB").parse()?;
         Ok(Cost {
             processor: Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND),
             wall: self.began.elapsed(),
-            peak_bytes: kib * 1024,
+            peak_bytes: self.memory("VmHWM:")?,
             health: Health::default(),
         })
+    }
+
+    pub fn resident_bytes(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, field: &str) -> Result<u64> {
+        let status = self.proc("status")?;
+        let value =
+            status.lines().find_map(|line| line.strip_prefix(field)).context("no memory in status")?;
+        Ok(value.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
     /// What it says of itself, once it has said it anew.
@@ -162,21 +172,14 @@ fn value(page: &str, name: &str, label: &str) -> f64 {
     page.lines().find(fits).and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
 }
 
-/// While it is there, the kernel counts the time of programs.
-pub struct KernelClock(String);
-
-const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+/// While it is there, the kernel counts the time of programs; it ends with this process, however that ends.
+pub struct KernelClock {
+    _counting: std::os::fd::OwnedFd,
+}
 
 impl KernelClock {
     pub fn start() -> Result<Self> {
-        let before = fs::read_to_string(STATS)?;
-        fs::write(STATS, "1")?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for KernelClock {
-    fn drop(&mut self) {
-        let _ = fs::write(STATS, &self.0);
+        let counting = aya::sys::enable_stats(aya::sys::Stats::RunTime).context("BPF_ENABLE_STATS")?;
+        Ok(Self { _counting: counting })
     }
 }

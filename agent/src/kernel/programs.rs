@@ -145,6 +145,8 @@ impl Programs {
     /// Loads the object and attaches what this kernel takes of `wanted`. An error means that nothing works here.
     pub fn attach(layout: &Layout, wanted: &[Feature]) -> Result<Self> {
         let mut ebpf = EbpfLoader::new()
+            // The object has nothing to relocate, and the types of a kernel take twenty megabytes.
+            .btf(None)
             .override_global("OFFSETS", layout, true)
             .load(OBJECT)
             .context("the kernel does not take the maps of the agent")?;

@@ -26,9 +26,12 @@ impl Reader {
         Ok(Self { ring: RingBuf::try_from(map)?, linger: LINGER })
     }
 
-    /// Waits until it is time to look again. Nothing wakes the agent: a wake-up for each event would cost more than the event.
-    pub async fn wait(&self) {
-        tokio::time::sleep(self.linger).await;
+    /// Waits until it is time to look again, and says how long that was meant to be. Nothing wakes the agent: a wake-up for each event
+    /// would cost more than the event.
+    #[expect(clippy::disallowed_methods, reason = "the thread that reads events has nothing else to do")]
+    pub fn wait(&self) -> Duration {
+        std::thread::sleep(self.linger);
+        self.linger
     }
 
     /// Hands what is there to `take`, at most a batch of it; whether there may be more.
@@ -42,6 +45,7 @@ impl Reader {
                 }
             }
         }
+        self.linger = Duration::ZERO;
         true
     }
 }

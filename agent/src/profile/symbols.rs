@@ -3,7 +3,7 @@
 //!
 //! Tables are read when there is something to look up, and not kept: what is kept is the names that were found, within a bound.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use super::elf;
 use super::kernel::Kernel;
 use crate::regular;
 
-/// Names that are kept.
-const MOST_NAMES: usize = 100_000;
+/// Places whose names are kept.
+const MOST_NAMES: usize = 50_000;
 /// Longest name.
 const NAME_BYTES: usize = 200;
 /// Largest perf map.
@@ -30,6 +30,8 @@ pub(super) struct Symbols {
     names: HashMap<(FileId, u64), Arc<str>>,
     kernel: HashMap<u64, Arc<str>>,
     table: Kernel,
+    /// Each name once: a function is seen at many places.
+    texts: HashSet<Arc<str>>,
     /// Code that was compiled at run time, by process: for one collection only, as it moves.
     compiled: HashMap<(u32, u64), Arc<str>>,
     maps: HashMap<u32, Vec<Region>>,
@@ -41,6 +43,7 @@ impl Symbols {
             root,
             names: HashMap::new(),
             kernel: HashMap::new(),
+            texts: HashSet::new(),
             table: Kernel::default(),
             compiled: HashMap::new(),
             maps: HashMap::new(),
@@ -52,6 +55,7 @@ impl Symbols {
         if self.names.len() + self.kernel.len() > MOST_NAMES {
             self.names.clear();
             self.kernel.clear();
+            self.texts.clear();
         }
         self.maps.clear();
         self.compiled.clear();
@@ -93,7 +97,9 @@ impl Symbols {
                 Default::default()
             });
             for place in places {
-                let name = found.get(&place).map_or_else(|| Arc::clone(&plain), |name| readable(name).into());
+                let name = found
+                    .get(&place)
+                    .map_or_else(|| Arc::clone(&plain), |name| once(&mut self.texts, &readable(name)));
                 self.names.insert((file, place), name);
             }
         }
@@ -148,9 +154,20 @@ impl Symbols {
         }
         self.table.prepare();
         for address in addresses {
-            self.kernel.insert(*address, self.table.name(*address).unwrap_or(KERNEL).into());
+            let name = once(&mut self.texts, self.table.name(*address).unwrap_or(KERNEL));
+            self.kernel.insert(*address, name);
         }
     }
+}
+
+/// The one copy of a text.
+fn once(texts: &mut HashSet<Arc<str>>, text: &str) -> Arc<str> {
+    if let Some(known) = texts.get(text) {
+        return Arc::clone(known);
+    }
+    let new: Arc<str> = text.into();
+    texts.insert(Arc::clone(&new));
+    new
 }
 
 /// As it is written in the source, where the name was mangled.

@@ -1,13 +1,12 @@
 //! Profiles on the wire: the message of Inquest's own endpoint, `/inquest.profiles.v1.ProfilesService/Export`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use domain::UnixNanos;
 use prost::Message;
 
+use super::Minute;
 use crate::export::otlp::Host;
-use crate::identity::Service;
 
 const KIND: &str = "cpu:nanoseconds";
 
@@ -61,14 +60,10 @@ impl Strings {
 }
 
 /// The message of one minute; each sample stands for `period_ns`.
-pub(super) fn encode(
-    host: &Host,
-    minute: &BTreeMap<Arc<Service>, BTreeMap<Vec<Arc<str>>, u64>>,
-    period_ns: u64,
-    now: UnixNanos,
-) -> Vec<u8> {
+pub(super) fn encode(host: &Host, minute: &Minute, period_ns: u64, now: UnixNanos) -> Vec<u8> {
     let mut strings = Strings::default();
     let profiles = minute
+        .stacks
         .iter()
         .map(|(service, stacks)| {
             let named = [("host.name", host.name.as_str())];
@@ -81,7 +76,10 @@ pub(super) fn encode(
             let stacks = stacks
                 .iter()
                 .map(|(frames, count)| Stack {
-                    frames: frames.iter().map(|frame| strings.place(frame)).collect(),
+                    frames: frames
+                        .iter()
+                        .map(|frame| strings.place(&minute.names[*frame as usize]))
+                        .collect(),
                     value: (count * period_ns).cast_signed(),
                 })
                 .collect();

@@ -6,7 +6,7 @@ use super::databases::{both_ends, text};
 use super::{Program, accepting, finish, free_address, installed, python, start, start_with, watch};
 
 /// Where `cargo xtask programs` puts what Debian does not have.
-fn fetched(what: &str, name: &str) -> Option<PathBuf> {
+pub(super) fn fetched(what: &str, name: &str) -> Option<PathBuf> {
     let home = PathBuf::from(std::env::var_os("HOME")?);
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
     let folder = cache.join("inquest/programs").join(what);
@@ -23,7 +23,13 @@ fn fetched(what: &str, name: &str) -> Option<PathBuf> {
 }
 
 /// Runs a script of Python with a client library, as a service.
-async fn script(folder: &Path, python: &str, libraries: &Path, service: &str, script: &str) -> bool {
+pub(super) async fn script(
+    folder: &Path,
+    python: &str,
+    libraries: &Path,
+    service: &str,
+    script: &str,
+) -> bool {
     let script = format!("import sys\nsys.path.insert(0, {:?})\n{script}", text(libraries));
     finish(folder, service, python, &["-c", &script]).await
 }

@@ -6,6 +6,7 @@
 mod brokers;
 mod containers;
 mod databases;
+mod grpc;
 mod host;
 mod logs;
 mod namespaces;
@@ -13,6 +14,7 @@ mod network;
 mod profiles;
 mod requests;
 mod rustls;
+mod shop;
 mod tls;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,141 @@
+//! What is watched runs first: an observer must not slow what it observes.
+//!
+//! The whole process runs under Linux's `SCHED_IDLE`: a program that wakes up takes the processor from it at once, where an ordinary
+//! process would first use up its turn. The price is that on a host without a moment to spare it would get next to nothing, just when
+//! there is most to see. So when it finds that it is kept waiting, it takes the place of an ordinary process for a while; how much of
+//! the processors it may use then is the [`Governor`](crate::health::Governor)'s business, as always.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::thread::CapabilitySet;
+
+use crate::privileges;
+
+/// Kept waiting for so long in one turn, it asserts itself. The ring buffer holds a few times as much.
+const PATIENCE: Duration = Duration::from_millis(40);
+/// How long it then competes before it gives way again.
+const ASSERTED: Duration = Duration::from_secs(60);
+
+/// Makes this process one that gives way. To be called before there are threads. An error leaves everything as it was: who
+/// could not return must not go.
+pub fn give_way() -> Result<()> {
+    ensure!(
+        privileges::held()?.contains(CapabilitySet::SYS_NICE),
+        "without CAP_SYS_NICE it could not be taken back"
+    );
+    set(Policy::Yielding)
+}
+
+/// The same for the calling thread alone, for good.
+pub fn give_way_alone() -> Result<()> {
+    set_thread(0, Policy::Yielding)
+}
+
+/// How this process stands to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Policy {
+    /// Whoever wants the processor gets it.
+    Yielding,
+    /// As others do.
+    Ordinary,
+}
+
+/// Decides when to give way.
+#[derive(Debug)]
+pub struct Manners {
+    /// Until when it competes, since the start of the agent; nothing while it gives way.
+    until: Option<Duration>,
+    /// Whether the process gave way at first: otherwise that is not its affair.
+    managed: bool,
+}
+
+impl Manners {
+    /// Manages what [`give_way`] has begun; does nothing in a process that never called it.
+    pub fn of_this_process() -> Self {
+        Self { until: None, managed: is_yielding() }
+    }
+
+    /// In the turn that ends `now` (time since the start), processors were `waited` for.
+    pub fn waited(&mut self, waited: Duration, now: Duration) {
+        let Some(policy) = self.decide(waited, now).filter(|_| self.managed) else { return };
+        match set(policy) {
+            Ok(()) if policy == Policy::Ordinary => {
+                tracing::info!(?waited, "no processor to spare: competes for a while");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "cannot change how it stands to others");
+                self.managed = false;
+            }
+        }
+    }
+
+    fn decide(&mut self, waited: Duration, now: Duration) -> Option<Policy> {
+        match self.until {
+            None if waited > PATIENCE => {
+                self.until = Some(now + ASSERTED);
+                Some(Policy::Ordinary)
+            }
+            Some(until) if now >= until => {
+                self.until = None;
+                Some(Policy::Yielding)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "there is no safe wrapper of this call among the crates here")]
+fn is_yielding() -> bool {
+    // SAFETY: it takes a number, 0 for the caller, and returns one.
+    unsafe { libc::sched_getscheduler(0) == libc::SCHED_IDLE }
+}
+
+/// Each thread has a policy of its own; those to come take that of the one which starts them.
+fn set(policy: Policy) -> Result<()> {
+    let tasks = std::fs::read_dir("/proc/self/task").context("cannot list the threads of this process")?;
+    for task in tasks.flatten() {
+        let Some(thread) = task.file_name().to_str().and_then(|it| it.parse().ok()) else { continue };
+        set_thread(thread, policy)?;
+    }
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "there is no safe wrapper of this call among the crates here")]
+fn set_thread(thread: libc::pid_t, policy: Policy) -> Result<()> {
+    let number = if policy == Policy::Yielding { libc::SCHED_IDLE } else { libc::SCHED_OTHER };
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameters are plain data that outlives the call.
+    let done = unsafe { libc::sched_setscheduler(thread, number, &raw const parameters) };
+    let error = std::io::Error::last_os_error();
+    // A thread that has ended in the meantime needs no policy.
+    ensure!(
+        done == 0 || error.raw_os_error() == Some(libc::ESRCH),
+        "sched_setscheduler to {policy:?}: {error}"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_gives_way_until_it_is_kept_waiting() {
+        let mut manners = Manners { until: None, managed: false };
+        let mut turn = |waited, now| manners.decide(Duration::from_millis(waited), Duration::from_secs(now));
+        assert_eq!([turn(0, 1), turn(39, 2)], [None, None]);
+        assert_eq!(turn(41, 3), Some(Policy::Ordinary));
+        assert_eq!([turn(500, 4), turn(0, 62)], [None, None]);
+        assert_eq!(turn(0, 63), Some(Policy::Yielding));
+        assert_eq!([turn(0, 64), turn(41, 65)], [None, Some(Policy::Ordinary)]);
+    }
+
+    #[test]
+    fn a_process_that_never_gave_way_is_left_alone() {
+        let mut manners = Manners::of_this_process();
+        manners.waited(Duration::from_secs(1), Duration::from_secs(1));
+        assert!(!is_yielding());
+    }
+}
