@@ -8,6 +8,8 @@ mod documents;
 mod harness;
 mod hostile;
 mod incident;
+mod memory;
+mod programs;
 mod reach;
 mod recordings;
 mod stopping;

@@ -50,7 +50,7 @@ const RECIPES: &[Recipe] = &[
     Recipe { name: "fuzz", help: "`fuzz NAME [--seconds N]`: run a fuzz target", run: fuzz::run },
     Recipe {
         name: "programs",
-        help: "fetch servers and clients that the tests of the agent watch and Debian does not have",
+        help: "fetch servers, clients and engines that system tests run and Debian does not have",
         run: programs::run,
     },
     Recipe {
