@@ -9,6 +9,7 @@ mod harness;
 mod hostile;
 mod incident;
 mod memory;
+mod model;
 mod programs;
 mod reach;
 mod recordings;

@@ -38,7 +38,7 @@ const RECIPES: &[Recipe] = &[
     },
     Recipe {
         name: "bench",
-        help: "measure, release build: `bench ingest [--kill] [--seconds N]`, `bench investigate`, `bench serve`, \
+        help: "measure, release build: `bench ingest [--kill] [--seconds N]`, `bench investigate`, `bench review`, `bench serve`, \
                `bench demo [--runs N]`, `bench nab`, `bench templates`, `bench agent [--real-time]`",
         run: bench::run,
     },

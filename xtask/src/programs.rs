@@ -34,7 +34,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let mut python = Command::new("python3");
     python.args(["-m", "pip", "install", "--quiet", "--target"]).arg(folder.join("python"));
     python.arg("--requirement").arg(sources.join("requirements.txt"));
-    step::run("client libraries, and the engine of Qdrant, from PyPI", &mut python)?;
+    step::run("client libraries, llama.cpp and the engine of Qdrant, from PyPI", &mut python)?;
     println!("the rest is Debian's: apt-get install {DEBIAN}");
     Ok(())
 }

@@ -9,6 +9,7 @@ mod demo;
 mod detect;
 mod ingest;
 mod investigate;
+mod review;
 mod serve;
 mod templates;
 
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, bail};
 const USAGE: &str = "usage: cargo xtask bench ingest [--seconds N] [--connections N] [--kill]
        cargo xtask bench investigate [--spans N]
        cargo xtask bench detect
+       cargo xtask bench review
        cargo xtask bench serve
        cargo xtask bench templates
        cargo xtask bench demo [--runs N]";
@@ -43,6 +45,10 @@ async fn main() -> Result<()> {
         "detect" => {
             flags.check(&[], &[])?;
             detect::run().await
+        }
+        "review" => {
+            flags.check(&[], &[])?;
+            review::run().await
         }
         "serve" => {
             flags.check(&[], &[])?;
