@@ -16,7 +16,7 @@ import gguf
 import numpy
 import xllamacpp as llama
 
-WIDTH, HEADS, CONTEXT, WORDS = 256, 8, 32768, 900
+WIDTH, HEADS, CONTEXT, WORDS = 64, 2, 32768, 900
 SPACE = "\u2581"  # How vocabularies of this kind write a space.
 SYNTAX = ['"', '",', '":', '"]', '"],', "},", "],", "}]", "}],"]
 

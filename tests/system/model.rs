@@ -97,7 +97,7 @@ async fn an_incident_is_whole_with_a_model_that_makes_everything_up() {
             // Its vectors are another thing than ours, and kept beside them.
             let memories = server.store().memories(None, 10).await.expect("an answer");
             let of_model = memories.iter().find(|memory| memory.model == "words").expect("its vector");
-            assert_eq!((of_model.incident, of_model.vector.len()), (incident.id.0, 256));
+            assert_eq!((of_model.incident, of_model.vector.len()), (incident.id.0, 64));
             assert!(memories.iter().any(|memory| memory.model != "words"));
         },
     )
