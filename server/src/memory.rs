@@ -1,17 +1,19 @@
 //! Past incidents that were like another one: what was confirmed of them, and what fixed them.
 //!
-//! The store finds the nearest ones; Qdrant does when one is named, and the store again when that does not answer.
+//! The store finds the nearest ones; Qdrant does when one is named, and the store again while that does not answer or lacks some:
+//! what is remembered stands in the store, and Qdrant is brought level with it.
 
-mod qdrant;
+pub mod qdrant;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, ensure};
 use domain::{Clock, Diagnosis, Incident, IncidentEvent, IncidentId};
 use investigator::narrate::Embeddings;
 use investigator::similar;
-use storage::{Neighbour, Store};
+use storage::{Neighbour, Remembered, Store};
 
 use crate::config;
 use crate::incidents::Incidents;
@@ -27,6 +29,9 @@ const MAX_SHARED: usize = 5;
 /// Ones farther away share too little to be called similar.
 const MAX_DISTANCE: f64 = 0.6;
 
+/// Memories brought to Qdrant at a time.
+const PAGE: u32 = 256;
+
 /// Remembers what incidents looked like. Cheap to clone.
 #[derive(Clone)]
 pub struct Memory {
@@ -35,6 +40,8 @@ pub struct Memory {
     clock: Arc<dyn Clock>,
     embeddings: Option<Arc<Embeddings>>,
     qdrant: Option<Arc<Qdrant>>,
+    /// Whether Qdrant has all that the store has.
+    level: Arc<AtomicBool>,
 }
 
 impl Memory {
@@ -55,7 +62,7 @@ impl Memory {
             }
         };
         let qdrant = settings.qdrant.as_deref().map(Qdrant::new).transpose()?.map(Arc::new);
-        Ok(Self { store, incidents, clock, embeddings, qdrant })
+        Ok(Self { store, incidents, clock, embeddings, qdrant, level: Arc::default() })
     }
 
     /// Remembers what an incident looked like: by its words always, and by the model of embedding when it answers.
@@ -63,10 +70,10 @@ impl Memory {
         let features = similar::features(diagnosis);
         let Some(vector) = similar::embed(&features) else { return Ok(()) };
         let names: Vec<String> = features.keys().cloned().collect();
-        self.put(similar::MODEL, id, &names, &vector).await?;
+        self.put(similar::MODEL, id, &names, vector).await?;
         if let Some(embeddings) = &self.embeddings {
             match embeddings.embed(&similar::text(&features)).await {
-                Ok(vector) => self.put(embeddings.model(), id, &names, &vector).await?,
+                Ok(vector) => self.put(embeddings.model(), id, &names, vector).await?,
                 Err(failure) => tracing::warn!(incident = %id, "the model of embedding {failure}"),
             }
         }
@@ -92,27 +99,66 @@ impl Memory {
             .collect())
     }
 
+    /// Brings Qdrant level with the store: one that was named later, or was away for a while, lacks some of it.
+    pub async fn bring_level(&self) {
+        let Some(qdrant) = &self.qdrant else { return };
+        if self.level.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.copy(qdrant).await {
+            Ok(()) => self.level.store(true, Ordering::Relaxed),
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "Qdrant lacks incidents: the store is asked instead"
+                );
+            }
+        }
+    }
+
+    async fn copy(&self, qdrant: &Qdrant) -> anyhow::Result<()> {
+        let mut last = None;
+        loop {
+            let page = self.store.memories(last.as_ref(), PAGE).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            qdrant.put(&page).await?;
+            last = page.into_iter().next_back();
+        }
+    }
+
     async fn put(
         &self,
         model: &str,
         id: IncidentId,
         features: &[String],
-        vector: &[f32],
+        vector: Vec<f32>,
     ) -> anyhow::Result<()> {
-        self.store.memory_put(model, id.0, self.clock.now(), features, vector).await?;
-        if let Some(qdrant) = &self.qdrant
-            && let Err(error) = qdrant.put(model, id, features, vector).await
-        {
+        let memory =
+            Remembered { model: model.to_owned(), incident: id.0, features: features.to_vec(), vector };
+        self.store.memory_put(self.clock.now(), &memory).await?;
+        let Some(qdrant) = &self.qdrant else { return Ok(()) };
+        if !self.level.load(Ordering::Relaxed) {
+            self.bring_level().await;
+        } else if let Err(error) = qdrant.put(&[memory]).await {
+            self.level.store(false, Ordering::Relaxed);
             tracing::warn!(incident = %id, error = format!("{error:#}"), "Qdrant does not remember this incident");
         }
         Ok(())
     }
 
     async fn nearest(&self, model: &str, id: IncidentId, vector: &[f32]) -> anyhow::Result<Vec<Neighbour>> {
-        if let Some(qdrant) = &self.qdrant {
-            match qdrant.near(model, id, vector, MAX_NEIGHBOURS).await {
+        if let Some(qdrant) = &self.qdrant
+            && self.level.load(Ordering::Relaxed)
+        {
+            match qdrant.near(model, id.0, vector, MAX_NEIGHBOURS).await {
                 Ok(near) => return Ok(near),
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "Qdrant does not answer"),
+                Err(error) => {
+                    // It may have come back empty.
+                    self.level.store(false, Ordering::Relaxed);
+                    tracing::warn!(error = format!("{error:#}"), "Qdrant does not answer");
+                }
             }
         }
         Ok(self.store.memory_near(model, id.0, vector, MAX_NEIGHBOURS).await?)

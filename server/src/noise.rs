@@ -12,7 +12,7 @@ pub mod policies;
 pub mod proposal;
 pub mod settings;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use crate::detect::Outlooks;
 use crate::incidents::Incidents;
 pub use around::Around;
 pub use book::{Book, Group, ModeChange, RuleInForce, SilenceChange};
-pub use proposal::Proposal;
+pub use proposal::{Details, Proposal};
 pub use settings::Settings;
 
 /// The journal's streams.
@@ -266,15 +266,14 @@ impl Noise {
             return Ok(mode != Mode::Observe);
         }
         let auto = mode == Mode::Auto && forbidden.is_none() && !standing.never_auto && !alert.resolved;
-        if !auto
-            || !matches!(standing.state, policy::State::Undecided)
-            || self.measures(around).auto_locked().is_some()
-        {
+        if !auto || !matches!(standing.state, policy::State::Undecided) {
             return Ok(false);
         }
         let Some(group) = self.book().group(fingerprint).cloned() else { return Ok(false) };
         let proposal = self.book_proposal(&group, around);
-        if !proposal.proposed || proposal.confidence < AUTO_THRESHOLD {
+        let sure = proposal.proposed && proposal.confidence >= AUTO_THRESHOLD;
+        // Asked each time: what was earned can be lost, and a rule that is not set apart has to earn it by itself.
+        if !sure || self.book().auto_locked(&alert.rule, around).is_some() {
             return Ok(false);
         }
         let approval = proposal.approval(proposal.reason, "", self.shared.settings.expiry_days, now);
@@ -394,7 +393,7 @@ impl Noise {
         let _order = self.shared.accepting.lock().await;
         let around = self.around().await?;
         if mode == Mode::Auto
-            && let Some(why) = self.measures(&around).auto_locked()
+            && let Some(why) = self.auto_locked(rule, &around)
         {
             return Ok(Err(why));
         }
@@ -414,13 +413,47 @@ impl Noise {
     pub async fn queue(&self) -> anyhow::Result<Vec<Proposal>> {
         let around = self.around().await?;
         let book = self.book();
+        Ok(self.proposals(&book, &around, |_| true))
+    }
+
+    /// The same of alerts of some services alone.
+    pub async fn queue_of(&self, services: &BTreeSet<&str>) -> anyhow::Result<Vec<Proposal>> {
+        let around = self.around().await?;
+        let book = self.book();
+        Ok(self.proposals(&book, &around, |alert| services.contains(alert.service.as_str())))
+    }
+
+    /// One line of the queue, and what stands around it.
+    pub async fn proposal(&self, fingerprint: &str) -> anyhow::Result<Option<(Proposal, Details)>> {
+        let around = self.around().await?;
+        let book = self.book();
+        let Some(group) = book.group(fingerprint).filter(|group| !group.alert.objective) else {
+            return Ok(None);
+        };
+        let one = proposal::of(&book, group, &around, &self.shared.settings);
+        let details = Details {
+            similar: proposal::similar(&book, &one.alert, around.now),
+            same_pattern: proposal::same_pattern(&book, &one.alert),
+        };
+        Ok(Some((one, details)))
+    }
+
+    /// Lines of the queue, of those fingerprints that are known.
+    pub async fn proposals_of(&self, fingerprints: &[String]) -> anyhow::Result<Vec<Proposal>> {
+        let around = self.around().await?;
+        let book = self.book();
+        let groups = fingerprints.iter().filter_map(|fingerprint| book.group(fingerprint));
+        Ok(groups.map(|group| proposal::of(&book, group, &around, &self.shared.settings)).collect())
+    }
+
+    fn proposals(&self, book: &Book, around: &Around, wanted: impl Fn(&Alert) -> bool) -> Vec<Proposal> {
         let mut proposals: Vec<Proposal> = book
             .groups()
-            .filter(|group| !group.alert.objective)
-            .map(|group| proposal::of(&book, group, &around, &self.shared.settings))
+            .filter(|group| !group.alert.objective && wanted(&group.alert))
+            .map(|group| proposal::of(book, group, around, &self.shared.settings))
             .collect();
         proposals.sort_by(|a, b| b.worth().total_cmp(&a.worth()).then(a.fingerprint.cmp(&b.fingerprint)));
-        Ok(proposals)
+        proposals
     }
 
     /// How well suppression does.
@@ -430,6 +463,15 @@ impl Noise {
 
     fn measures(&self, around: &Around) -> Measures {
         self.book().measures(around)
+    }
+
+    /// What keeps a rule, or all that are not set apart, from being automatic.
+    fn auto_locked(&self, rule: &str, around: &Around) -> Option<String> {
+        match rule {
+            // Each of them has to earn it by itself besides.
+            "*" => self.measures(around).auto_needs().map(|needs| format!("automatic needs {needs}")),
+            rule => self.book().auto_locked(rule, around),
+        }
     }
 
     fn book_proposal(&self, group: &Group, around: &Around) -> Proposal {
@@ -447,8 +489,9 @@ impl Noise {
     }
 
     /// Every rule and how it is held, those that page most first.
-    pub fn rules(&self) -> Vec<RuleInForce> {
-        self.book().rules(self.shared.clock.now())
+    pub async fn rules(&self) -> anyhow::Result<Vec<RuleInForce>> {
+        let around = self.around().await?;
+        Ok(self.book().rules(&around))
     }
 
     /// What stands, as a file.

@@ -155,6 +155,10 @@ async fn assemble(
     });
     let telling = Telling::load(&config.narrator, knowledge.clone(), store.clone(), clock.clone()).await?;
     let memory = Memory::new(&config.memory, store.clone(), incidents.clone(), clock.clone())?;
+    let (token, level) = (schedules.token(), memory.clone());
+    schedules.spawn(async move {
+        token.run_until_cancelled(level.bring_level()).await;
+    });
     let investigations = Investigations::new(
         store.clone(),
         incidents.clone(),

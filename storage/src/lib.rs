@@ -24,6 +24,6 @@ pub use engine::Engine;
 pub use error::{EngineError, Error};
 pub use health::{Health, SignalHealth};
 pub use journal::JournalEntry;
-pub use memory::Neighbour;
+pub use memory::{Neighbour, Remembered};
 pub use retention::Retention;
 pub use store::{Location, Options, Store};

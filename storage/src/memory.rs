@@ -9,6 +9,19 @@ use crate::Store;
 use crate::append::write;
 use crate::error::Error;
 
+/// What an incident looked like to a model of embedding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// The model.
+    pub model: String,
+    /// Which incident.
+    pub incident: u32,
+    /// What it looked like, in words.
+    pub features: Vec<String>,
+    /// The same as the model gave it.
+    pub vector: Vec<f32>,
+}
+
 /// An incident that is near another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbour {
@@ -32,6 +45,15 @@ struct MemoryRow<'a> {
 
 #[derive(Row, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct RememberedRow {
+    model: String,
+    incident: u32,
+    features: Vec<String>,
+    vector: Vec<f32>,
+}
+
+#[derive(Row, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct NearRow {
     incident: u32,
     distance: f64,
@@ -39,17 +61,29 @@ struct NearRow {
 }
 
 impl Store {
-    /// Remembers what an incident looked like to a model of embedding; what was remembered of it before gives way.
-    pub async fn memory_put(
-        &self,
-        model: &str,
-        incident: u32,
-        at: UnixNanos,
-        features: &[String],
-        vector: &[f32],
-    ) -> Result<(), Error> {
-        let row = MemoryRow { model, incident, timestamp: at.0, features, vector };
+    /// Remembers what an incident looked like; what was remembered of it before, for the same model, gives way.
+    pub async fn memory_put(&self, at: UnixNanos, memory: &Remembered) -> Result<(), Error> {
+        let Remembered { model, incident, features, vector } = memory;
+        let row = MemoryRow { model, incident: *incident, timestamp: at.0, features, vector };
         write::<MemoryRow<'_>>(&self.writer(), "incident_memory", std::iter::once(row)).await
+    }
+
+    /// What is remembered, in order of model and incident: at most `limit`, of those behind `after`.
+    pub async fn memories(&self, after: Option<&Remembered>, limit: u32) -> Result<Vec<Remembered>, Error> {
+        let (model, incident) = after.map_or(("", None), |it| (it.model.as_str(), Some(it.incident)));
+        let query = self.client().query(
+            "SELECT Model, Incident, Features, Vector FROM incident_memory FINAL
+             WHERE (Model, toInt64(Incident)) > (?, ?) ORDER BY Model, Incident LIMIT ?",
+        );
+        let rows: Vec<RememberedRow> =
+            query.bind(model).bind(incident.map_or(-1, i64::from)).bind(limit).fetch_all().await?;
+        let remembered = |row: RememberedRow| Remembered {
+            model: row.model,
+            incident: row.incident,
+            features: row.features,
+            vector: row.vector,
+        };
+        Ok(rows.into_iter().map(remembered).collect())
     }
 
     /// The vector that a model gave an incident.

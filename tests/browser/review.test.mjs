@@ -101,7 +101,7 @@ describe('the review queue', { timeout: 300_000 }, () => {
     const { context, page, faults } = await openPage(browser, `${server.origin}/review/rules`, { javaScriptEnabled: false });
     const modes = page.getByRole('group', { name: 'Mode of Greylisted' });
     assert.equal(await modes.getByRole('button', { name: 'auto' }).isDisabled(), true);
-    await page.getByText(/Auto is locked: automatic needs \d+ more decisions/).waitFor();
+    await page.getByText(/Auto is locked for every rule: it needs \d+ more decisions/).waitFor();
     await modes.getByRole('button', { name: 'recommend' }).click();
     await page.getByRole('status').getByText('Greylisted is now in mode recommend.').waitFor();
     assert.equal(await modes.getByRole('button', { name: 'recommend' }).getAttribute('aria-pressed'), 'true');

@@ -262,6 +262,17 @@ async fn automatic_suppression_is_earned_and_lost() {
         assert_eq!(press(server, "/review/mode", "rule=*&mode=auto").await, 200);
         let held = send_alert(server, webhook("another", "a", "retrying in 21 ms", two_days)).await;
         assert_eq!(held["suppressed"], 1, "{:?}", fingerprint_of(server, "another").await);
+        // Another rule has shown nothing of its own yet, whatever its alerts look like.
+        let other = webhook("another", "a", "retrying in 21 ms", two_days).replace("Retries", "Backlog");
+        assert_eq!(send_alert(server, other).await["heard"], 1);
+        let (status, said) = server
+            .post(&server.page("/review/mode"), "application/x-www-form-urlencoded", "rule=Backlog&mode=auto")
+            .await;
+        assert_eq!(status, 400);
+        assert!(said.contains("automatic for Backlog needs 10 more decisions of its own"), "{said}");
+        let (_, rules) = server.get("/review/rules").await;
+        assert!(rules.contains("auto needs 10 more decisions"), "{rules}");
+        assert!(rules.contains("106 of 106 proposals were right"), "{rules}");
         // What is new is news, and what is dangerous is heard.
         let new = send_alert(server, webhook("newcomer", "a", "retrying in 21 ms", 60)).await;
         let fatal = send_alert(server, webhook("fatal", "a", "panic: retrying in 21 ms", two_days)).await;

@@ -39,7 +39,7 @@ const RECIPES: &[Recipe] = &[
     Recipe {
         name: "bench",
         help: "measure, release build: `bench ingest [--kill] [--seconds N]`, `bench investigate [--spans N] [--minutes N]`, \
-               `bench calm [--minutes N]` (what is said where nothing is wrong), `bench serve`, \
+               `bench calm [--minutes N]` (what is said where nothing is wrong), `bench review`, `bench serve`, \
                `bench demo [--runs N]`, `bench nab`, `bench templates`, `bench agent [--real-time]`",
         run: bench::run,
     },
@@ -51,7 +51,7 @@ const RECIPES: &[Recipe] = &[
     Recipe { name: "fuzz", help: "`fuzz NAME [--seconds N]`: run a fuzz target", run: fuzz::run },
     Recipe {
         name: "programs",
-        help: "fetch servers and clients that the tests of the agent watch and Debian does not have",
+        help: "fetch servers, clients and engines that system tests run and Debian does not have",
         run: programs::run,
     },
     Recipe {

@@ -1,4 +1,4 @@
-//! `cargo xtask programs`: servers and clients that system tests of the agent watch and that Debian does not have.
+//! `cargo xtask programs`: servers and clients that system tests run and that Debian does not have.
 //!
 //! They go into a cache outside the clone, where the tests look for them; tests of programs that are not there are skipped. What
 //! Debian has is its administrator's to install: the list is shown.
@@ -34,7 +34,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let mut python = Command::new("python3");
     python.args(["-m", "pip", "install", "--quiet", "--target"]).arg(folder.join("python"));
     python.arg("--requirement").arg(sources.join("requirements.txt"));
-    step::run("client libraries, from PyPI", &mut python)?;
+    step::run("client libraries, llama.cpp and the engine of Qdrant, from PyPI", &mut python)?;
     println!("the rest is Debian's: apt-get install {DEBIAN}");
     Ok(())
 }

@@ -66,7 +66,12 @@ impl History {
     pub fn hourly(&self, now: UnixNanos, hours: i64) -> Vec<f64> {
         let end = hour_of(now);
         let known = self.first.map_or(end, hour_of);
-        (known.max(end - hours)..end).map(|hour| f64::from(self.of_hour(hour))).collect()
+        let start = known.max(end - hours);
+        let mut counts = vec![0.0; usize::try_from(end - start).unwrap_or_default()];
+        for (hour, count) in self.hours.range(start..end.max(start)) {
+            counts[usize::try_from(hour - start).unwrap_or_default()] = f64::from(*count);
+        }
+        counts
     }
 
     /// Alerts in an hour.

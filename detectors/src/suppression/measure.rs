@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Decisions before automatic suppression can be switched on.
+/// Decisions, over all rules, before automatic suppression can be switched on for any.
 pub const AUTO_DECISIONS: usize = 100;
-/// The share of proposals that must have been approved.
-pub const AUTO_PRECISION: f64 = 0.98;
+/// Decisions on alerts of a rule before it can be switched on for this one.
+pub const AUTO_DECISIONS_OF_RULE: usize = 10;
+/// The share of proposals that must have been approved, in percent.
+pub const AUTO_PERCENT: usize = 98;
 /// None of so many latest suppressed alerts may have been linked to an incident.
 pub const AUTO_NO_FALSE_IN: u64 = 200;
 
@@ -51,20 +53,35 @@ impl Measures {
         Some(((middle + spread) / (1.0 + Z * Z / n)).min(1.0))
     }
 
-    /// Why automatic suppression cannot be switched on yet, if so.
-    pub fn auto_locked(&self) -> Option<String> {
-        if self.decided < AUTO_DECISIONS {
-            let missing = AUTO_DECISIONS - self.decided;
+    /// What automatic suppression still needs over all rules, if anything: whether the way in which alerts are judged fits here.
+    pub fn auto_needs(&self) -> Option<String> {
+        self.needs(AUTO_DECISIONS)
+    }
+
+    /// The same of one rule, whose alerts alone were counted. A rule must have shown some of its own: what is true of many
+    /// others may not be true of it. It may show fewer, because those of the others speak for the method.
+    pub fn auto_needs_of_rule(&self) -> Option<String> {
+        self.needs(AUTO_DECISIONS_OF_RULE)
+    }
+
+    fn needs(&self, decisions: usize) -> Option<String> {
+        let Self { decided, approved, .. } = *self;
+        if decided < decisions {
+            let missing = decisions - decided;
+            return Some(format!("{missing} more decision{}", if missing == 1 { "" } else { "s" }));
+        }
+        // So many more right ones bring the share up to what is wanted.
+        let short = (AUTO_PERCENT * decided).saturating_sub(100 * approved).div_ceil(100 - AUTO_PERCENT);
+        if short > 0 {
             return Some(format!(
-                "automatic needs {missing} more decision{}",
-                if missing == 1 { "" } else { "s" }
+                "a precision of {AUTO_PERCENT}%: {approved} of {decided} proposals were right, {short} more in a row reach it"
             ));
         }
-        if self.precision().is_none_or(|precision| precision < AUTO_PRECISION) {
-            return Some(format!("automatic needs a precision of {}", domain::text::percent(AUTO_PRECISION)));
-        }
         (self.wrongly_lately > 0).then(|| {
-            format!("automatic needs {AUTO_NO_FALSE_IN} suppressed alerts in a row without an incident")
+            format!(
+                "{AUTO_NO_FALSE_IN} suppressed alerts in a row without an incident: {} of the latest came with one",
+                self.wrongly_lately
+            )
         })
     }
 }
@@ -75,15 +92,24 @@ mod tests {
 
     #[test]
     fn auto_is_locked_until_it_has_proved_itself() {
-        let check = |decided, approved, lately, expected: Option<&str>| {
+        let check = |decided, approved, lately, all: Option<&str>, rule: Option<&str>| {
             let measures = Measures { decided, approved, wrongly_lately: lately, ..Measures::default() };
-            assert_eq!(measures.auto_locked().as_deref(), expected);
+            assert_eq!(measures.auto_needs().as_deref(), all);
+            assert_eq!(measures.auto_needs_of_rule().as_deref(), rule);
         };
-        check(0, 0, 0, Some("automatic needs 100 more decisions"));
-        check(99, 99, 0, Some("automatic needs 1 more decision"));
-        check(100, 97, 0, Some("automatic needs a precision of 98%"));
-        check(100, 98, 0, None);
-        check(100, 98, 1, Some("automatic needs 200 suppressed alerts in a row without an incident"));
+        check(0, 0, 0, Some("100 more decisions"), Some("10 more decisions"));
+        check(9, 9, 0, Some("91 more decisions"), Some("1 more decision"));
+        check(10, 10, 0, Some("90 more decisions"), None);
+        let short = "a precision of 98%: 10 of 11 proposals were right, 39 more in a row reach it";
+        check(11, 10, 0, Some("89 more decisions"), Some(short));
+        check(50, 49, 0, Some("50 more decisions"), None);
+        check(99, 99, 0, Some("1 more decision"), None);
+        let short = "a precision of 98%: 97 of 100 proposals were right, 50 more in a row reach it";
+        check(100, 97, 0, Some(short), Some(short));
+        check(150, 147, 0, None, None);
+        check(100, 98, 0, None, None);
+        let wrong = "200 suppressed alerts in a row without an incident: 1 of the latest came with one";
+        check(100, 98, 1, Some(wrong), Some(wrong));
     }
 
     #[test]

@@ -8,13 +8,15 @@
 //! The score is the lower of the two, regression and neighbours: however harmless an alert looks, nothing is proposed that is
 //! unlike all that people approved, and whatever its like was, its own past must look harmless too.
 
+use std::collections::HashMap;
+
 use linfa::DatasetBase;
 use linfa::prelude::Fit;
 use linfa_logistic::{FittedLogisticRegression, LogisticRegression};
 use ndarray::{Array1, Array2};
 
 use super::features::{COUNT, Features};
-use super::similarity::Words;
+use super::similarity::{Index, Words};
 
 /// Neighbours asked.
 const NEIGHBOURS: usize = 5;
@@ -53,7 +55,10 @@ pub struct Neighbour {
 
 /// What was learned.
 pub struct Model {
-    decided: Vec<(Decided, Words)>,
+    decided: Vec<Decided>,
+    index: Index,
+    /// Per rule the approvals and the rejections.
+    rules: HashMap<String, (usize, usize)>,
     regression: Option<FittedLogisticRegression<f64, bool>>,
 }
 
@@ -61,20 +66,22 @@ impl Model {
     /// Learns from decisions, oldest first. The same decisions give the same model.
     pub fn learn(decided: Vec<Decided>) -> Self {
         let from = decided.len().saturating_sub(MAX_DECIDED);
-        let decided: Vec<(Decided, Words)> = decided
-            .into_iter()
-            .skip(from)
-            .map(|one| (Words::of(&one.rule, &one.service, &one.pattern), one))
-            .map(|(words, one)| (one, words))
-            .collect();
-        let mut model = Self { decided, regression: None };
-        model.regression = model.fit();
+        let decided: Vec<Decided> = decided.into_iter().skip(from).collect();
+        let words: Vec<Words> =
+            decided.iter().map(|one| Words::of(&one.rule, &one.service, &one.pattern)).collect();
+        let mut rules: HashMap<String, (usize, usize)> = HashMap::new();
+        for one in &decided {
+            let (approved, rejected) = rules.entry(one.rule.clone()).or_default();
+            *(if one.noise { approved } else { rejected }) += 1;
+        }
+        let mut model = Self { index: Index::of(&words), decided, rules, regression: None };
+        model.regression = model.fit(&words);
         model
     }
 
     /// The decided alerts.
-    pub fn decided(&self) -> impl ExactSizeIterator<Item = &Decided> {
-        self.decided.iter().map(|(decided, _)| decided)
+    pub fn decided(&self) -> &[Decided] {
+        &self.decided
     }
 
     /// How likely such an alert is noise, and what of that its past, its rule and its neighbours say.
@@ -94,32 +101,34 @@ impl Model {
 
     fn near(&self, words: &Words, but: Option<usize>) -> Vec<Neighbour> {
         let mut near: Vec<Neighbour> = self
-            .decided
-            .iter()
+            .index
+            .similarities(words)
+            .into_iter()
             .enumerate()
-            .filter(|(index, _)| Some(*index) != but)
-            .map(|(index, (_, other))| Neighbour { index, similarity: words.similarity(other) })
-            .filter(|neighbour| neighbour.similarity >= ALIKE)
+            .filter(|(index, similarity)| *similarity >= ALIKE && Some(*index) != but)
+            .map(|(index, similarity)| Neighbour { index, similarity })
             .collect();
-        near.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then(b.index.cmp(&a.index)));
-        near.truncate(NEIGHBOURS);
+        let nearer =
+            |a: &Neighbour, b: &Neighbour| b.similarity.total_cmp(&a.similarity).then(b.index.cmp(&a.index));
+        if near.len() > NEIGHBOURS {
+            near.select_nth_unstable_by(NEIGHBOURS, nearer);
+            near.truncate(NEIGHBOURS);
+        }
+        near.sort_by(nearer);
         near
     }
 
     /// Fills in what other decisions say, leaving out the decision `but` itself.
     fn complete(&self, rule: &str, words: &Words, own: Features, but: Option<usize>) -> Features {
-        let others = self
-            .decided
-            .iter()
-            .enumerate()
-            .filter(|(index, (other, _))| Some(*index) != but && other.rule == rule);
-        let (noise, all) = others.fold((1.0, 2.0), |(noise, all), (_, (other, _))| match other.noise {
-            true => (noise + 1.0, all + 1.0),
-            false => (noise, all + REJECTION_WEIGHT as f64),
-        });
+        let (mut approved, mut rejected) = self.rules.get(rule).copied().unwrap_or_default();
+        if let Some(itself) = but.map(|index| &self.decided[index]).filter(|one| one.rule == rule) {
+            *(if itself.noise { &mut approved } else { &mut rejected }) -= 1;
+        }
+        let noise = 1.0 + approved as f64;
+        let all = noise + 1.0 + (rejected * REJECTION_WEIGHT) as f64;
         let (said, weights) =
             self.near(words, but).iter().fold((0.5, 1.0), |(said, weights), near| {
-                match self.decided[near.index].0.noise {
+                match self.decided[near.index].noise {
                     true => (said + near.similarity, weights + near.similarity),
                     false => (said, weights + near.similarity * REJECTION_WEIGHT as f64),
                 }
@@ -127,13 +136,13 @@ impl Model {
         Features { rule_approved: noise / all, neighbours: said / weights, ..own }
     }
 
-    fn fit(&self) -> Option<FittedLogisticRegression<f64, bool>> {
+    fn fit(&self, words: &[Words]) -> Option<FittedLogisticRegression<f64, bool>> {
         let mut rows: Vec<([f64; COUNT], bool)> = Vec::new();
         for (features, noise) in ANCHORS {
             // Twice, so that one decision alone cannot turn the model round.
             rows.extend([(features.row(), noise); 2]);
         }
-        for (index, (decided, words)) in self.decided.iter().enumerate() {
+        for (index, (decided, words)) in self.decided.iter().zip(words).enumerate() {
             let features = self.complete(&decided.rule, words, decided.features, Some(index));
             let times = if decided.noise { 1 } else { REJECTION_WEIGHT };
             rows.extend(std::iter::repeat_n((features.row(), decided.noise), times));

@@ -1,9 +1,10 @@
 //! What is never suppressed, whatever any score or mode says. Code, and evaluated first.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use aho_corasick::AhoCorasick;
 use domain::{Alert, Severity, UnixNanos};
-use globset::GlobSet;
 use serde::{Deserialize, Serialize};
 
 /// After a deploy of its service an alert may tell of the deploy.
@@ -24,8 +25,8 @@ pub struct Context {
     pub first_seen: Option<UnixNanos>,
     /// Whether errors or latency of its service rise now.
     pub service_suffers: bool,
-    /// Services that settings protect.
-    pub protected: GlobSet,
+    /// Whether settings protect its service.
+    pub protected: bool,
     /// Whether it was once part of a cause that somebody confirmed.
     pub confirmed_cause: bool,
 }
@@ -126,13 +127,13 @@ const FATAL: [&str; 26] = [
 pub fn rule(alert: &Alert, context: &Context) -> Vec<Ruling> {
     let texts = [&alert.rule, &alert.pattern, &alert.text].map(|text| text.to_lowercase());
     let labelled = |name: &str| alert.labels.get(name).map(|value| value.to_lowercase());
-    let sensitive = texts.iter().find_map(|text| first_of(text, &SENSITIVE)).or_else(|| {
+    let sensitive = texts.iter().find_map(|text| SENSITIVE_WORDS.first_of(text)).or_else(|| {
         ["category", "team", "type"]
             .iter()
             .filter_map(|name| labelled(name))
-            .find_map(|text| first_of(&text, &SENSITIVE))
+            .find_map(|text| SENSITIVE_WORDS.first_of(&text))
     });
-    let fatal = texts.iter().find_map(|text| first_of(text, &FATAL));
+    let fatal = texts.iter().find_map(|text| FATAL_WORDS.first_of(text));
     let service = named(&alert.service);
     let since_deploy = context.deployed.map(|at| context.now.seconds_since(at).max(0.0));
     let new = context.first_seen.is_none_or(|first| context.now.seconds_since(first) < NEW_FOR.as_secs_f64());
@@ -177,7 +178,7 @@ pub fn rule(alert: &Alert, context: &Context) -> Vec<Ruling> {
             Some(word) => ruling(Rule::Fatal, false, format!("it speaks of “{word}”")),
             None => ruling(Rule::Fatal, true, "Not fatal, no panic, memory, disk or certificate".into()),
         },
-        match !alert.service.is_empty() && context.protected.is_match(&alert.service) {
+        match context.protected {
             true => ruling(Rule::Protected, false, format!("settings protect {service}")),
             false => ruling(Rule::Protected, true, "Its service is not protected".into()),
         },
@@ -197,14 +198,33 @@ fn named(service: &str) -> String {
     if service.is_empty() { "its service".into() } else { domain::text::plain(service, 60) }
 }
 
-/// The first of the words that stands in the text, not within a longer word.
-fn first_of<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
-    let alone = |at: usize, word: &str| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + word.len()..].chars().next();
-        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
-    };
-    words.iter().copied().find(|word| text.match_indices(word).any(|(at, _)| alone(at, word)))
+static SENSITIVE_WORDS: LazyLock<Words> = LazyLock::new(|| Words::of(&SENSITIVE));
+static FATAL_WORDS: LazyLock<Words> = LazyLock::new(|| Words::of(&FATAL));
+
+/// Words that are looked for in one pass over a text.
+struct Words {
+    words: &'static [&'static str],
+    automaton: AhoCorasick,
+}
+
+impl Words {
+    fn of(words: &'static [&'static str]) -> Self {
+        let automaton = AhoCorasick::new(words).expect("a few short words make a small automaton");
+        Self { words, automaton }
+    }
+
+    /// The first of the words, in their order, that stands in the text, not within a longer word.
+    fn first_of(&self, text: &str) -> Option<&'static str> {
+        let alone = |start: usize, end: usize| {
+            let before = text[..start].chars().next_back();
+            let after = text[end..].chars().next();
+            !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+        };
+        let found = self.automaton.find_overlapping_iter(text);
+        let first =
+            found.filter(|found| alone(found.start(), found.end())).map(|found| found.pattern()).min();
+        first.map(|word| self.words[word.as_usize()])
+    }
 }
 
 #[cfg(test)]
@@ -261,9 +281,7 @@ mod tests {
             Some(Rule::Rising),
         );
         check(&benign, &Context { confirmed_cause: true, ..context() }, Some(Rule::Cause));
-        let protected =
-            globset::GlobSetBuilder::new().add(globset::Glob::new("ca*").unwrap()).build().unwrap();
-        check(&benign, &Context { protected, ..context() }, Some(Rule::Protected));
+        check(&benign, &Context { protected: true, ..context() }, Some(Rule::Protected));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How alike two alerts are: cosine of the words of their patterns, with rule and service as words among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Words taken of one pattern.
 const MAX_WORDS: usize = 64;
@@ -31,9 +31,40 @@ impl Words {
 
     /// 0 for nothing in common, 1 for the same.
     pub fn similarity(&self, other: &Self) -> f64 {
-        let dot: f64 =
-            self.0.iter().filter_map(|(word, weight)| other.0.get(word).map(|also| weight * also)).sum();
-        dot.clamp(0.0, 1.0)
+        Index::of(std::slice::from_ref(other)).similarities(self)[0]
+    }
+}
+
+/// Many alerts by their words, so that one is compared with all of them at the cost of the words that they share.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// Per word the alerts that have it, and its weight in each.
+    postings: HashMap<String, Vec<(usize, f64)>>,
+    alerts: usize,
+}
+
+impl Index {
+    /// An index of alerts.
+    pub fn of(alerts: &[Words]) -> Self {
+        let mut postings: HashMap<String, Vec<(usize, f64)>> = HashMap::new();
+        for (index, words) in alerts.iter().enumerate() {
+            for (word, weight) in &words.0 {
+                postings.entry(word.clone()).or_default().push((index, *weight));
+            }
+        }
+        Self { postings, alerts: alerts.len() }
+    }
+
+    /// How alike an alert is to each: 0 for nothing in common, 1 for the same.
+    pub fn similarities(&self, words: &Words) -> Vec<f64> {
+        let mut dots = vec![0.0; self.alerts];
+        for (word, weight) in &words.0 {
+            for (index, also) in self.postings.get(word).into_iter().flatten() {
+                dots[*index] += weight * also;
+            }
+        }
+        dots.iter_mut().for_each(|dot: &mut f64| *dot = dot.clamp(0.0, 1.0));
+        dots
     }
 }
 

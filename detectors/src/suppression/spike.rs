@@ -8,6 +8,8 @@
 //!
 //! An alert that is known for less than a day has no shape yet: its limit is ten times its highest hour.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 /// Hours that the limit is made of.
@@ -49,11 +51,13 @@ impl SpikeLimit {
 
 /// The mean in which the weight of an hour halves with every day of its age.
 fn weighted_mean(hourly: &[f64]) -> f64 {
-    let weight = |age: usize| (-(age as f64) / DAY as f64).exp2();
-    let (sum, weights) =
-        hourly.iter().rev().enumerate().fold((0.0, 0.0), |(sum, weights), (age, value)| {
-            (sum + weight(age) * value, weights + weight(age))
-        });
+    static OF_AGE: LazyLock<[f64; WEEK]> =
+        LazyLock::new(|| std::array::from_fn(|age| (-(age as f64) / DAY as f64).exp2()));
+    let (sum, weights) = hourly
+        .iter()
+        .rev()
+        .zip(&*OF_AGE)
+        .fold((0.0, 0.0), |(sum, weights), (value, weight)| (sum + weight * value, weights + weight));
     sum / weights
 }
 

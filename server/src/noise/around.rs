@@ -92,7 +92,7 @@ impl Around {
             deployed: self.deployed.get(service).copied(),
             first_seen: group.history.first,
             service_suffers: self.suffering.contains(service),
-            protected: protected.clone(),
+            protected: !service.is_empty() && protected.is_match(service),
             confirmed_cause: self.episodes.iter().any(|episode| {
                 episode.confirmed.as_deref() == Some(service)
                     && group.history.hours.range(episode.first_hour..=episode.last_hour).next().is_some()

@@ -55,10 +55,8 @@ pub struct RuleInForce {
     pub pages: usize,
     /// Alerts of 30 days that were held back.
     pub suppressed: u64,
-    /// Proposals that people decided on.
-    pub decided: usize,
-    /// Those that they approved.
-    pub approved: usize,
+    /// How well suppression of its alerts does.
+    pub measures: Measures,
 }
 
 /// Somebody set the mode of a rule.
@@ -75,6 +73,9 @@ pub struct ModeChange {
     /// Who.
     pub actor: String,
 }
+
+/// Alerts of one hour that were held back: the hour, how many, and whether they belong to an incident.
+type HeldBack = (i64, u32, bool);
 
 /// What is remembered.
 pub struct Book {
@@ -205,47 +206,61 @@ impl Book {
 
     /// Decisions as examples: those that were taken back are none, and what came back with an incident was no noise.
     fn decided(&self) -> Vec<Decided> {
-        let mut decided: Vec<Decided> = Vec::new();
+        let mut decided: Vec<Option<Decided>> = Vec::new();
+        // Of each alert the decisions that stand, in their order.
+        let mut of: HashMap<&str, Vec<usize>> = HashMap::new();
         for (_, fingerprint, entry) in &self.audit {
-            let last = decided.iter().rposition(|one| one.fingerprint == *fingerprint);
+            let of = of.entry(fingerprint).or_default();
             let noise = match &entry.event {
                 Event::Approved(_) if entry.source != Source::Inquest => true,
                 Event::Rejected => false,
                 Event::Undone => {
-                    if let Some(last) = last {
-                        decided.remove(last);
+                    if let Some(last) = of.pop() {
+                        decided[last] = None;
                     }
                     continue;
                 }
                 Event::Reopened(Reopening::Incident { .. }) => {
-                    if let Some(last) = last {
-                        decided[last].noise = false;
+                    if let Some(last) = of.last().and_then(|last| decided[*last].as_mut()) {
+                        last.noise = false;
                     }
                     continue;
                 }
                 _ => continue,
             };
-            decided.push(Decided {
+            of.push(decided.len());
+            decided.push(Some(Decided {
                 fingerprint: fingerprint.clone(),
                 rule: entry.rule.clone(),
                 service: entry.service.clone(),
                 pattern: entry.pattern.clone(),
                 features: entry.features.unwrap_or_default(),
                 noise,
-            });
+            }));
         }
-        decided
+        decided.into_iter().flatten().collect()
     }
 
     /// How well suppression does.
     pub fn measures(&self, around: &Around) -> Measures {
-        let mut measures = Measures::default();
-        let judged = self.judged();
-        measures.decided = judged.len();
-        measures.approved = judged.values().filter(|(_, right)| *right).count();
+        self.measures_by(around, |_| "").remove("").unwrap_or_default()
+    }
+
+    /// The same apart for what `key` makes of a rule's name.
+    fn measures_by<'a>(
+        &'a self,
+        around: &Around,
+        key: impl Fn(&'a str) -> &'a str,
+    ) -> BTreeMap<&'a str, Measures> {
+        let mut all: BTreeMap<&str, (Measures, Vec<HeldBack>)> = BTreeMap::new();
+        for (rule, right) in self.judged().into_values() {
+            let (measures, _) = all.entry(key(rule)).or_default();
+            measures.decided += 1;
+            measures.approved += usize::from(right);
+        }
         let (start, end) = (hour_of(around.now) - MAX_HOURS, hour_of(around.now) + 1);
-        let mut held_back: Vec<(i64, u32, bool)> = Vec::new();
         for group in self.groups.values() {
+            let (measures, held_back) = all.entry(key(&group.alert.rule)).or_default();
             for (hour, count) in &group.suppressed {
                 held_back.push((*hour, *count, around.tied(&group.alert.service, *hour)));
             }
@@ -256,18 +271,9 @@ impl Book {
                     pages.iter().filter(|hour| group.suppressed.contains_key(hour)).count();
             }
         }
-        held_back.sort_unstable_by_key(|(hour, count, tied)| std::cmp::Reverse((*hour, *count, *tied)));
-        for (_, count, tied) in held_back {
-            let count = u64::from(count);
-            if tied {
-                measures.wrongly_suppressed += count;
-                if measures.suppressed < AUTO_NO_FALSE_IN {
-                    measures.wrongly_lately += count;
-                }
-            }
-            measures.suppressed += count;
-        }
-        measures
+        all.into_iter()
+            .map(|(key, (measures, held_back))| (key, with_held_back(measures, held_back)))
+            .collect()
     }
 
     /// Per fingerprint the latest decision of a person on a proposal: its rule, and whether it was right.
@@ -298,9 +304,19 @@ impl Book {
         judged
     }
 
+    /// What keeps a rule from suppressing by itself, in a few words, if anything does.
+    pub fn auto_locked(&self, rule: &str, around: &Around) -> Option<String> {
+        if let Some(needs) = self.measures(around).auto_needs() {
+            return Some(format!("automatic needs {needs}"));
+        }
+        let measures = self.measures_by(around, |rule| rule).remove(rule).unwrap_or_default();
+        let needs = measures.auto_needs_of_rule()?;
+        Some(format!("automatic for {} needs {needs} of its own", domain::text::plain(rule, 60)))
+    }
+
     /// Every rule that fired lately or was set apart, those that page most first. Objectives of users are left out: nothing holds
     /// them back.
-    pub fn rules(&self, now: UnixNanos) -> Vec<RuleInForce> {
+    pub fn rules(&self, around: &Around) -> Vec<RuleInForce> {
         let mut rules: BTreeMap<&str, RuleInForce> = BTreeMap::new();
         let named = |rule: &str| RuleInForce {
             rule: rule.to_owned(),
@@ -311,7 +327,7 @@ impl Book {
         for rule in self.modes.keys().filter(|rule| *rule != "*") {
             rules.insert(rule, named(rule));
         }
-        let (start, end) = (hour_of(now) - MAX_HOURS, hour_of(now) + 1);
+        let (start, end) = (hour_of(around.now) - MAX_HOURS, hour_of(around.now) + 1);
         for group in self.groups.values().filter(|group| !group.alert.objective) {
             let rule = rules.entry(&group.alert.rule).or_insert_with(|| named(&group.alert.rule));
             rule.alerts +=
@@ -322,10 +338,9 @@ impl Book {
                 rule.pages += group.history.pages(start, end, None).len();
             }
         }
-        for (rule, right) in self.judged().into_values() {
+        for (rule, measures) in self.measures_by(around, |rule| rule) {
             if let Some(rule) = rules.get_mut(rule) {
-                rule.decided += 1;
-                rule.approved += usize::from(right);
+                rule.measures = measures;
             }
         }
         let mut rules: Vec<RuleInForce> = rules.into_values().collect();
@@ -440,4 +455,20 @@ impl Book {
     pub fn waiting_hint(&self) -> usize {
         self.standings.values().filter(|standing| standing.sampled).count()
     }
+}
+
+/// Counts what was held back, the latest first.
+fn with_held_back(mut measures: Measures, mut held_back: Vec<HeldBack>) -> Measures {
+    held_back.sort_unstable_by_key(|latest| std::cmp::Reverse(*latest));
+    for (_, count, tied) in held_back {
+        let count = u64::from(count);
+        if tied {
+            measures.wrongly_suppressed += count;
+            if measures.suppressed < AUTO_NO_FALSE_IN {
+                measures.wrongly_lately += count;
+            }
+        }
+        measures.suppressed += count;
+    }
+    measures
 }

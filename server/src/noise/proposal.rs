@@ -50,10 +50,6 @@ pub struct Proposal {
     pub standing: Standing,
     /// The mode of its rule.
     pub mode: Mode,
-    /// Decided alerts like it, nearest first.
-    pub similar: Vec<Similar>,
-    /// Fingerprints of undecided alerts of other services with the same rule and pattern.
-    pub same_pattern: Vec<String>,
     /// Whether it is no longer new, the confidence reaches the threshold, and no rule forbids it.
     pub proposed: bool,
 }
@@ -93,6 +89,15 @@ impl Proposal {
     }
 }
 
+/// What stands around a line of the queue, for who looks closer.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
+    /// Decided alerts like it, nearest first.
+    pub similar: Vec<Similar>,
+    /// Fingerprints of undecided alerts of other services with the same rule and pattern.
+    pub same_pattern: Vec<String>,
+}
+
 /// Makes the line of a group.
 pub fn of(book: &Book, group: &Group, around: &Around, settings: &Settings) -> Proposal {
     let alert = &group.alert;
@@ -106,17 +111,6 @@ pub fn of(book: &Book, group: &Group, around: &Around, settings: &Settings) -> P
         true => group.history.pages_and_left(around.now, limit),
         false => (0, 0),
     };
-    let same = |other: &&Group| {
-        other.alert.rule == alert.rule
-            && other.alert.pattern == alert.pattern
-            && other.alert.service != alert.service
-    };
-    let mut same_pattern: Vec<String> =
-        book.groups().filter(same).map(|other| other.alert.fingerprint()).collect();
-    same_pattern.retain(|other| {
-        book.standing(other).is_none_or(|standing| matches!(standing.state, State::Undecided))
-    });
-    same_pattern.sort_unstable();
     let ripe = is_ripe(&group.history, around.now);
     let proposed = ripe && confidence >= settings.threshold && never::forbids(&rulings).is_none();
     Proposal {
@@ -132,18 +126,33 @@ pub fn of(book: &Book, group: &Group, around: &Around, settings: &Settings) -> P
         pages: (pages, left),
         limit,
         mode: book.mode(&alert.rule),
-        similar: similar(book, alert, around.now),
-        same_pattern,
         proposed,
     }
 }
 
-fn similar(book: &Book, alert: &Alert, now: UnixNanos) -> Vec<Similar> {
-    let decided: Vec<_> = book.model().decided().collect();
+/// Fingerprints of undecided alerts of other services with the same rule and pattern.
+pub fn same_pattern(book: &Book, alert: &Alert) -> Vec<String> {
+    let same = |other: &&Group| {
+        other.alert.rule == alert.rule
+            && other.alert.pattern == alert.pattern
+            && other.alert.service != alert.service
+    };
+    let mut same_pattern: Vec<String> =
+        book.groups().filter(same).map(|other| other.alert.fingerprint()).collect();
+    same_pattern.retain(|other| {
+        book.standing(other).is_none_or(|standing| matches!(standing.state, State::Undecided))
+    });
+    same_pattern.sort_unstable();
+    same_pattern
+}
+
+/// Decided alerts like one, nearest first.
+pub fn similar(book: &Book, alert: &Alert, now: UnixNanos) -> Vec<Similar> {
+    let decided = book.model().decided();
     let near = book.model().nearest(&alert.rule, &alert.service, &alert.pattern);
     near.iter()
         .map(|near| {
-            let one = decided[near.index];
+            let one = &decided[near.index];
             let standing = book.standing(&one.fingerprint);
             let since = standing.and_then(|standing| standing.since);
             let when = since.map_or(String::new(), |at| at.to_timestamp().strftime(" %-d %b").to_string());

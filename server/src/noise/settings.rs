@@ -28,7 +28,7 @@ impl Settings {
             protected.add(globset::Glob::new(glob.as_str())?);
         }
         Ok(Self {
-            // Auto is earned, not set: see `Measures::auto_locked`.
+            // Auto is earned, not set: see `Book::auto_locked`.
             mode: noise.mode.min(Mode::Recommend),
             protected: protected.build()?,
             threshold: noise.threshold.map_or(DEFAULT_THRESHOLD, config::Ratio::get),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::svg::rates::{Rates, rates};
 use super::templates::{Svg, render};
 use super::words::{Cut, Shell, State, cut, plural};
-use crate::noise::{ModeChange, Proposal, RuleInForce};
+use crate::noise::{Details, ModeChange, Proposal, RuleInForce};
 
 /// Rows shown.
 const MOST_ROWS: usize = 200;
@@ -27,6 +27,8 @@ pub struct ReviewPage {
     pub proposals: Vec<Proposal>,
     /// The row that is open.
     pub open: String,
+    /// What stands around it.
+    pub details: Details,
     /// What was just done, in a sentence, and to which alert.
     pub done: Option<(String, String)>,
     /// How well suppression does.
@@ -137,7 +139,8 @@ pub(super) fn queue(page: &ReviewPage) -> String {
     let rows: Vec<Row> = sure.iter().take(MOST_ROWS).map(row).collect();
     let rest: Vec<Row> = unsure.iter().take(MOST_ROWS - rows.len()).map(row).collect();
     let (mode, apart) = &page.modes;
-    let locked = page.measures.auto_locked().unwrap_or_default();
+    let needs = page.measures.auto_needs();
+    let locked = needs.map_or_else(String::new, |needs| format!("automatic needs {needs}"));
     let done = page.done.as_ref();
     let view = View {
         shell: shell(page.open_incidents, &page.base_path),
@@ -349,7 +352,7 @@ fn body(one: &Proposal, page: &ReviewPage) -> Body {
         rulings.iter().map(|ruling| plain(&ruling.words, 120)).collect()
     };
     Body {
-        why: why(one),
+        why: why(one, &page.details),
         passed: words(passed),
         failed: words(failed),
         back: format!(
@@ -359,7 +362,8 @@ fn body(one: &Proposal, page: &ReviewPage) -> Body {
         ),
         chart: Svg(chart),
         days: days(&one.history, start, end, &before, &after),
-        similar: one
+        similar: page
+            .details
             .similar
             .iter()
             .map(|similar| {
@@ -372,8 +376,8 @@ fn body(one: &Proposal, page: &ReviewPage) -> Body {
                 )
             })
             .collect(),
-        same_count: one.same_pattern.len(),
-        same: plural(one.same_pattern.len(), "other service", "other services"),
+        same_count: page.details.same_pattern.len(),
+        same: plural(page.details.same_pattern.len(), "other service", "other services"),
         reasons: Reason::ALL
             .into_iter()
             .map(|reason| {
@@ -391,7 +395,7 @@ fn body(one: &Proposal, page: &ReviewPage) -> Body {
 }
 
 /// What the score rests on, in sentences.
-fn why(one: &Proposal) -> Vec<String> {
+fn why(one: &Proposal, details: &Details) -> Vec<String> {
     let features = &one.features;
     let history = &one.history;
     let mut said = Vec::new();
@@ -413,7 +417,7 @@ fn why(one: &Proposal) -> Vec<String> {
         let to = last.to_timestamp().strftime("%-d %b %H:%M");
         said.push(format!("First on {from}, last on {to} UTC."));
     }
-    said.push(match one.similar.len() {
+    said.push(match details.similar.len() {
         0 => "Nobody decided on an alert like it yet.".into(),
         _ => format!(
             "Decided alerts like it were noise to {}, those of its rule to {}.",
@@ -484,7 +488,7 @@ pub(super) fn rules(page: &RulesPage<'_>) -> String {
         suppressed: String,
         decided: String,
         choices: Vec<Choice>,
-        note: &'static str,
+        note: String,
     }
     #[derive(Serialize)]
     struct Rules {
@@ -492,17 +496,16 @@ pub(super) fn rules(page: &RulesPage<'_>) -> String {
         tab: &'static str,
         lead: &'static str,
         said: String,
-        locked: String,
-        proved: String,
+        auto: String,
         rules: Vec<Line>,
         omitted: usize,
     }
-    let locked = page.measures.auto_locked().unwrap_or_default();
-    let choices = |present: Mode| {
+    let needs = page.measures.auto_needs();
+    let choices = |present: Mode, locked: bool| {
         let choice = |mode: Mode| Choice {
             mode: mode.as_str(),
             on: mode == present,
-            locked: mode == Mode::Auto && mode != present && !locked.is_empty(),
+            locked: mode == Mode::Auto && mode != present && locked,
         };
         Mode::ALL.into_iter().map(choice).collect()
     };
@@ -515,19 +518,24 @@ pub(super) fn rules(page: &RulesPage<'_>) -> String {
         pages: String::new(),
         suppressed: String::new(),
         decided: format!("{} of {}", page.measures.approved, page.measures.decided),
-        choices: choices(page.default_mode),
-        note: "",
+        choices: choices(page.default_mode, needs.is_some()),
+        note: String::new(),
     };
-    let line = |rule: &RuleInForce| Line {
-        id: rule.rule.clone(),
-        name: cut(&rule.rule, 60),
-        label: plain(&rule.rule, 60),
-        alerts: whole(rule.alerts),
-        pages: rule.pages.to_string(),
-        suppressed: whole(rule.suppressed),
-        decided: format!("{} of {}", rule.approved, rule.decided),
-        choices: choices(rule.mode),
-        note: if rule.apart { "set apart" } else { "" },
+    let line = |rule: &RuleInForce| {
+        let own = rule.measures.auto_needs_of_rule();
+        let apart = rule.apart.then(|| "set apart".to_owned());
+        let missing = own.as_ref().map(|needs| format!("auto needs {needs}"));
+        Line {
+            id: rule.rule.clone(),
+            name: cut(&rule.rule, 60),
+            label: plain(&rule.rule, 60),
+            alerts: whole(rule.alerts),
+            pages: rule.pages.to_string(),
+            suppressed: whole(rule.suppressed),
+            decided: format!("{} of {}", rule.measures.approved, rule.measures.decided),
+            choices: choices(rule.mode, needs.is_some() || own.is_some()),
+            note: [apart, missing].into_iter().flatten().collect::<Vec<_>>().join("; "),
+        }
     };
     let rules = std::iter::once(all).chain(page.rules.iter().take(MOST_ROWS).map(line)).collect();
     let (approved, decided) = (page.measures.approved, page.measures.decided);
@@ -536,8 +544,12 @@ pub(super) fn rules(page: &RulesPage<'_>) -> String {
         tab: "rules",
         lead: "Observe hides nothing. Recommend hides what you approved. Auto hides what is sure, once it has proved itself.",
         said: plain(page.said, 200),
-        proved: format!("{approved} of {decided} proposals were approved"),
-        locked,
+        auto: match needs {
+            Some(needs) => format!("Auto is locked for every rule: it needs {needs} over all of them."),
+            None => format!(
+                "Auto can be switched on for rules that have proved themselves: over all, {approved} of {decided} proposals were right."
+            ),
+        },
         rules,
         omitted: page.rules.len().saturating_sub(MOST_ROWS),
     };

@@ -1,11 +1,13 @@
 //! The review queue and what people decide there; alerts in and out.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use detectors::suppression::{Event, MAX_EXPIRY_DAYS, Mode, Reason, Source};
+use detectors::suppression::{Event, MAX_EXPIRY_DAYS, Mode, Reason, Source, never};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -49,9 +51,11 @@ pub async fn queue(State(app): State<App>, Query(query): Query<QueueQuery>) -> R
         };
         (one.fingerprint.clone(), format!("{name} {what}"))
     });
+    let details = app.noise.proposal(&query.open).await?.map(|(_, details)| details);
     let page = ReviewPage {
         now: app.clock.now(),
         proposals,
+        details: details.unwrap_or_default(),
         open: query.open,
         done,
         measures: app.noise.measured().await?,
@@ -93,25 +97,26 @@ pub(super) async fn decide_on(
     actor: &str,
     source: Source,
 ) -> Result<String, Error> {
-    let all = app.noise.queue().await?;
-    let find = |fingerprint: &str| all.iter().find(|one| one.fingerprint == fingerprint);
-    let one = find(fingerprint).ok_or_else(|| Error::not_found("there is no such alert"))?;
-    let mut decided: Vec<&Proposal> = vec![one];
+    let found = app.noise.proposal(fingerprint).await?;
+    let (one, details) = found.ok_or_else(|| Error::not_found("there is no such alert"))?;
+    let mut decided = vec![one];
     if form.batch == "1" && action == "approve" {
-        decided.extend(one.same_pattern.iter().filter_map(|other| find(other)));
+        // Of the others, those that a rule forbids to suppress stay as they are.
+        let others = app.noise.proposals_of(&details.same_pattern).await?;
+        decided.extend(others.into_iter().filter(|other| never::forbids(&other.rulings).is_none()));
     }
     for one in decided {
-        let event = event(app, one, action, form)?;
+        let event = event(app, &one, action, form)?;
         app.noise.decide(&one.fingerprint, actor, source, event).await?;
     }
-    Ok(one.fingerprint.clone())
+    Ok(fingerprint.to_owned())
 }
 
 fn event(app: &App, one: &Proposal, action: &str, form: &Decision) -> Result<Event, Error> {
     let now = app.clock.now();
     match action {
         "approve" => {
-            if let Some(ruling) = detectors::suppression::never::forbids(&one.rulings) {
+            if let Some(ruling) = never::forbids(&one.rulings) {
                 let words = domain::text::plain(&ruling.words, 120);
                 return Err(Error::bad_request(format!("this alert cannot be suppressed: {words}")));
             }
@@ -154,7 +159,7 @@ pub struct RulesQuery {
 
 /// `GET /review/rules`.
 pub async fn rules(State(app): State<App>, Query(query): Query<RulesQuery>) -> Result<Response, Error> {
-    let rules = app.noise.rules();
+    let rules = app.noise.rules().await?;
     let said = rules.iter().find(|rule| rule.rule == query.set).map_or(String::new(), |rule| {
         format!("{} is now in mode {}.", domain::text::plain(&rule.rule, 80), rule.mode.as_str())
     });
@@ -271,8 +276,19 @@ pub struct AlertSummary {
     last: Option<String>,
 }
 
-/// `GET /api/v1/alerts`: the most worth deciding first.
-pub async fn alerts(State(app): State<App>) -> Result<Json<Vec<AlertSummary>>, Error> {
+/// Which alerts are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AlertsQuery {
+    /// Those of this service; of all, when left out.
+    service: String,
+}
+
+/// `GET /api/v1/alerts[?service=NAME]`: the most worth deciding first.
+pub async fn alerts(
+    State(app): State<App>,
+    Query(query): Query<AlertsQuery>,
+) -> Result<Json<Vec<AlertSummary>>, Error> {
     let summary = |one: Proposal| AlertSummary {
         suppressed: one.standing.approval().is_some() && one.mode != Mode::Observe,
         rule: one.alert.rule.clone(),
@@ -288,5 +304,9 @@ pub async fn alerts(State(app): State<App>) -> Result<Json<Vec<AlertSummary>>, E
         last: one.history.last.map(|at| at.to_string()),
         fingerprint: one.fingerprint,
     };
-    Ok(Json(app.noise.queue().await?.into_iter().map(summary).collect()))
+    let queue = match query.service.as_str() {
+        "" => app.noise.queue().await?,
+        service => app.noise.queue_of(&BTreeSet::from([service])).await?,
+    };
+    Ok(Json(queue.into_iter().map(summary).collect()))
 }

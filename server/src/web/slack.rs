@@ -16,7 +16,6 @@ use super::error::Error;
 use super::wire::InvestigateRequest;
 use super::{App, api, review};
 use crate::brief::Brief;
-use crate::noise::Proposal;
 use crate::slack::blocks::{self, incident_buttons, why_buttons};
 use crate::slack::{Ask, Refused, Slack};
 
@@ -133,9 +132,8 @@ async fn try_answer(app: &App, slack: &Slack, ask: &Ask, in_channel: bool) -> Re
 /// Asks under an answer whether the alert of these services that is the likeliest noise is noise, when one waits for a decision.
 async fn ask_of_noise(app: &App, services: BTreeSet<&str>, message: &mut Value) -> Result<(), Error> {
     let now = app.clock.now();
-    let queue = app.noise.queue().await?;
-    let waits = |one: &&Proposal| services.contains(one.alert.service.as_str()) && one.waits(now);
-    if let Some(one) = queue.iter().find(waits) {
+    let queue = app.noise.queue_of(&services).await?;
+    if let Some(one) = queue.iter().find(|one| one.waits(now)) {
         let may_suppress = detectors::suppression::never::forbids(&one.rulings).is_none();
         blocks::with_alert(message, &one.alert, may_suppress);
     }

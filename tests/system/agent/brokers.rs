@@ -1,26 +1,12 @@
 //! Brokers and document stores: real servers, asked by real clients.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::databases::{both_ends, text};
-use super::{Program, accepting, finish, free_address, installed, python, start, start_with, watch};
-
-/// Where `cargo xtask programs` puts what Debian does not have.
-pub(super) fn fetched(what: &str, name: &str) -> Option<PathBuf> {
-    let home = PathBuf::from(std::env::var_os("HOME")?);
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
-    let folder = cache.join("inquest/programs").join(what);
-    let is_there = std::fs::read_dir(&folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|entry| entry.file_name().to_string_lossy().starts_with(name));
-    if !is_there {
-        eprintln!("skipped: {name} was not fetched (`cargo xtask programs`)");
-        return None;
-    }
-    Some(folder)
-}
+use super::watch;
+use crate::programs::{
+    Program, accepting, fetched, finish, free_address, installed, python, start, start_with,
+};
 
 /// Runs a script of Python with a client library, as a service.
 pub(super) async fn script(

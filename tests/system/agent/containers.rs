@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Program, accepting, finish, free_address, python, start, watch_with};
+use super::watch_with;
+use crate::programs::{Program, accepting, finish, free_address, python, start};
 
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{accepting, finish, free_address, installed, python, start, watch};
+use super::watch;
+use crate::programs::{accepting, finish, free_address, installed, python, start};
 
 /// Measured at the client and at the server, whatever the protocol.
 pub(super) async fn both_ends(watched: &super::Watched<'_>, protocol: &str, client: &str, server: &str) {

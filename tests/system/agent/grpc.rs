@@ -1,8 +1,9 @@
 //! gRPC by its C library, as Python, C++, Ruby and PHP use it: one call hands over each header in a buffer of its own.
 
-use super::brokers::{fetched, script};
+use super::brokers::script;
 use super::databases::both_ends;
-use super::{accepting, free_address, python, start, watch};
+use super::watch;
+use crate::programs::{accepting, fetched, free_address, python, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_of_python() {

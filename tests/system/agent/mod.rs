@@ -17,8 +17,7 @@ mod rustls;
 mod shop;
 mod tls;
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
 use agent::settings::Settings;
@@ -27,10 +26,10 @@ use storage::questions::metric_values::SeriesValues;
 use storage::questions::service_graph::ServiceEdge;
 use storage::questions::trace::TraceRow;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{TestServer, now, serve};
+use crate::programs::free_address;
 
 /// A server, an agent that ships to it, and a folder for the programs under watch.
 pub struct Watched<'a> {
@@ -175,77 +174,4 @@ impl Watched<'_> {
         })
         .await;
     }
-}
-
-/// A program that ends with the test.
-struct Program {
-    child: Child,
-}
-
-/// Starts `program` in `folder`, under the service name `service` when it is given one.
-fn start(folder: &Path, service: &str, program: &str, arguments: &[&str]) -> Program {
-    let name = ("OTEL_SERVICE_NAME", service.to_owned());
-    let variables = if service.is_empty() { &[][..] } else { &[name] };
-    start_with(folder, variables, program, arguments)
-}
-
-/// The same, with variables of its environment.
-fn start_with(folder: &Path, variables: &[(&str, String)], program: &str, arguments: &[&str]) -> Program {
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.envs(variables.iter().map(|(name, value)| (*name, value)));
-    let child = command.kill_on_drop(true).spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
-    Program { child }
-}
-
-/// Runs a program to its end; whether it ended well.
-async fn finish(folder: &Path, service: &str, program: &str, arguments: &[&str]) -> bool {
-    let mut program = start(folder, service, program, arguments);
-    program.child.wait().await.expect("it ends").success()
-}
-
-/// Where a program is, when it is installed: tests of others are skipped.
-fn installed(names: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders =
-        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/lib/postgresql/15/bin".into()]);
-    let found = folders
-        .flat_map(|folder| names.iter().map(move |name| folder.join(name)))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        eprintln!("skipped: none of {names:?} is installed");
-    }
-    found
-}
-
-/// A real Python, not one of the scripts that stand before it.
-fn python() -> Option<String> {
-    let output = std::process::Command::new("python3")
-        .args(["-c", "import sys; print(sys.executable)"])
-        .output()
-        .ok()?;
-    let path = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    (!path.is_empty()).then_some(path)
-}
-
-/// A port of loopback that was free a moment ago.
-fn free_address() -> std::net::SocketAddr {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("an address")
-}
-
-/// Waits until somebody accepts at `port`.
-async fn accepting(port: u16) {
-    for _ in 0..600 {
-        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("nobody listens at port {port}");
 }

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use super::{Program, Watched, installed, python, start, watch};
+use super::{Watched, watch};
+use crate::programs::{Program, installed, python, start};
 
 /// Two hosts and a router between them, as network namespaces: `10.77.1.2` (client), `10.77.2.2` (server).
 struct Network {

@@ -1,6 +1,7 @@
 //! Connections and processes that fare badly.
 
-use super::{accepting, finish, free_address, python, start, watch};
+use super::watch;
+use crate::programs::{accepting, finish, free_address, python, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_connects_resets_and_ends() {

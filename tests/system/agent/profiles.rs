@@ -7,8 +7,9 @@ use agent::settings::{Logs, Settings, Watch};
 use domain::UnixNanos;
 use tokio_util::sync::CancellationToken;
 
-use super::{can_watch, installed, start};
+use super::can_watch;
 use crate::harness::{TestServer, now, serve};
+use crate::programs::{installed, start};
 
 /// Long enough for hundreds of samples.
 const SPIN: Duration = Duration::from_secs(6);

@@ -1,6 +1,7 @@
 //! Requests of real clients to real servers, seen from both ends.
 
-use super::{accepting, finish, free_address, installed, python, start, watch};
+use super::watch;
+use crate::programs::{accepting, finish, free_address, installed, python, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_between_curl_and_a_server() {

@@ -18,7 +18,8 @@ use tokio_rustls::rustls::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::requests::check_pair;
-use super::{Program, accepting, finish, free_address, installed, start_with, watch};
+use super::watch;
+use crate::programs::{Program, accepting, finish, free_address, installed, start_with};
 
 /// Where the server is, for the children.
 const ADDRESS: &str = "RUSTLS_UNDER_TEST";

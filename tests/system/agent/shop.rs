@@ -7,7 +7,8 @@ use std::time::Duration;
 use domain::Incident;
 use shop::Fault;
 
-use super::{Watched, accepting, watch};
+use super::{Watched, watch};
+use crate::programs::accepting;
 
 /// A free range of ports is not to be had; this one is the shop's own, and tests take turns.
 const FIRST_PORT: u16 = 18_300;

@@ -10,7 +10,8 @@ use agent::tls::TlsLibraries;
 use tokio::process::Command;
 
 use super::requests::check_pair;
-use super::{Watched, accepting, finish, free_address, installed, start, watch};
+use super::{Watched, watch};
+use crate::programs::{accepting, finish, free_address, installed, start};
 
 /// A server and a client in Go.
 const GO_PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/tls/main.go");

@@ -10,6 +10,7 @@ mod demo;
 mod detect;
 mod ingest;
 mod investigate;
+mod review;
 mod serve;
 mod templates;
 
@@ -19,6 +20,7 @@ const USAGE: &str = "usage: cargo xtask bench ingest [--seconds N] [--connection
        cargo xtask bench investigate [--spans N] [--minutes N]
        cargo xtask bench calm [--minutes N]
        cargo xtask bench detect
+       cargo xtask bench review
        cargo xtask bench serve
        cargo xtask bench templates
        cargo xtask bench demo [--runs N]";
@@ -50,6 +52,10 @@ async fn main() -> Result<()> {
         "detect" => {
             flags.check(&[], &[])?;
             detect::run().await
+        }
+        "review" => {
+            flags.check(&[], &[])?;
+            review::run().await
         }
         "serve" => {
             flags.check(&[], &[])?;
