@@ -272,7 +272,8 @@ async fn automatic_suppression_is_earned_and_lost() {
         assert!(said.contains("automatic for Backlog needs 10 more decisions of its own"), "{said}");
         let (_, rules) = server.get("/review/rules").await;
         assert!(rules.contains("auto needs 10 more decisions"), "{rules}");
-        assert!(rules.contains("106 of 106 proposals were right"), "{rules}");
+        // The first two were no proposals: nothing had been learned yet.
+        assert!(rules.contains("104 of 104 proposals were right"), "{rules}");
         // What is new is news, and what is dangerous is heard.
         let new = send_alert(server, webhook("newcomer", "a", "retrying in 21 ms", 60)).await;
         let fatal = send_alert(server, webhook("fatal", "a", "panic: retrying in 21 ms", two_days)).await;

@@ -72,6 +72,8 @@ async fn watch_with(set: impl FnOnce(&mut Settings, &Path), test: impl AsyncFnOn
         };
         set(&mut settings, folder.path());
         let stop = CancellationToken::new();
+        // A test that fails would wait for the agent for ever otherwise.
+        let _stops = stop.clone().drop_guard();
         let running = tokio::spawn(agent::run::run(settings, stop.clone()));
         let watched = Watched { server, since: now(), folder, metrics };
         watched.until("page of the agent", async |it| it.page().await).await;

@@ -47,6 +47,12 @@ fn draft(analysis: &Analysis<'_>, service: &str) -> Draft {
     let repeated: Vec<bool> = mine.iter().map(|metric| !topics.insert(metric.topic)).collect();
     let mut ordered = mine.iter().zip(repeated).collect::<Vec<_>>();
     ordered.sort_by_key(|(_, repeated)| *repeated);
+    // Two series that would read the same tell nothing twice.
+    let mut told = BTreeSet::new();
+    ordered.retain(|(metric, _)| {
+        let values = (written(metric, metric.before.median), written(metric, metric.reached));
+        told.insert((&metric.name, &metric.instance, &metric.source, values))
+    });
     mine = ordered.into_iter().map(|(metric, _)| *metric).take(MAX_PANELS).collect();
     let first = mine[0];
     let direction = if first.score > 0.0 { "rose" } else { "fell" };
@@ -61,7 +67,7 @@ fn draft(analysis: &Analysis<'_>, service: &str) -> Draft {
             written(first, first.reached)
         ),
         strength,
-        figures: mine.iter().map(|metric| shown(metric)).collect(),
+        figures: mine.iter().map(|metric| shown(metric, &mine)).collect(),
         began: None,
         query: analysis.seen.metrics.query.clone(),
         exhibit: Exhibit::Panels {
@@ -76,9 +82,18 @@ fn label(metric: &MetricMove) -> String {
     if metric.instance.is_empty() { metric.service.clone() } else { metric.instance.clone() }
 }
 
-fn shown(metric: &MetricMove) -> Figure {
+/// A metric beside the others shown: where one has its name, with what tells them apart.
+fn shown(metric: &MetricMove, all: &[&MetricMove]) -> Figure {
+    let others = || all.iter().filter(|other| other.id != metric.id && other.name == metric.name);
+    let name = if others().any(|other| other.instance != metric.instance) && !metric.instance.is_empty() {
+        format!("{} of {}", short(&metric.name), short(&metric.instance))
+    } else if others().any(|other| other.source != metric.source) && !metric.source.is_empty() {
+        format!("{} from {}", short(&metric.name), short(&metric.source))
+    } else {
+        short(&metric.name)
+    };
     Figure {
-        name: short(&metric.name),
+        name,
         before: written(metric, metric.before.median),
         now: written(metric, metric.reached),
         before_value: Some(metric.before.median),

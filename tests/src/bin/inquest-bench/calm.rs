@@ -17,9 +17,19 @@ const BEFORE: Duration = Duration::from_secs(300);
 /// What `why --format json` says, as far as it is looked at.
 #[derive(Debug, Deserialize)]
 struct Answer {
-    answer: String,
+    answer: Story,
     verdict: String,
     confidence: Confidence,
+}
+
+#[derive(Debug, Deserialize)]
+struct Story {
+    cause: Vec<Sentence>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sentence {
+    text: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,7 +69,7 @@ pub async fn run(minutes: u64) -> Result<()> {
                 window + 1,
                 answer.verdict,
                 answer.confidence.score,
-                answer.answer
+                answer.answer.cause.first().map_or("", |sentence| &sentence.text)
             );
             *verdicts.entry(answer.verdict).or_default() += 1;
         }
