@@ -378,8 +378,13 @@ impl Observer {
 
     fn look_up(&mut self, socket: u64) -> Option<Pair> {
         let connection = self.connections.get(&socket)?;
-        let (pid, role, netns, remote) =
+        let (mut pid, role, netns, remote) =
             (connection.pid, connection.role, connection.netns, connection.remote);
+        // A server may answer each connection in a process of its own, which is gone before it can be looked at: the one that
+        // listens is of the same service.
+        if role == Some(Role::Server) && self.processes.known(pid).is_none() {
+            pid = self.listeners.behind(netns, connection.local)?;
+        }
         let service = Arc::clone(&self.processes.known(pid)?.service);
         let peer = self.peer_service(socket);
         let name = match (role, &peer) {

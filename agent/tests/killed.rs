@@ -98,7 +98,8 @@ fn state() -> Vec<String> {
         "/proc/sys/kernel/bpf_stats_enabled",
         "/proc/sys/net/core/bpf_jit_enable",
     ] {
-        found.push(format!("{file}: {}", fs::read_to_string(file).unwrap_or_default()));
+        // Not there is a state as well.
+        found.push(format!("{file}: {:?}", fs::read_to_string(file)));
     }
     found
 }

@@ -573,6 +573,24 @@ impl Drop for Process {
     }
 }
 
+/// Serves what `router` answers; its address.
+async fn listening(router: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    base
+}
+
+/// Settings of a server that tells the Alertmanager at `base` of what was approved.
+fn silencing(base: &str) -> impl Fn(&mut server::config::Config) {
+    let base = base.to_owned();
+    move |config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.noise.alertmanager = Some(base.clone());
+        config.noise.mode = detectors::suppression::Mode::Recommend;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alertmanager_that_does_not_answer_holds_up_no_decision() {
     // It answers nothing until it is told to.
@@ -584,15 +602,8 @@ async fn an_alertmanager_that_does_not_answer_holds_up_no_decision() {
         waits.acquire().await.expect("it is never closed").forget();
         axum::Json(json!({"silenceID": "s-1"}))
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let base = format!("http://{}", listener.local_addr().expect("an address"));
-    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
-    let settings = |config: &mut server::config::Config| {
-        config.access.api_token = Some(Secret::new(TOKEN));
-        config.noise.alertmanager = Some(base.clone());
-        config.noise.mode = detectors::suppression::Mode::Recommend;
-    };
-    serve_with(settings, async |server: &mut TestServer| {
+    let base = listening(axum::Router::new().fallback(answer)).await;
+    serve_with(silencing(&base), async |server: &mut TestServer| {
         send_alert(server, webhook("cart", "a", "retrying in 17 ms", 60)).await;
         let (fingerprint, _) = fingerprint_of(server, "cart").await;
         assert_eq!(press(server, &format!("/review/{fingerprint}/approve"), "").await, 200);
@@ -620,15 +631,8 @@ async fn a_silence_that_is_refused_keeps_no_other_waiting() {
         takes.lock().expect("a lock").push(body);
         Ok(axum::Json(json!({"silenceID": "s-1"})))
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let base = format!("http://{}", listener.local_addr().expect("an address"));
-    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
-    let settings = |config: &mut server::config::Config| {
-        config.access.api_token = Some(Secret::new(TOKEN));
-        config.noise.alertmanager = Some(base.clone());
-        config.noise.mode = detectors::suppression::Mode::Recommend;
-    };
-    serve_with(settings, async |server: &mut TestServer| {
+    let base = listening(axum::Router::new().fallback(answer)).await;
+    serve_with(silencing(&base), async |server: &mut TestServer| {
         let mut groups = Vec::new();
         for service in ["cart", "payment"] {
             send_alert(server, webhook(service, "a", "retrying in 17 ms", 60)).await;
@@ -668,12 +672,7 @@ async fn an_approved_suppression_is_a_silence_of_the_real_alertmanager() {
         .spawn();
     let _process = Process(child.expect("Alertmanager starts"));
     let base = format!("http://{address}");
-    let settings = |config: &mut server::config::Config| {
-        config.access.api_token = Some(Secret::new(TOKEN));
-        config.noise.alertmanager = Some(base.clone());
-        config.noise.mode = detectors::suppression::Mode::Recommend;
-    };
-    serve_with(settings, async |server: &mut TestServer| {
+    serve_with(silencing(&base), async |server: &mut TestServer| {
         let silences = async |server: &TestServer| -> Option<Vec<Value>> {
             server.http().get(format!("{base}/api/v2/silences")).send().await.ok()?.json().await.ok()
         };

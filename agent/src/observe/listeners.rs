@@ -38,9 +38,7 @@ impl Listeners {
 
     /// Which end of an established connection is the server, going by who listens.
     pub fn role(&self, netns: u32, local: SocketAddr, remote: SocketAddr) -> Option<Role> {
-        let listens = |at: SocketAddr| {
-            self.sockets.get(&(netns, at.port())).is_some_and(|found| accepts(found, at.ip()).is_some())
-        };
+        let listens = |at: SocketAddr| self.behind(netns, at).is_some();
         match (listens(local), remote.ip().is_loopback() && listens(remote)) {
             (true, false) => Some(Role::Server),
             (false, true) => Some(Role::Client),
@@ -48,11 +46,16 @@ impl Listeners {
         }
     }
 
+    /// The process that listens at `local`, an address of this namespace.
+    pub fn behind(&self, netns: u32, local: SocketAddr) -> Option<u32> {
+        accepts(self.sockets.get(&(netns, local.port()))?, local.ip())
+    }
+
     /// The process that listens at `remote`, as seen from `netns`. Other hosts have the same ports, so that only an address of this
     /// very namespace, or one that a socket is bound to by name, counts.
     pub fn owner(&self, netns: u32, remote: SocketAddr) -> Option<u32> {
         if remote.ip().is_loopback() {
-            return accepts(self.sockets.get(&(netns, remote.port()))?, remote.ip());
+            return self.behind(netns, remote);
         }
         let mut found = self
             .sockets

@@ -42,7 +42,7 @@ impl Search {
         let (gone, going) = channel::<Vec<UProbeLink>>();
         std::thread::spawn(move || {
             for Asked { file, path, content } in asking {
-                let seen = file.try_clone().map(|file| look(&ReadCache::new(file))).unwrap_or_default();
+                let seen = look(&ReadCache::new(&file));
                 if reading.send(Read { file, path, content, seen }).is_err() {
                     return;
                 }
