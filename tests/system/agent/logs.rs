@@ -83,12 +83,14 @@ async fn each_line_once() {
         fs::rename(logs.join("a.log"), logs.join("a.log.1")).expect("renamed");
         write(&logs.join("a.log"), 60..80);
         let stop = CancellationToken::new();
+        let _stops = stop.clone().drop_guard();
         let second = start(&stop);
         until(server, since, 80).await;
         stop.cancel();
         second.await.expect("no panic").expect("an orderly end");
         // A third finds nothing new.
         let stop = CancellationToken::new();
+        let _stops = stop.clone().drop_guard();
         let third = start(&stop);
         write(&logs.join("a.log"), 80..81);
         until(server, since, 81).await;

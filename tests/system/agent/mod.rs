@@ -26,6 +26,7 @@ use storage::questions::metric_values::SeriesValues;
 use storage::questions::service_graph::ServiceEdge;
 use storage::questions::trace::TraceRow;
 use tempfile::TempDir;
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{TestServer, now, serve};
@@ -48,6 +49,10 @@ fn can_watch() -> bool {
     works
 }
 
+/// Held by tests that leave the machine room for others, and alone by those that fill it: an agent that gets no turn loses events,
+/// as it should, and others' tests would miss them.
+static MACHINE: RwLock<()> = RwLock::const_new(());
+
 /// Runs `test` with an agent watching this machine; skips where that is not permitted.
 async fn watch(test: impl AsyncFnOnce(&Watched<'_>)) {
     watch_with(|_, _| (), test).await;
@@ -55,6 +60,17 @@ async fn watch(test: impl AsyncFnOnce(&Watched<'_>)) {
 
 /// The same with other settings, which may name things in the folder of the programs.
 async fn watch_with(set: impl FnOnce(&mut Settings, &Path), test: impl AsyncFnOnce(&Watched<'_>)) {
+    let _others_may_run = MACHINE.read().await;
+    watch_now(set, test).await;
+}
+
+/// The same while no other agent watches, for a test that keeps the machine busy.
+async fn watch_alone(test: impl AsyncFnOnce(&Watched<'_>)) {
+    let _alone = MACHINE.write().await;
+    watch_now(|_, _| (), test).await;
+}
+
+async fn watch_now(set: impl FnOnce(&mut Settings, &Path), test: impl AsyncFnOnce(&Watched<'_>)) {
     if !can_watch() {
         return;
     }
@@ -92,7 +108,12 @@ impl Watched<'_> {
 
     /// Waits until `look` finds something.
     async fn until<T>(&self, what: &str, look: impl AsyncFn(&Self) -> Option<T>) -> T {
-        self.server.until(what, async |_| look(self).await).await
+        if let Some(found) = self.server.patiently(async |_| look(self).await).await {
+            return found;
+        }
+        let page = self.page().await.unwrap_or_default();
+        let own: Vec<&str> = page.lines().filter(|line| line.starts_with("inquest_agent_")).collect();
+        panic!("no {what} in time; the agent says of itself:\n{}", own.join("\n"));
     }
 
     fn window(&self) -> Window {

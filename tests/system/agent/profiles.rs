@@ -7,7 +7,7 @@ use agent::settings::{Logs, Settings, Watch};
 use domain::UnixNanos;
 use tokio_util::sync::CancellationToken;
 
-use super::can_watch;
+use super::{MACHINE, can_watch};
 use crate::harness::{TestServer, now, serve};
 use crate::programs::{installed, start};
 
@@ -65,6 +65,7 @@ async fn profile(
     hot: &str,
     program: impl Fn(&std::path::Path) -> Option<(PathBuf, Vec<String>)>,
 ) {
+    let _others_may_run = MACHINE.read().await;
     if !can_watch() {
         return;
     }
@@ -81,6 +82,8 @@ async fn profile(
             ..Settings::default()
         };
         let stop = CancellationToken::new();
+        // A test that fails would wait for the agent for ever otherwise.
+        let _stops = stop.clone().drop_guard();
         let running = tokio::spawn(agent::run::run(settings, stop.clone()));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let spinning = start(folder.path(), service, &program.display().to_string(), &arguments);

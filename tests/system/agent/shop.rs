@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::Incident;
 use shop::Fault;
 
-use super::{Watched, watch};
+use super::{Watched, watch_alone};
 use crate::programs::accepting;
 
 /// A free range of ports is not to be had; this one is the shop's own, and tests take turns.
@@ -79,7 +79,7 @@ fn answers(watched: &Watched<'_>) -> Vec<Incident> {
 }
 
 async fn check(fault: Fault) {
-    watch(async |watched| {
+    watch_alone(async |watched| {
         let shop = Shop::open(watched, fault);
         accepting(FIRST_PORT).await;
         // What the agent saw is in the store, before anything is wrong.

@@ -5,12 +5,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use agent::kernel::{Feature, Layout, Programs};
-use agent::settings::Settings;
 use agent::tls::TlsLibraries;
 use tokio::process::Command;
 
 use super::requests::check_pair;
-use super::{Watched, watch};
+use super::{MACHINE, Watched, can_watch, watch};
 use crate::programs::{accepting, finish, free_address, installed, start};
 
 /// A server and a client in Go.
@@ -114,11 +113,10 @@ async fn both_ends(watched: &Watched<'_>, client: &str, server: &str, name: &str
 /// Probes come and go on programs that are busy all the time: none ends, and no request fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_come_and_go_under_load() {
-    let (says, works) = agent::check::check(&Settings::default());
-    if !works {
-        eprintln!("skipped: the kernel or the privileges here do not let programs be attached\n{says}");
+    if !can_watch() {
         return;
     }
+    let _alone = MACHINE.write().await;
     let folder = tempfile::tempdir().expect("a folder");
     let Some(program) = built(folder.path(), &[]).await else { return };
     let program = program.display().to_string();
