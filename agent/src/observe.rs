@@ -34,6 +34,8 @@ const STREAM_IDLE: Duration = Duration::from_secs(3600);
 /// Silence after which a conversation begins anew while connections take turns in being captured.
 const TORN: Duration = Duration::from_secs(20);
 const UDP: u16 = 17;
+/// How often counts of services that are gone are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
 /// `SIGKILL` and its like end a process by a signal: the low bits of its wait status.
 const SIGNAL_BITS: u64 = 0x7f;
 
@@ -93,6 +95,7 @@ pub struct Observer {
     comings: Vec<Coming>,
     shed_bits: u32,
     requests: Vec<Request>,
+    swept: UnixNanos,
     /// Changes with whatever the answer to "who talks to whom" depends on.
     generation: u64,
 }
@@ -113,6 +116,7 @@ impl Observer {
             comings: Vec::new(),
             shed_bits: 0,
             requests: Vec::new(),
+            swept: UnixNanos(0),
             generation: 0,
         }
     }
@@ -196,6 +200,13 @@ impl Observer {
             self.evict(now);
         }
         self.processes.tick(now);
+        if self.swept.plus(SWEEP) <= now {
+            self.swept = now;
+            let living = self.processes.living();
+            self.processes.sweep(now, &living);
+            self.edges.sweep(now, |service| living.contains(service));
+        }
+        // Places of counts are looked up anew.
         self.generation += 1;
     }
 
@@ -382,8 +393,14 @@ impl Observer {
             (connection.pid, connection.role, connection.netns, connection.remote);
         // A server may answer each connection in a process of its own, which is gone before it can be looked at: the one that
         // listens is of the same service.
-        if role == Some(Role::Server) && self.processes.known(pid).is_none() {
-            pid = self.listeners.behind(netns, connection.local)?;
+        if role == Some(Role::Server) {
+            let local = connection.local;
+            let listener = self.listeners.behind(netns, local);
+            if self.processes.known(pid).is_none() {
+                pid = listener?;
+            } else if let Some(gone) = listener.filter(|it| self.processes.known(*it).is_none()) {
+                self.listeners.inherit(netns, local, gone, pid);
+            }
         }
         let service = Arc::clone(&self.processes.known(pid)?.service);
         let peer = self.peer_service(socket);
