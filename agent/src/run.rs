@@ -358,12 +358,9 @@ impl Agent {
             tls_files: self.tls.as_ref().map_or(0, TlsLibraries::len),
         };
         let mut points = report::services(&self.observer.edges, &self.observer.processes);
+        points.extend(report::listening(&self.observer.listeners, &mut self.observer.processes));
         points.extend(health.points(self.shipper.shipped()));
-        let wanted = |path: &str| {
-            let place = identity::place(path);
-            place.container.is_some() || place.unit.is_some()
-        };
-        let samples = self.machine.sample(clock::now(), wanted);
+        let samples = self.machine.sample(clock::now(), identity::is_whole);
         points.extend(report::machine(samples, &mut self.identities));
         points
     }
