@@ -65,18 +65,29 @@ pub struct Counts {
     pub closed: u64,
     /// How long it took to come up, or to fail.
     pub handshake: Histogram,
-    /// Bytes sent on connections that ended.
+    /// Bytes sent, as far as connections have told: when they end, and now and then while they last.
     pub sent: u64,
-    /// Bytes received on connections that ended.
+    /// Bytes received, in the same way.
     pub received: u64,
     /// Segments sent again.
     pub retransmits: u64,
     /// Resets received.
     pub resets: u64,
-    /// Smoothed round trips of connections that ended.
+    /// Smoothed round trips, each time that a connection tells.
     pub round_trip: Histogram,
     /// Requests by protocol and how they ended.
     pub requests: BTreeMap<(Protocol, Outcome), Histogram>,
+}
+
+impl Counts {
+    /// A connection tells what it has moved since the last time, and its smoothed round trip.
+    pub fn moved(&mut self, sent: u64, received: u64, round_trip: Option<Duration>) {
+        self.sent += sent;
+        self.received += received;
+        if let Some(round_trip) = round_trip {
+            self.round_trip.add(round_trip);
+        }
+    }
 }
 
 /// One pair.

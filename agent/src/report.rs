@@ -145,7 +145,7 @@ fn connections(edge: &Edge, points: &mut Vec<Point>) {
             "container_net_tcp_bytes_received_total",
         )
     };
-    if opened + failed + closed + retransmits + resets > 0 {
+    if opened + failed + closed + retransmits + resets + sent + received > 0 {
         add(up, "1", Value::Counter(opened as f64));
         add("container_net_tcp_closed_connects_total", "1", Value::Counter(closed as f64));
         add("container_net_tcp_retransmits_total", "1", Value::Counter(retransmits as f64));
