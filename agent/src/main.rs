@@ -1,6 +1,5 @@
 //! The `inquest-agent` program.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,9 +25,9 @@ struct Arguments {
     /// Where what must survive a restart is kept.
     #[arg(long, global = true)]
     data: Option<PathBuf>,
-    /// Where /metrics is served.
+    /// Where /metrics is served; "" for nowhere.
     #[arg(long, global = true)]
-    metrics: Option<SocketAddr>,
+    metrics: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -105,8 +104,8 @@ fn settings(arguments: &Arguments) -> Result<Settings> {
     if let Some(data) = &arguments.data {
         settings.data.clone_from(data);
     }
-    if arguments.metrics.is_some() {
-        settings.metrics = arguments.metrics;
+    if let Some(text) = &arguments.metrics {
+        settings.metrics = agent::settings::address(text).with_context(|| format!("--metrics {text:?}"))?;
     }
     Ok(settings)
 }
