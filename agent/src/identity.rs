@@ -59,6 +59,11 @@ impl Identities {
         Self { root, rules, services: HashMap::new() }
     }
 
+    /// Where `/` of the host is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The service of process `pid`; nothing when it is gone already.
     pub fn of(&mut self, pid: u32) -> Option<(Facts, Arc<Service>)> {
         let facts = read_facts(&self.root, pid)?;

@@ -110,6 +110,7 @@ fn follow_logs(
     let host = Host { name: host_name(settings) };
     if !settings.logs.files.is_empty() {
         let files = logs::Settings {
+            root: settings.root.clone(),
             globs: settings.logs.files.clone(),
             positions: settings.data.join("log-positions"),
             from_start: false,
@@ -121,10 +122,10 @@ fn follow_logs(
             }
         });
     }
-    if settings.logs.journal && std::path::Path::new("/run/systemd/journal").exists() {
+    if settings.logs.journal && settings.root.join("run/systemd/journal").exists() {
         let journal = logs::journal::Settings {
             program: "journalctl".into(),
-            folder: None,
+            folder: logs::journal::folder(&settings.root),
             position: settings.data.join("journal-position"),
             from_start: false,
         };

@@ -83,6 +83,8 @@ pub struct Shipment {
 /// What is followed.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where the host's `/` is: patterns are taken below it, and entries name files without it.
+    pub root: PathBuf,
     /// Files, such as `/var/log/**/*.log`.
     pub globs: Vec<String>,
     /// Where the places are noted that were read up to.

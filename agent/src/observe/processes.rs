@@ -200,7 +200,8 @@ impl Processes {
         }
         if self.table.len() > MOST {
             // Ends that were missed.
-            self.table.retain(|pid, _| std::path::Path::new("/proc").join(pid.to_string()).exists());
+            let proc = self.identities.root().join("proc");
+            self.table.retain(|pid, _| proc.join(pid.to_string()).exists());
         }
     }
 
@@ -225,6 +226,20 @@ mod tests {
     use super::*;
 
     const KILLED: u64 = 9;
+
+    #[test]
+    fn ends_that_were_missed_are_looked_for_on_the_host() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (first, last) = (1 << 30, (1 << 30) + MOST as u32);
+        std::fs::create_dir_all(root.path().join(format!("proc/{last}"))).expect("folders");
+        let mut processes = Processes::new(Identities::new(root.path().into(), Vec::new()));
+        for pid in first..=last {
+            processes.started(pid, b"/bin/program", UnixNanos(0));
+            assert!(processes.known(pid).is_some());
+        }
+        processes.tick(UnixNanos(0));
+        assert_eq!(processes.table.keys().collect::<Vec<_>>(), [&last]);
+    }
 
     #[test]
     fn lives_beyond_the_bound_are_counted_together_and_old_ones_go() {
