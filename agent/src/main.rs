@@ -59,6 +59,8 @@ fn start(arguments: Arguments) -> Result<ExitCode> {
         let (text, works) = agent::check::check(&settings);
         print(&text);
         print(&agent::check::tls(&settings));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        print(&runtime.block_on(agent::surroundings::check(&settings)));
         return Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     tracing_subscriber::fmt()

@@ -122,7 +122,7 @@ fn follow_logs(
             }
         });
     }
-    if settings.logs.journal && settings.root.join("run/systemd/journal").exists() {
+    if settings.logs.journal && logs::journal::is_there(&settings.root) {
         let journal = logs::journal::Settings {
             program: "journalctl".into(),
             folder: logs::journal::folder(&settings.root),

@@ -29,6 +29,11 @@ pub struct Settings {
     pub from_start: bool,
 }
 
+/// Whether the host at `root` has a journal.
+pub fn is_there(root: &Path) -> bool {
+    root.join("run/systemd/journal").exists()
+}
+
 /// The folder of the journal of the host whose `/` is at `root`; none where that is this system's own.
 pub fn folder(root: &Path) -> Option<PathBuf> {
     if root == Path::new("/") {

@@ -20,7 +20,7 @@ mod source;
 mod tail;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use domain::UnixNanos;
@@ -91,6 +91,11 @@ pub struct Settings {
     pub positions: PathBuf,
     /// Whether files that are there when the very first agent of the host starts are read from their beginning.
     pub from_start: bool,
+}
+
+/// The files of the host at `root` that a pattern matches at present.
+pub fn matches(root: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
+    Ok(glob::Glob::new(root, pattern).map_err(io::Error::other)?.files())
 }
 
 /// Follows files until `stop`; ships batches to `out`, one at a time.
