@@ -15,13 +15,12 @@ use crate::kernel::Programs;
 use crate::regular;
 
 /// Where libraries of the system are.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 7] = [
     "/usr/lib",
     "/usr/lib64",
     "/lib",
     "/lib64",
     "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
     "/usr/lib/aarch64-linux-gnu",
     "/usr/local/lib",
 ];
