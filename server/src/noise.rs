@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use detectors::suppression::{
-    AUTO_THRESHOLD, Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy,
+    AUTO_THRESHOLD, Approval, Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy,
 };
 use domain::alert::MAX_ALERT_NAME;
-use domain::{Alert, Clock, Finding, UnixNanos};
+use domain::{Alert, Clock, Finding, Incident, Report, UnixNanos, Window};
 use serde::{Deserialize, Serialize};
 use storage::Store;
 use storage::alerts::SeenAlert;
@@ -49,6 +49,8 @@ const RECALLED: Duration = Duration::from_secs(30 * 86_400);
 const MAX_HOSTS: usize = 64;
 /// How often silences that Alertmanager did not take are tried again.
 const SILENCES_AGAIN: Duration = Duration::from_secs(60);
+/// How long before an incident began an alert may have been held back and still belong to it: the first sign is often called noise.
+const BEFORE_INCIDENT: Duration = Duration::from_secs(3600);
 /// Heard alerts that a slow listener may lag behind.
 const MAX_HEARD: usize = 256;
 /// Who decides when nobody does.
@@ -74,6 +76,17 @@ impl Outcome {
     pub const fn is_suppressed(self) -> bool {
         matches!(self, Self::Suppressed | Self::GoesOn { suppressed: true })
     }
+}
+
+/// Alerts that were held back around an incident.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldBack {
+    /// Which, how many, and when.
+    pub row: storage::alerts::HeldBack,
+    /// Who approved what held them back, and the approval; nothing when it is too long ago to be at hand.
+    pub by: Option<(String, Approval)>,
+    /// When and why it came back since, when it did.
+    pub back: Option<(UnixNanos, Reopening)>,
 }
 
 /// The mode of a rule, as the journal has it.
@@ -520,6 +533,30 @@ impl Noise {
         Ok(Ok(count))
     }
 
+    /// What was held back around an incident, the most frequent first: at most `limit`, and how many there are in all.
+    pub async fn held_back(
+        &self,
+        incident: &Incident,
+        report: Option<&Report>,
+        limit: u32,
+    ) -> anyhow::Result<(Vec<HeldBack>, u64)> {
+        let services: Vec<String> = around::services_of(incident, report).into_iter().collect();
+        let end = incident.resolved.unwrap_or_else(|| self.shared.clock.now());
+        let window = Window::new(incident.started.minus(BEFORE_INCIDENT), end.plus(Duration::from_nanos(1)));
+        let store = &self.shared.store;
+        let rows = store
+            .alerts_of_incident(incident.id.0, &services, window, limit)
+            .await
+            .context("cannot ask what was held back")?;
+        let all = rows.first().map_or(0, |row| row.of);
+        let book = self.book();
+        let held_back = |row: storage::alerts::HeldBack| {
+            let (by, back) = book.decided_around(&row.fingerprint, UnixNanos(row.last));
+            HeldBack { row, by, back }
+        };
+        Ok((rows.into_iter().map(held_back).collect(), all))
+    }
+
     /// Modes of rules that were set apart, and that of all others.
     pub fn modes(&self) -> (Mode, Vec<(String, Mode)>) {
         self.book().modes()
@@ -560,7 +597,7 @@ impl Noise {
 #[cfg(test)]
 mod tests {
     use detectors::suppression::Reason;
-    use domain::{Batch, Detail, LogRecord, Observation, SeenIn, Severity, Window};
+    use domain::{Batch, Detail, LogRecord, Observation, SeenIn, Severity};
 
     use super::*;
 

@@ -167,6 +167,43 @@ async fn an_alert_is_reviewed_held_back_and_comes_back() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_held_back_is_shown_on_the_incident_it_came_before() {
+    let token = |config: &mut server::config::Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.noise.mode = detectors::suppression::Mode::Recommend;
+    };
+    serve_with(token, async |server: &mut TestServer| {
+        let said = "retrying in 17 ms <script>alert(1)</script>";
+        send_alert(server, webhook("payment", "a", said, 120)).await;
+        send_alert(server, webhook("elsewhere", "a", said, 120)).await;
+        for service in ["payment", "elsewhere"] {
+            let (fingerprint, _) = fingerprint_of(server, service).await;
+            let decision = "reason=flapping&days=7&note=it+%3Cb%3Erecovers";
+            assert_eq!(press(server, &format!("/review/{fingerprint}/approve"), decision).await, 200);
+            for seconds_ago in [90, 60] {
+                let held = send_alert(server, webhook(service, "a", said, seconds_ago)).await;
+                assert_eq!(held["suppressed"], 1, "{held}");
+            }
+        }
+        crate::incident::break_payment(server).await;
+        let path = format!("/incidents/{}", crate::incident::investigated(server).await.id);
+        let (_, page) = server.get(&path).await;
+        let until = now().plus(std::time::Duration::from_secs(7 * 86_400)).date();
+        let row =
+            format!("Held back: Flapping (it &lt;b&gt;recovers), until {until}, by someone on this page.");
+        assert!(page.contains(&row) && page.contains("2 times"), "{page}");
+        assert!(page.contains("payment: Retries") && !page.contains("elsewhere: Retries"), "{page}");
+        assert!(!page.contains("<script>alert"));
+        assert!(!page.contains("Came back at"));
+        // With the incident it is heard again, and the page says so.
+        assert_eq!(send_alert(server, webhook("payment", "a", said, 1)).await["heard"], 1);
+        let (_, page) = server.get(&path).await;
+        assert!(page.contains("Came back at") && page.contains("2 times"), "{page}");
+    })
+    .await;
+}
+
 /// An event of Kubernetes as the receiver `k8s_events` sends it.
 fn kubernetes_event(pod: &str, uid: &str, kind: &str, at: domain::UnixNanos) -> String {
     let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});

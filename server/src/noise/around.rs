@@ -110,14 +110,8 @@ impl Around {
 
 impl Episode {
     fn new(incident: &Incident, report: Option<&str>, now: UnixNanos) -> Self {
-        let mut services: BTreeSet<String> =
-            incident.findings.iter().map(|finding| finding.service.clone()).collect();
-        services.insert(incident.service.clone());
-        services.insert(incident.root_service.clone());
-        if let Some(report) = report.and_then(|json| serde_json::from_str::<Report>(json).ok()) {
-            services.extend(report.diagnosis.chain.into_iter().map(|link| link.component));
-        }
-        services.remove("");
+        let report = report.and_then(|json| serde_json::from_str::<Report>(json).ok());
+        let services = services_of(incident, report.as_ref());
         let confirmed = incident.events.iter().rev().find_map(|(_, event)| match event {
             IncidentEvent::Feedback { verdict, service, .. } => Some(match verdict.as_str() {
                 "right" => Some(incident.root_service.clone()),
@@ -134,4 +128,17 @@ impl Episode {
             last_hour: hour_of(incident.resolved.unwrap_or(now)),
         }
     }
+}
+
+/// The services that take part in an incident: those that are hurt, and those on its causal chain.
+pub fn services_of(incident: &Incident, report: Option<&Report>) -> BTreeSet<String> {
+    let mut services: BTreeSet<String> =
+        incident.findings.iter().map(|finding| finding.service.clone()).collect();
+    services.insert(incident.service.clone());
+    services.insert(incident.root_service.clone());
+    services.extend(
+        report.into_iter().flat_map(|report| &report.diagnosis.chain).map(|link| link.component.clone()),
+    );
+    services.remove("");
+    services
 }

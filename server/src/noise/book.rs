@@ -380,6 +380,28 @@ impl Book {
         &self.model
     }
 
+    /// What held a fingerprint back at `at`: the last approval until then and by whom; and what brought it back since.
+    pub fn decided_around(
+        &self,
+        fingerprint: &str,
+        at: UnixNanos,
+    ) -> (Option<(String, Approval)>, Option<(UnixNanos, Reopening)>) {
+        let mut by = None;
+        let mut back = None;
+        for (when, _, entry) in self.audit.iter().filter(|(_, of, _)| of == fingerprint) {
+            match &entry.event {
+                Event::Approved(approval) if *when <= at => {
+                    (by, back) = (Some((entry.actor.clone(), approval.clone())), None);
+                }
+                Event::Reopened(reopening) if back.is_none() && by.is_some() => {
+                    back = Some((*when, reopening.clone()));
+                }
+                _ => {}
+            }
+        }
+        (by, back)
+    }
+
     /// The decisions, oldest first.
     pub fn audit(&self) -> impl DoubleEndedIterator<Item = &(UnixNanos, String, Entry)> {
         self.audit.iter()

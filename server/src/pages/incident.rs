@@ -191,7 +191,7 @@ fn view(page: &IncidentPage) -> View {
         similar: page.beside.similar.iter().map(similar).collect(),
         asked: report.and_then(|report| Some(asked(page.beside.asked.as_ref()?, report))),
         timeline: journal::timeline(incident, report),
-        alerts: journal::alerts(incident),
+        alerts: journal::alerts(incident, &page.beside.held_back),
         audit: journal::audit(incident, report),
         rail: Vec::new(),
     };

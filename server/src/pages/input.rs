@@ -10,6 +10,8 @@ use domain::{Change, CheckOutcome, EvidenceKind, Finding, Incident, IncidentId, 
 use investigator::narrate::Asked;
 use storage::questions::service_graph::ServiceEdge;
 
+use crate::noise::HeldBack;
+
 /// The page of one incident.
 #[derive(Clone, Debug)]
 pub struct IncidentPage {
@@ -40,6 +42,8 @@ pub struct Beside {
     pub similar: Vec<Similar>,
     /// A question that was just asked, and its answer.
     pub asked: Option<Asked>,
+    /// Alerts that were held back around it, the most frequent first, and how many kinds there are in all.
+    pub held_back: (Vec<HeldBack>, u64),
 }
 
 /// A past incident that is like another.

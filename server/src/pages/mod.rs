@@ -42,6 +42,7 @@ pub use input::{
     ObjectiveBurn, ProgressState, Range, RedactionPage, ServiceFinding, ServicePage, ServicePoint,
     ServiceRow, ServiceStatus, ServicesPage, SignalFreshness, Similar, TracePage, Tried,
 };
+pub use journal::MOST_ALERTS;
 pub use review::{ReviewPage, RulesPage};
 
 /// The page of one incident.
