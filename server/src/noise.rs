@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::detect::Outlooks;
 use crate::incidents::Incidents;
 pub use around::Around;
-pub use book::{Book, Group, ModeChange, RuleInForce, SilenceChange};
+pub use book::{Book, Group, ModeChange, Noted, RuleInForce, SilenceChange};
 pub use proposal::{Details, Proposal};
 pub use settings::Settings;
 
@@ -51,6 +51,8 @@ const MAX_HOSTS: usize = 64;
 const SILENCES_AGAIN: Duration = Duration::from_secs(60);
 /// How long before an incident began an alert may have been held back and still belong to it: the first sign is often called noise.
 const BEFORE_INCIDENT: Duration = Duration::from_secs(3600);
+/// How long a count of what waits is good enough for the top of a page; a decision is counted at once.
+const COUNT_STANDS: Duration = Duration::from_secs(30);
 /// Heard alerts that a slow listener may lag behind.
 const MAX_HEARD: usize = 256;
 /// Who decides when nobody does.
@@ -76,6 +78,20 @@ impl Outcome {
     pub const fn is_suppressed(self) -> bool {
         matches!(self, Self::Suppressed | Self::GoesOn { suppressed: true })
     }
+}
+
+/// Longest note kept with a decision, in characters.
+pub const MAX_NOTE: usize = 400;
+
+/// Who decides, and what they say with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// A person, or `inquest`.
+    pub actor: &'a str,
+    /// Where they said so.
+    pub source: Source,
+    /// More about why; may be empty. An approval has a note of its own.
+    pub note: &'a str,
 }
 
 /// Alerts that were held back around an incident.
@@ -117,6 +133,8 @@ struct Shared {
     settings: Settings,
     silencer: Option<alertmanager::Silencer>,
     book: Mutex<Book>,
+    /// How many wait for a decision, and when that was counted.
+    waiting: Mutex<Option<(UnixNanos, usize)>>,
     /// Held from judging an alert until journal, store and book have what came of it.
     accepting: tokio::sync::Mutex<()>,
     heard: broadcast::Sender<Arc<Alert>>,
@@ -169,6 +187,7 @@ impl Noise {
             settings,
             silencer,
             book: Mutex::new(book),
+            waiting: Mutex::default(),
             accepting: tokio::sync::Mutex::default(),
             heard: broadcast::Sender::new(MAX_HEARD),
             decided: Notify::new(),
@@ -294,37 +313,85 @@ impl Noise {
         Ok(true)
     }
 
-    /// Notes what somebody decided, and tells Alertmanager if it should know.
-    pub async fn decide(
-        &self,
-        fingerprint: &str,
-        actor: &str,
-        source: Source,
-        event: Event,
-    ) -> anyhow::Result<bool> {
+    /// Notes what somebody decided on these alerts in one step, and tells Alertmanager if it should know. How many of them are known.
+    pub async fn decide(&self, step: &Step<'_>, events: Vec<(String, Event)>) -> anyhow::Result<usize> {
         let _order = self.shared.accepting.lock().await;
-        if self.book().group(fingerprint).is_none() {
-            return Ok(false);
-        }
-        self.note(fingerprint, actor, source, event).await?;
-        Ok(true)
+        let known: Vec<(String, Event)> = {
+            let book = self.book();
+            events.into_iter().filter(|(fingerprint, _)| book.group(fingerprint).is_some()).collect()
+        };
+        // The first of them and the time name the step.
+        let batch = (known.len() > 1).then(|| format!("{}-{}", known[0].0, self.shared.clock.now().0));
+        let count = known.len();
+        self.note_all(step, batch.as_deref(), known).await?;
+        Ok(count)
+    }
+
+    /// Takes the last decision on an alert back, and with it those that were taken in the same step and still stand. How many.
+    pub async fn undo(&self, fingerprint: &str, step: &Step<'_>) -> anyhow::Result<usize> {
+        let _order = self.shared.accepting.lock().await;
+        let together = {
+            let book = self.book();
+            let standing = book.standing(fingerprint).filter(|standing| standing.can_undo());
+            match standing.map(|standing| standing.batch.as_deref()) {
+                None => Vec::new(),
+                Some(None) => vec![fingerprint.to_owned()],
+                Some(Some(batch)) => book.of_batch(batch),
+            }
+        };
+        let count = together.len();
+        self.note_all(step, None, together.into_iter().map(|one| (one, Event::Undone)).collect()).await?;
+        Ok(count)
     }
 
     async fn note(&self, fingerprint: &str, actor: &str, source: Source, event: Event) -> anyhow::Result<()> {
-        let Shared { store, clock, .. } = &*self.shared;
+        self.note_all(&Step { actor, source, note: "" }, None, vec![(fingerprint.to_owned(), event)]).await
+    }
+
+    async fn note_all(
+        &self,
+        step: &Step<'_>,
+        batch: Option<&str>,
+        events: Vec<(String, Event)>,
+    ) -> anyhow::Result<()> {
         let around = self.around().await?;
+        let learns = |event: &Event| !matches!(event, Event::Snoozed { .. } | Event::Sampled);
+        let learns = events.iter().any(|(_, event)| learns(event));
+        for (fingerprint, event) in events {
+            self.note_one(&fingerprint, step, batch, event, &around).await?;
+        }
+        if learns {
+            self.book().learn();
+        }
+        *self.waiting_count() = None;
+        self.shared.decided.notify_one();
+        Ok(())
+    }
+
+    async fn note_one(
+        &self,
+        fingerprint: &str,
+        step: &Step<'_>,
+        batch: Option<&str>,
+        event: Event,
+        around: &Around,
+    ) -> anyhow::Result<()> {
+        let Shared { store, clock, .. } = &*self.shared;
         let Some(group) = self.book().group(fingerprint).cloned() else { return Ok(()) };
-        let proposal = self.book_proposal(&group, &around);
-        let learns =
-            matches!(event, Event::Approved(_) | Event::Rejected | Event::Undone | Event::Reopened(_));
+        let proposal = self.book_proposal(&group, around);
         let entry = Entry {
-            actor: domain::text::plain(actor, 80),
-            source,
+            actor: domain::text::plain(step.actor, 80),
+            source: step.source,
             rule: group.alert.rule.clone(),
             service: group.alert.service.clone(),
             pattern: group.alert.pattern.clone(),
             confidence: proposal.proposed.then_some(proposal.confidence),
             features: Some(proposal.features),
+            note: match event {
+                Event::Approved(_) => String::new(),
+                _ => domain::text::plain(step.note.trim(), MAX_NOTE),
+            },
+            batch: batch.map(str::to_owned),
             event,
         };
         let at = clock.now();
@@ -333,14 +400,7 @@ impl Noise {
             .journal_append(at, STREAM, fingerprint, &body)
             .await
             .context("cannot note a decision in the journal")?;
-        {
-            let mut book = self.book();
-            book.apply(fingerprint, at, entry);
-            if learns {
-                book.learn();
-            }
-        }
-        self.shared.decided.notify_one();
+        self.book().apply(fingerprint, at, entry);
         Ok(())
     }
 
@@ -426,7 +486,10 @@ impl Noise {
     pub async fn queue(&self) -> anyhow::Result<Vec<Proposal>> {
         let around = self.around().await?;
         let book = self.book();
-        Ok(self.proposals(&book, &around, |_| true))
+        let queue = self.proposals(&book, &around, |_| true);
+        let waiting = queue.iter().filter(|one| one.looks_like_noise() && one.waits(around.now)).count();
+        *self.waiting_count() = Some((around.now, waiting));
+        Ok(queue)
     }
 
     /// The same of alerts of some services alone.
@@ -445,8 +508,9 @@ impl Noise {
         };
         let one = proposal::of(&book, group, &around, &self.shared.settings);
         let details = Details {
-            similar: proposal::similar(&book, &one.alert, around.now),
+            similar: proposal::similar(&book, &one.alert, &around),
             same_pattern: proposal::same_pattern(&book, &one.alert),
+            linked: around.linked(group),
         };
         Ok(Some((one, details)))
     }
@@ -492,7 +556,7 @@ impl Noise {
     }
 
     /// The decisions, latest first.
-    pub fn audit(&self, most: usize) -> Vec<(UnixNanos, String, Entry)> {
+    pub fn audit(&self, most: usize) -> Vec<Noted> {
         self.book().audit().rev().take(most).cloned().collect()
     }
 
@@ -562,9 +626,21 @@ impl Noise {
         self.book().modes()
     }
 
-    /// Alerts that wait for a decision and are likely noise, for the navigation; none while only observing.
-    pub fn waiting(&self) -> usize {
-        self.book().waiting_hint()
+    /// Alerts that look like noise and wait for a decision: as many as the queue shows. At most 30 s old.
+    pub async fn waiting(&self) -> anyhow::Result<usize> {
+        let now = self.shared.clock.now();
+        let counted = *self.waiting_count();
+        if let Some((at, waiting)) = counted
+            && at.plus(COUNT_STANDS) > now
+        {
+            return Ok(waiting);
+        }
+        let queue = self.queue().await?;
+        Ok(queue.iter().filter(|one| one.looks_like_noise() && one.waits(now)).count())
+    }
+
+    fn waiting_count(&self) -> MutexGuard<'_, Option<(UnixNanos, usize)>> {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hears every alert that reaches people.
@@ -595,86 +671,4 @@ impl Noise {
 }
 
 #[cfg(test)]
-mod tests {
-    use detectors::suppression::Reason;
-    use domain::{Batch, Detail, LogRecord, Observation, SeenIn, Severity};
-
-    use super::*;
-
-    const NOW: UnixNanos = UnixNanos::from_seconds(1_800_000_000);
-
-    struct Stopped;
-
-    impl Clock for Stopped {
-        fn now(&self) -> UnixNanos {
-            NOW
-        }
-    }
-
-    fn notice(hosts: &[&str]) -> Finding {
-        Finding {
-            service: "cart".into(),
-            subject: "retrying in 17 ms".into(),
-            severity: Severity::Notice,
-            started: NOW,
-            window: Window::new(NOW.minus(Duration::from_secs(300)), NOW),
-            detail: Detail::Observation(Observation {
-                detector: "log pattern spike".into(),
-                sentence: String::new(),
-                numbers: Vec::new(),
-                seen_in: SeenIn::Nothing,
-                hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-            }),
-        }
-    }
-
-    async fn runs(store: &Store, version: &str, at: UnixNanos) {
-        let resource = [("service.version".to_owned(), version.to_owned())];
-        let log = LogRecord {
-            at,
-            service: "cart".into(),
-            resource: Arc::new(resource.into()),
-            ..LogRecord::default()
-        };
-        store.append(&Batch { logs: vec![log], ..Batch::default() }).await.unwrap();
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_finding_that_is_held_back_returns_on_a_new_host_and_a_new_version() {
-        let store = Store::scratch().await.unwrap();
-        runs(&store, "1", NOW.minus(Duration::from_secs(900_000))).await;
-        let clock: Arc<dyn Clock> = Arc::new(Stopped);
-        let incidents = Incidents::load(store.clone(), clock.clone(), Default::default()).await.unwrap();
-        let (_outlook, outlooks) = tokio::sync::watch::channel(Arc::default());
-        let config = crate::config::Noise { mode: Mode::Recommend, ..Default::default() };
-        let settings = Settings::new(&config).unwrap();
-        let noise = Noise::load(store.clone(), clock, incidents, outlooks, settings).await.unwrap();
-        let held_back = async |hosts: &[&str]| noise.accept_findings(&[notice(hosts)]).await.unwrap()[0];
-        let suppress = async || {
-            let one = noise.queue().await.unwrap().remove(0);
-            let approval = one.approval(Reason::Flapping, "", 14, NOW);
-            noise.decide(&one.fingerprint, "somebody", Source::Web, Event::Approved(approval)).await.unwrap();
-        };
-
-        assert!(!held_back(&["a", "b"]).await);
-        suppress().await;
-        for known in [&["a", "b"][..], &["b"], &[]] {
-            assert!(held_back(known).await, "{known:?}");
-        }
-        assert!(!held_back(&["a", "b", "c"]).await, "a new host");
-        suppress().await;
-        assert!(held_back(&["c"]).await);
-        runs(&store, "2", NOW).await;
-        assert!(!held_back(&["a"]).await, "a new version");
-        let came_back: Vec<String> = noise
-            .audit(10)
-            .into_iter()
-            .filter_map(|(_, _, entry)| match entry.event {
-                Event::Reopened(reopening) => Some(reopening.words()),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(came_back, ["new version 2", "new host c"]);
-        store.close().await.unwrap();
-    }
-}
+mod tests;

@@ -200,6 +200,99 @@ async fn what_was_held_back_is_shown_on_the_incident_it_came_before() {
         assert_eq!(send_alert(server, webhook("payment", "a", said, 1)).await["heard"], 1);
         let (_, page) = server.get(&path).await;
         assert!(page.contains("Came back at") && page.contains("2 times"), "{page}");
+        // The other way round, the review page names the incident.
+        let (fingerprint, _) = fingerprint_of(server, "payment").await;
+        let (_, review) = server.get(&format!("/review?open={fingerprint}")).await;
+        assert!(
+            review.contains("Incidents at the same time") && review.contains(">INC-0001</a>"),
+            "{review}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_decided_on_and_taken_back_in_one_step() {
+    let token = |config: &mut server::config::Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.noise.mode = detectors::suppression::Mode::Recommend;
+    };
+    serve_with(token, async |server: &mut TestServer| {
+        for service in ["cart", "web", "mail"] {
+            send_alert(server, webhook(service, "a", "retrying in 17 ms", 120)).await;
+        }
+        send_alert(server, webhook("db", "a", "no answer yet", 120)).await;
+        let (cart, _) = fingerprint_of(server, "cart").await;
+        let (web, _) = fingerprint_of(server, "web").await;
+        let audited = async |server: &TestServer, words: &str| {
+            server.get("/review/audit").await.1.matches(words).count()
+        };
+        let day = |days: u64| now().plus(std::time::Duration::from_secs(days * 86_400)).date();
+        let states = [
+            ("approve", format!("suppressed until {}", day(3))),
+            ("reject", "heard".into()),
+            ("snooze", format!("snoozed until {}", day(1))),
+        ];
+        for (action, state) in &states {
+            let form = "batch=1&days=3&note=known+%3Cb%3E";
+            let (status, page) = server
+                .post(
+                    &server.page(&format!("/review/{cart}/{action}")),
+                    "application/x-www-form-urlencoded",
+                    form,
+                )
+                .await;
+            assert_eq!(status, 200, "{page}");
+            assert!(page.contains("cart: Retries and 2 of the same pattern:"), "{page}");
+            assert_eq!(audited(server, &format!("undecided → {state}")).await, 3, "{action}");
+            let (_, open) = server.get(&format!("/review?open={web}")).await;
+            assert!(open.contains("known &lt;b&gt;"), "the note of the others, too: {open}");
+            if *action == "approve" {
+                assert!(
+                    open.contains(&format!("or on {}.", day(3))) && !open.contains("or after 14 days"),
+                    "{open}"
+                );
+            }
+            // Taken back from any of them, once.
+            assert_eq!(press(server, &format!("/review/{web}/undo"), "").await, 200);
+            assert_eq!(audited(server, &format!("{state} → undecided")).await, 3, "{action}");
+            assert_eq!(press(server, &format!("/review/{cart}/undo"), "").await, 400, "nothing is left");
+        }
+        assert_eq!(audited(server, "known &lt;b&gt;").await, 9);
+        assert_eq!(audited(server, "no answer yet").await, 0, "another pattern is another matter");
+
+        // What was decided on again since stays as it is, also after a restart.
+        assert_eq!(press(server, &format!("/review/{cart}/approve"), "batch=1").await, 200);
+        assert_eq!(press(server, &format!("/review/{web}/reject"), "").await, 200);
+        server.restart_with(token).await;
+        assert_eq!(press(server, &format!("/review/{cart}/undo"), "").await, 200);
+        let yaml = server.get("/review/policies.yaml").await.1;
+        assert!(!yaml.contains("suppress") && yaml.matches("decision: keep").count() == 1, "{yaml}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_navigation_counts_what_looks_like_noise_and_waits() {
+    let token = |config: &mut server::config::Config| config.access.api_token = Some(Secret::new(TOKEN));
+    serve_with(token, async |server: &mut TestServer| {
+        let waits = "1<span class=\"vh\"> waiting</span>";
+        let two_days = 2 * 86_400;
+        for number in 0..6 {
+            let service = format!("svc{number}");
+            send_alert(server, webhook(&service, "a", "retrying in 17 ms", two_days)).await;
+            let (fingerprint, _) = fingerprint_of(server, &service).await;
+            assert_eq!(press(server, &format!("/review/{fingerprint}/approve"), "").await, 200);
+        }
+        assert!(!server.get("/settings").await.1.contains(" waiting</span>"));
+        send_alert(server, webhook("another", "a", "retrying in 17 ms", two_days)).await;
+        // The queue counts anew; other pages are at most half a minute behind.
+        let (_, review) = server.get("/review").await;
+        assert!(review.contains("1 alert looks like noise") && review.contains(waits), "{review}");
+        assert!(server.get("/settings").await.1.contains(waits));
+        let (fingerprint, _) = fingerprint_of(server, "another").await;
+        assert_eq!(press(server, &format!("/review/{fingerprint}/reject"), "").await, 200);
+        assert!(!server.get("/settings").await.1.contains(" waiting</span>"));
     })
     .await;
 }

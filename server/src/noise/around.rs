@@ -100,6 +100,19 @@ impl Around {
         }
     }
 
+    /// The incidents that alerts of a group came with, latest first; those within the hour before one count.
+    pub fn linked(&self, group: &Group) -> Vec<IncidentId> {
+        let hours = &group.history.hours;
+        let with = |episode: &&Episode| {
+            episode.services.contains(&group.alert.service)
+                && hours.range(episode.first_hour - 1..=episode.last_hour).next().is_some()
+        };
+        let mut linked: Vec<IncidentId> =
+            self.episodes.iter().filter(with).map(|episode| episode.id).collect();
+        linked.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+        linked
+    }
+
     /// The incidents of a service that an hour belongs to; one that opened within the hour after counts.
     pub fn tied(&self, service: &str, hour: i64) -> bool {
         self.episodes.iter().any(|episode| {

@@ -74,6 +74,21 @@ pub struct ModeChange {
     pub actor: String,
 }
 
+/// A decision as the audit has it: with what it changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Noted {
+    /// When.
+    pub at: UnixNanos,
+    /// On which alert.
+    pub fingerprint: String,
+    /// What was decided, by whom.
+    pub entry: Entry,
+    /// Where the alert stood before, in a few words.
+    pub before: String,
+    /// Where it stands since.
+    pub after: String,
+}
+
 /// Alerts of one hour that were held back: the hour, how many, and whether they belong to an incident.
 type HeldBack = (i64, u32, bool);
 
@@ -85,7 +100,7 @@ pub struct Book {
     modes: BTreeMap<String, Mode>,
     default_mode: Mode,
     mode_changes: VecDeque<ModeChange>,
-    audit: VecDeque<(UnixNanos, String, Entry)>,
+    audit: VecDeque<Noted>,
     model: Model,
 }
 
@@ -192,11 +207,14 @@ impl Book {
 
     /// Folds a decision in.
     pub fn apply(&mut self, fingerprint: &str, at: UnixNanos, entry: Entry) {
-        self.standings.entry(fingerprint.to_owned()).or_default().apply(at, &entry);
+        let standing = self.standings.entry(fingerprint.to_owned()).or_default();
+        let before = standing.state.words();
+        standing.apply(at, &entry);
+        let after = standing.state.words();
         if self.audit.len() == MAX_AUDIT {
             self.audit.pop_front();
         }
-        self.audit.push_back((at, fingerprint.to_owned(), entry));
+        self.audit.push_back(Noted { at, fingerprint: fingerprint.to_owned(), entry, before, after });
     }
 
     /// Learns from all decisions.
@@ -209,7 +227,7 @@ impl Book {
         let mut decided: Vec<Option<Decided>> = Vec::new();
         // Of each alert the decisions that stand, in their order.
         let mut of: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (_, fingerprint, entry) in &self.audit {
+        for Noted { fingerprint, entry, .. } in &self.audit {
             let of = of.entry(fingerprint).or_default();
             let noise = match &entry.event {
                 Event::Approved(_) if entry.source != Source::Inquest => true,
@@ -279,7 +297,7 @@ impl Book {
     /// Per fingerprint the latest decision of a person on a proposal: its rule, and whether it was right.
     fn judged(&self) -> BTreeMap<&str, (&str, bool)> {
         let mut judged: BTreeMap<&str, (&str, bool)> = BTreeMap::new();
-        for (_, fingerprint, entry) in &self.audit {
+        for Noted { fingerprint, entry, .. } in &self.audit {
             match &entry.event {
                 Event::Approved(_)
                     if entry.confidence.is_some()
@@ -388,7 +406,9 @@ impl Book {
     ) -> (Option<(String, Approval)>, Option<(UnixNanos, Reopening)>) {
         let mut by = None;
         let mut back = None;
-        for (when, _, entry) in self.audit.iter().filter(|(_, of, _)| of == fingerprint) {
+        for Noted { at: when, entry, .. } in
+            self.audit.iter().filter(|noted| noted.fingerprint == fingerprint)
+        {
             match &entry.event {
                 Event::Approved(approval) if *when <= at => {
                     (by, back) = (Some((entry.actor.clone(), approval.clone())), None);
@@ -403,7 +423,7 @@ impl Book {
     }
 
     /// The decisions, oldest first.
-    pub fn audit(&self) -> impl DoubleEndedIterator<Item = &(UnixNanos, String, Entry)> {
+    pub fn audit(&self) -> impl DoubleEndedIterator<Item = &Noted> {
         self.audit.iter()
     }
 
@@ -473,9 +493,16 @@ impl Book {
         }
     }
 
-    /// Suppressed alerts of which a sample waits to be judged.
-    pub fn waiting_hint(&self) -> usize {
-        self.standings.values().filter(|standing| standing.sampled).count()
+    /// The alerts that were decided on in one step and stand as it left them, in the order of fingerprints.
+    pub fn of_batch(&self, batch: &str) -> Vec<String> {
+        let mut of: Vec<String> = self
+            .standings
+            .iter()
+            .filter(|(_, standing)| standing.batch.as_deref() == Some(batch))
+            .map(|(fingerprint, _)| fingerprint.clone())
+            .collect();
+        of.sort_unstable();
+        of
     }
 }
 

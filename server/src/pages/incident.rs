@@ -158,19 +158,13 @@ fn view(page: &IncidentPage) -> View {
             listed: &listed,
             frame: page.frame,
             ongoing: incident.is_open(),
-            base: &page.base_path,
+            base: &page.top.base_path,
         };
         report.diagnosis.evidence.iter().take(MOST_CARDS).map(|evidence| card(evidence, &around)).collect()
     });
     let running = !page.progress.is_empty() || (report.is_none() && incident.is_open());
     let mut view = View {
-        shell: Shell {
-            title: format!("{} {}", incident.id, plain(&incident.title, 100)),
-            base: page.base_path.clone(),
-            open: page.open_incidents,
-            current: "incidents",
-            query: String::new(),
-        },
+        shell: Shell::new(format!("{} {}", incident.id, plain(&incident.title, 100)), "incidents", &page.top),
         number: incident.id.0,
         id: incident.id.to_string(),
         head: head(page),

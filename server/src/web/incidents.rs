@@ -34,7 +34,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Res
         filter: IncidentFilter::parse(&query.status),
         query: domain::text::plain(&query.q, MAX_NAME),
         now: app.clock.now(),
-        base_path: app.base_path.to_string(),
+        top: app.top().await,
     };
     super::page(pages::render_incidents(&page))
 }
@@ -89,9 +89,8 @@ async fn page(
         beside,
         progress: app.incidents.progress(incident.id),
         now: app.clock.now(),
-        open_incidents: app.incidents.open_count(),
         frame,
-        base_path: app.base_path.to_string(),
+        top: app.top().await,
         incident,
     };
     Ok(super::page(pages::render_incident(&page)))
