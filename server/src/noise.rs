@@ -33,6 +33,7 @@ use crate::detect::Outlooks;
 use crate::incidents::Incidents;
 pub use around::Around;
 pub use book::{Book, Group, ModeChange, Noted, RuleInForce, SilenceChange};
+pub use policies::Imported;
 pub use proposal::{Details, Proposal};
 pub use settings::Settings;
 
@@ -40,6 +41,7 @@ pub use settings::Settings;
 const STREAM: &str = "noise";
 const MODES: &str = "noise-modes";
 const SILENCES: &str = "noise-silences";
+const AWAITED: &str = "noise-awaited";
 
 /// A finding that is seen again within this time is the same alert, still going on.
 const GOES_ON: Duration = Duration::from_secs(300);
@@ -119,6 +121,15 @@ struct SilenceSet {
     id: String,
 }
 
+/// A policy on an alert that was not seen yet, as the journal has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct AwaitedSet {
+    policy: policies::Policy,
+    actor: String,
+    /// Whether the alert came.
+    came: bool,
+}
+
 /// Alerts of one store. Cheap to clone.
 #[derive(Clone)]
 pub struct Noise {
@@ -175,6 +186,15 @@ impl Noise {
         for entry in store.journal_read(SILENCES).await.context("cannot read silences")? {
             if let Ok(set) = serde_json::from_value::<SilenceSet>(entry.body) {
                 book.set_silence(&entry.key, set.id);
+            }
+        }
+        for entry in store.journal_read(AWAITED).await.context("cannot read policies on alerts to come")? {
+            match serde_json::from_value::<AwaitedSet>(entry.body) {
+                Ok(set) if set.came => book.came(&set.policy),
+                Ok(set) => _ = book.await_alert(set.policy, set.actor),
+                Err(error) => {
+                    tracing::warn!(sequence = entry.sequence, %error, "cannot read a policy on an alert to come")
+                }
             }
         }
         book.learn();
@@ -243,6 +263,9 @@ impl Noise {
             if !goes_on && !alert.resolved {
                 self.book().note(&alert, incident.is_some());
             }
+            if !goes_on && !alert.resolved {
+                self.decide_awaited(&alert, &fingerprint, &around).await?;
+            }
             let suppressed = match alert.resolved {
                 true => self.book().is_suppressed(&fingerprint),
                 false => self.judge(&alert, &fingerprint, &around).await?,
@@ -265,6 +288,40 @@ impl Noise {
         }
         store.alerts_append(&seen).await.context("cannot store alerts")?;
         Ok(outcomes)
+    }
+
+    /// Decides what a file said of an alert that had not been seen. While a rule forbids it, the alert is heard and the policy waits on.
+    async fn decide_awaited(&self, alert: &Alert, fingerprint: &str, around: &Around) -> anyhow::Result<()> {
+        let (policy, actor, asked) = {
+            let book = self.book();
+            let Some((policy, actor)) = book.awaited_for(alert) else { return Ok(()) };
+            let Some(group) = book.group(fingerprint) else { return Ok(()) };
+            let standing = book.standing(fingerprint).cloned().unwrap_or_default();
+            let context = around.context(group, &self.shared.settings.protected);
+            (policy.clone(), actor.clone(), policy.asks(group, &standing, &context))
+        };
+        match asked {
+            policies::Asked::Forbidden(_) => return Ok(()),
+            policies::Asked::Stands | policies::Asked::Expired => {}
+            policies::Asked::Decide(event) => self.note(fingerprint, &actor, Source::File, event).await?,
+        }
+        self.note_awaited(AwaitedSet { policy, actor, came: true }).await
+    }
+
+    async fn note_awaited(&self, set: AwaitedSet) -> anyhow::Result<()> {
+        let body = serde_json::to_value(&set).context("a policy does not serialise")?;
+        let at = self.shared.clock.now();
+        self.shared
+            .store
+            .journal_append(at, AWAITED, &set.policy.rule, &body)
+            .await
+            .context("cannot note a policy in the journal")?;
+        let mut book = self.book();
+        match set.came {
+            true => book.came(&set.policy),
+            false => _ = book.await_alert(set.policy, set.actor),
+        }
+        Ok(())
     }
 
     /// Whether an alert is held back now; notes it when it comes back, is sampled, or is suppressed automatically.
@@ -576,25 +633,38 @@ impl Noise {
         policies::export(&self.book())
     }
 
-    /// Brings what stands in line with a file; the number of policies changed.
-    pub async fn import(&self, yaml: &str, actor: &str) -> anyhow::Result<Result<usize, String>> {
+    /// Brings what stands in line with a file, and says what came of it. Policies on alerts that were not seen yet wait for them.
+    pub async fn import(&self, yaml: &str, actor: &str) -> anyhow::Result<Result<Imported, String>> {
         let file = match policies::parse(yaml) {
             Ok(file) => file,
             Err(error) => return Ok(Err(error)),
         };
+        let (default, apart) = self.modes();
+        let mut modes = 0;
         for (rule, mode) in &file.modes {
-            if let Err(why) = self.set_mode(rule, *mode, actor).await? {
-                return Ok(Err(format!("mode of {rule}: {why}")));
+            let stands = match rule.as_str() {
+                "*" => default == *mode,
+                rule => apart.iter().any(|(other, set)| other == rule && set == mode),
+            };
+            if stands {
+                continue;
             }
+            if let Err(why) = self.set_mode(rule, *mode, actor).await? {
+                return Ok(Err(format!("mode of {}: {why}", domain::text::plain(rule, 80))));
+            }
+            modes += 1;
         }
         let _order = self.shared.accepting.lock().await;
-        let now = self.shared.clock.now();
-        let changes = policies::changes(&self.book(), &file, now);
-        let count = changes.len();
-        for (fingerprint, event) in changes {
-            self.note(&fingerprint, actor, Source::File, event).await?;
+        let around = self.around().await?;
+        let plan = policies::plan(&self.book(), &file, &around, &self.shared.settings.protected);
+        self.note_all(&Step { actor, source: Source::File, note: "" }, None, plan.changes).await?;
+        for policy in plan.awaited {
+            let known = self.book().awaited().any(|(other, _)| *other == policy);
+            if !known {
+                self.note_awaited(AwaitedSet { policy, actor: actor.to_owned(), came: false }).await?;
+            }
         }
-        Ok(Ok(count))
+        Ok(Ok(Imported { modes, ..plan.outcome }))
     }
 
     /// What was held back around an incident, the most frequent first: at most `limit`, and how many there are in all.

@@ -12,6 +12,7 @@ use domain::{Alert, AlertSource, UnixNanos};
 use storage::alerts::{AlertHour, SeenAlert};
 
 use super::Around;
+use super::policies::{MAX_POLICIES, Policy};
 
 /// Fingerprints remembered. Beyond, the one that is longest quiet and undecided is forgotten.
 pub const MAX_GROUPS: usize = 10_000;
@@ -89,6 +90,9 @@ pub struct Noted {
     pub after: String,
 }
 
+/// Rule, service and pattern of a policy, and the fingerprint that it names.
+type AwaitedKey = (String, String, String, Option<String>);
+
 /// Alerts of one hour that were held back: the hour, how many, and whether they belong to an incident.
 type HeldBack = (i64, u32, bool);
 
@@ -97,6 +101,7 @@ pub struct Book {
     groups: HashMap<String, Group>,
     standings: HashMap<String, Standing>,
     silences: HashMap<String, String>,
+    awaited: BTreeMap<AwaitedKey, (Policy, String)>,
     modes: BTreeMap<String, Mode>,
     default_mode: Mode,
     mode_changes: VecDeque<ModeChange>,
@@ -111,6 +116,7 @@ impl Book {
             groups: HashMap::new(),
             standings: HashMap::new(),
             silences: HashMap::new(),
+            awaited: BTreeMap::new(),
             modes: BTreeMap::new(),
             default_mode,
             mode_changes: VecDeque::new(),
@@ -393,6 +399,36 @@ impl Book {
         active && self.mode(&group.alert.rule) != Mode::Observe
     }
 
+    /// Keeps a policy until its alert comes; who decided it. False when there are too many already.
+    pub fn await_alert(&mut self, policy: Policy, actor: String) -> bool {
+        let key = awaited_key(&policy);
+        if self.awaited.len() >= MAX_POLICIES && !self.awaited.contains_key(&key) {
+            return false;
+        }
+        self.awaited.insert(key, (policy, actor));
+        true
+    }
+
+    /// A policy whose alert came.
+    pub fn came(&mut self, policy: &Policy) {
+        self.awaited.remove(&awaited_key(policy));
+    }
+
+    /// The policy that waits for an alert, and who decided it.
+    pub fn awaited_for(&self, alert: &Alert) -> Option<&(Policy, String)> {
+        if self.awaited.is_empty() {
+            return None;
+        }
+        let named =
+            |fingerprint| (alert.rule.clone(), alert.service.clone(), alert.pattern.clone(), fingerprint);
+        self.awaited.get(&named(Some(alert.fingerprint()))).or_else(|| self.awaited.get(&named(None)))
+    }
+
+    /// Policies whose alerts were not seen yet, in order.
+    pub fn awaited(&self) -> impl Iterator<Item = &(Policy, String)> {
+        self.awaited.values()
+    }
+
     /// What was learned.
     pub const fn model(&self) -> &Model {
         &self.model
@@ -504,6 +540,10 @@ impl Book {
         of.sort_unstable();
         of
     }
+}
+
+fn awaited_key(policy: &Policy) -> AwaitedKey {
+    (policy.rule.clone(), policy.service.clone(), policy.pattern.clone(), policy.fingerprint.clone())
 }
 
 /// Counts what was held back, the latest first.

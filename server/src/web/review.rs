@@ -231,8 +231,7 @@ pub async fn import(State(app): State<App>, Form(form): Form<PoliciesForm>) -> R
     // Browsers send line ends of their own.
     let yaml = form.yaml.replace("\r\n", "\n");
     let (yaml, said, failed) = match app.noise.import(&yaml, ACTOR).await? {
-        Ok(0) => (app.noise.export()?, "All of it stands already.".to_owned(), false),
-        Ok(changed) => (app.noise.export()?, format!("{changed} policies changed."), false),
+        Ok(outcome) => (app.noise.export()?, outcome.words(), !outcome.forbidden.is_empty()),
         Err(why) => (yaml, format!("This file cannot be used: {why}"), true),
     };
     Ok(super::page(pages::render_policies(&yaml, &said, failed, &app.top().await)))
