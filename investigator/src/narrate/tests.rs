@@ -352,6 +352,25 @@ mod providers {
     }
 
     #[tokio::test]
+    async fn a_server_that_asks_to_wait_an_hour_gets_our_tries_and_no_more() {
+        let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let count = asked.clone();
+        let answer = move || async move {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "3600")], "come back later")
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let narrator = Narrator::new(Arc::new(OpenAi::new(&url, "small", "").unwrap()), settings());
+        let narration = narrate(&narrator).await;
+        assert_eq!(reason(&narration), "was busy (HTTP 429)", "in time, and it is known why");
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 3);
+        assert_eq!(narration.spent, [], "what is turned away costs nothing");
+    }
+
+    #[tokio::test]
     async fn failures_are_told_apart() {
         for (status, reply, expected) in [
             (429, json!({ "error": { "message": "slow down", "type": "x" } }), Failure::Busy(429)),
