@@ -25,7 +25,7 @@ pub use diagnosis::{
 pub use evidence::{Evidence, EvidenceId, EvidenceKind, Exhibit, Figure, Strength};
 pub use finding::{Detail, Finding, ObjectiveMissed, Observation, SeenIn, Severity, Silence, Sli};
 pub use incident::{Incident, IncidentEvent, IncidentId, IncidentStatus};
-pub use report::{Answer, NarratedBy, Report, Sentence, Step, StepKind};
+pub use report::{Answer, NarratedBy, Report, Sentence, Step, StepKind, Used};
 pub use telemetry::{
     Attributes, LogRecord, MetricKind, ProfileSample, Sample, Series, SeriesId, Span, SpanKind, StatusCode,
 };

@@ -104,6 +104,23 @@ impl NarratedBy {
     }
 }
 
+/// What a model used to tell a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Used {
+    /// Tokens in and out, repairs included.
+    pub tokens: u64,
+    /// Cost in the currency of the configured prices; 0 without prices.
+    pub cost: f64,
+}
+
+impl Used {
+    /// `4120 tokens, cost 0.0123`.
+    pub fn words(&self) -> String {
+        let cost = if self.cost > 0.0 { format!(", cost {:.4}", self.cost) } else { String::new() };
+        format!("{} tokens{cost}", self.tokens)
+    }
+}
+
 /// What a reader gets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -113,6 +130,9 @@ pub struct Report {
     pub answer: Answer,
     /// Who phrased it.
     pub narrated: NarratedBy,
+    /// What that used; `None` when no model was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Used>,
     /// Citations in the answer that point at evidence which exists.
     pub citations_checked: u32,
     /// All citations in the answer.

@@ -171,16 +171,39 @@ impl Investigations {
             .remember(incident.id, &report.diagnosis)
             .await
             .context("cannot remember the incident")?;
-        self.retell(incident.id, run, report).await
+        self.tell(incident.id, run, report);
+        Ok(())
     }
 
-    /// Has the model phrase a report that is already shown from templates; it takes its place when it comes.
+    /// Has the model phrase a report that is already shown from templates, beside the runs to come: a slow model delays none
+    /// of them.
+    fn tell(&self, id: IncidentId, run: u32, report: Report) {
+        if !self.shared.telling.has_model() {
+            return;
+        }
+        let this = self.clone();
+        let stop = self.shared.stage.token();
+        self.shared.stage.spawn(async move {
+            let told = tokio::select! {
+                () = stop.cancelled() => return,
+                told = this.retell(id, run, report) => told,
+            };
+            if let Err(error) = told {
+                tracing::error!(incident = %id, run, error = format!("{error:#}"), "a report could not be told");
+            }
+        });
+    }
+
+    /// The telling takes the place of its own run's report only: the latest run is what is shown, however late an earlier
+    /// one is told.
     async fn retell(&self, id: IncidentId, run: u32, report: Report) -> anyhow::Result<()> {
         let Shared { store, incidents, telling, clock, .. } = &*self.shared;
         let Some(report) = telling.retell(report.diagnosis, &id.to_string()).await? else { return Ok(()) };
         let json = serde_json::to_string(&report).context("the report does not serialise")?;
         store.report_put(id.0, run, clock.now(), &json).await.context("cannot store the report")?;
-        incidents.announce(id);
+        if incidents.get(id).is_some_and(|incident| incident.runs == run) {
+            incidents.announce(id);
+        }
         Ok(())
     }
 

@@ -107,6 +107,15 @@ pub struct HeldBack {
     pub back: Option<(UnixNanos, Reopening)>,
 }
 
+/// An alert that reaches people.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// The alert.
+    pub alert: Alert,
+    /// Whether no rule forbids to suppress it.
+    pub may_suppress: bool,
+}
+
 /// The mode of a rule, as the journal has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct ModeSet {
@@ -148,7 +157,7 @@ struct Shared {
     waiting: Mutex<Option<(UnixNanos, usize)>>,
     /// Held from judging an alert until journal, store and book have what came of it.
     accepting: tokio::sync::Mutex<()>,
-    heard: broadcast::Sender<Arc<Alert>>,
+    heard: broadcast::Sender<Arc<Heard>>,
     /// Told when a decision may ask for a silence, or end one.
     decided: Notify,
 }
@@ -280,8 +289,9 @@ impl Noise {
             });
             if !goes_on {
                 if !suppressed {
+                    let may_suppress = self.may_suppress(&alert, &fingerprint, &around);
                     // Nobody listening is no error.
-                    let _ = heard.send(Arc::new(alert.clone()));
+                    let _ = heard.send(Arc::new(Heard { alert: alert.clone(), may_suppress }));
                 }
                 seen.push(SeenAlert { alert, suppressed, incident: incident.map_or(0, |id| id.0) });
             }
@@ -322,6 +332,13 @@ impl Noise {
             false => _ = book.await_alert(set.policy, set.actor),
         }
         Ok(())
+    }
+
+    fn may_suppress(&self, alert: &Alert, fingerprint: &str, around: &Around) -> bool {
+        let book = self.book();
+        let group = book.group(fingerprint);
+        let context = group.map(|group| around.context(group, &self.shared.settings.protected));
+        context.is_some_and(|context| never::forbids(&never::rule(alert, &context)).is_none())
     }
 
     /// Whether an alert is held back now; notes it when it comes back, is sampled, or is suppressed automatically.
@@ -368,6 +385,17 @@ impl Noise {
         let approval = proposal.approval(proposal.reason, "", self.shared.settings.expiry_days, now);
         self.note(fingerprint, INQUEST, Source::Inquest, Event::Approved(approval)).await?;
         Ok(true)
+    }
+
+    /// Whether the decision to suppress an alert, or not to, stands, and nothing asks for it anew.
+    pub fn stands(&self, fingerprint: &str, suppress: bool) -> bool {
+        let now = self.shared.clock.now();
+        let book = self.book();
+        book.standing(fingerprint).is_some_and(|standing| match (&standing.state, suppress) {
+            (policy::State::Active(approval), true) => approval.expires > now && !standing.sampled,
+            (policy::State::Rejected, false) => true,
+            _ => false,
+        })
     }
 
     /// Notes what somebody decided on these alerts in one step, and tells Alertmanager if it should know. How many of them are known.
@@ -714,7 +742,7 @@ impl Noise {
     }
 
     /// Hears every alert that reaches people.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Alert>> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Heard>> {
         self.shared.heard.subscribe()
     }
 

@@ -9,12 +9,12 @@ pub mod news;
 pub mod request;
 mod worker;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use domain::{Alert, Clock, IncidentId, UnixNanos};
+use domain::{Clock, IncidentId, UnixNanos};
 use serde::{Deserialize, Serialize};
 use storage::Store;
 use tokio::sync::{broadcast, mpsc};
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Channel;
 use crate::incidents::Incidents;
+use crate::noise::Heard;
 pub use news::{Kind, News};
 pub use request::{Outgoing, Previous};
 
@@ -43,7 +44,7 @@ const MAX_WAIT: Duration = Duration::from_secs(120);
 /// Something that could not be sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Letter {
-    /// Which one.
+    /// Which one; the same for everything about one subject to one channel, of which the latest is kept.
     pub id: String,
     /// The channel it was for.
     pub channel: String,
@@ -61,6 +62,11 @@ pub struct Letter {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Sent {
     digest: String,
+    #[serde(default)]
+    wording: String,
+    /// Whether it was that something goes on, so that its end is still to be told.
+    #[serde(default)]
+    goes_on: bool,
     previous: Previous,
 }
 
@@ -154,50 +160,74 @@ impl Notifier {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Hears of incidents and alerts until `stop`, and sends what channels ask for.
-    pub async fn run(self, stop: CancellationToken, mut heard: broadcast::Receiver<Arc<Alert>>) {
+    /// Hears of incidents and alerts until `stop`, and sends what channels ask for. What is on its way then, or waits, becomes
+    /// a letter.
+    pub async fn run(self, stop: CancellationToken, heard: broadcast::Receiver<Arc<Heard>>) {
         let jobs = std::mem::take(&mut *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut changed = self.shared.incidents.subscribe();
-        let workers = jobs.into_iter().enumerate().map(|(index, jobs)| self.work(index, jobs));
+        let changed = self.shared.incidents.subscribe();
+        let workers = jobs.into_iter().enumerate().map(|(index, jobs)| self.work(index, jobs, &stop));
         let listen = async {
-            loop {
-                tokio::select! {
-                    id = changed.recv() => match id {
-                        Ok(id) => self.tell_all(|_| Some(Job::Incident(id))),
-                        // Some were missed: the open ones are told again, and what did not change is not sent.
-                        Err(broadcast::error::RecvError::Lagged(_)) => {
-                            for incident in self.shared.incidents.open() {
-                                self.tell_all(|_| Some(Job::Incident(incident.id)));
-                            }
-                        }
-                        Err(broadcast::error::RecvError::Closed) => return,
-                    },
-                    alert = heard.recv() => match alert {
-                        Ok(alert) => self.tell_all(|channel| {
-                            let wanted = channel.alerts && !alert.objective && takes(channel, alert.severity, &alert.service);
-                            wanted.then(|| Job::News(Box::new(News::of_alert(&alert, &self.shared.pages_url))))
-                        }),
-                        Err(broadcast::error::RecvError::Lagged(missed)) => {
-                            tracing::warn!(missed, "alerts came faster than they could be sent");
-                        }
-                        Err(broadcast::error::RecvError::Closed) => return,
-                    },
-                }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.listen(changed, heard) => {}
             }
         };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = listen => {}
-            _ = futures::future::join_all(workers) => {}
+        tokio::join!(listen, futures::future::join_all(workers));
+    }
+
+    async fn listen(
+        &self,
+        mut changed: broadcast::Receiver<IncidentId>,
+        mut heard: broadcast::Receiver<Arc<Heard>>,
+    ) {
+        let pages_url = &self.shared.pages_url;
+        // What happened while the program did not run, or was not told before it ended. What did not change is not sent.
+        self.tell_of_open().await;
+        loop {
+            tokio::select! {
+                id = changed.recv() => match id {
+                    Ok(id) => self.tell_all(|_| Some(Job::Incident(id))).await,
+                    // Some were missed.
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.tell_of_open().await,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                alert = heard.recv() => match alert {
+                    Ok(heard) => self.tell_all(|channel| {
+                        let alert = &heard.alert;
+                        let wanted = channel.alerts && !alert.objective && takes(channel, alert.severity, &alert.service);
+                        wanted.then(|| Job::News(Box::new(News::of_alert(&heard, pages_url))))
+                    }).await,
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "alerts came faster than they could be sent");
+                        let news = News::of_missed(missed, self.shared.clock.now(), pages_url);
+                        self.tell_all(|channel| channel.alerts.then(|| Job::News(Box::new(news.clone())))).await;
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+            }
         }
     }
 
-    fn tell_all(&self, job: impl Fn(&Channel) -> Option<Job>) {
+    /// Tells of open incidents, and of those whose end was not told yet.
+    async fn tell_of_open(&self) {
+        let mut ids: BTreeSet<IncidentId> =
+            self.shared.incidents.open().into_iter().map(|incident| incident.id).collect();
+        {
+            let sent = self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            let untold = sent.iter().filter(|(_, sent)| sent.goes_on);
+            ids.extend(untold.filter_map(|(key, _)| IncidentId::parse(key.rsplit('/').next()?)));
+        }
+        for id in ids {
+            self.tell_all(|_| Some(Job::Incident(id))).await;
+        }
+    }
+
+    async fn tell_all(&self, job: impl Fn(&Channel) -> Option<Job>) {
         for (channel, queue) in self.shared.channels.iter().zip(&self.shared.queues) {
             if let Some(job) = job(channel)
-                && queue.try_send(job).is_err()
+                && let Err(full) = queue.try_send(job)
             {
-                tracing::warn!(channel = channel.name, "too much waits to be sent; news were dropped");
+                self.keep(channel, full.into_inner(), "too much waited to be sent").await;
             }
         }
     }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use domain::{Clock, Diagnosis, Evidence, Report, Window};
+use domain::{Clock, Diagnosis, Evidence, Report, Used, Window};
 use investigator::Knowledge;
 use investigator::ask::MAX_QUESTION;
 use investigator::lookup;
-use investigator::narrate::{Anthropic, Asked, Caps, Model, Narrator, OpenAi, Prices, Settings, Spent};
+use investigator::narrate::{
+    Anthropic, Asked, Caps, Model, Narrator, OpenAi, Prices, Settings, Spent, Total,
+};
 use storage::Store;
 
 use crate::config::{self, Provider};
@@ -52,6 +54,11 @@ impl Telling {
         Ok(Self { narrator: Arc::new(narrator), store, clock, described: described(settings).into() })
     }
 
+    /// Whether a model is configured.
+    pub fn has_model(&self) -> bool {
+        self.narrator.has_model()
+    }
+
     /// The report in a model's words, or from templates with the reason why not; `None` when no model is configured.
     /// `incident` is whose budget it is on; empty for none.
     pub async fn retell(&self, diagnosis: Diagnosis, incident: &str) -> anyhow::Result<Option<Report>> {
@@ -60,39 +67,60 @@ impl Telling {
         }
         let narration = self.narrator.narrate(diagnosis, incident, self.clock.now()).await?;
         self.note(&narration.spent, incident).await?;
-        Ok(Some(narration.report))
+        let used = narration.spent.iter().fold(Used::default(), |used, spent| Used {
+            tokens: used.tokens + spent.input + spent.output,
+            cost: used.cost + spent.cost,
+        });
+        let used = (!narration.spent.is_empty()).then_some(used);
+        Ok(Some(Report { used, ..narration.report }))
     }
 
     /// Answers a question about a report, in time, with a model or without: from what the report says, and from what the store
     /// answers to the lookups that the question asks for. When its words ask for none, a model may choose some.
     pub async fn ask(&self, report: &Report, question: &str, incident: &str) -> anyhow::Result<Asked> {
         let question: String = question.chars().take(MAX_QUESTION).collect();
-        let looked = match tokio::time::timeout(LOOKED_FOR, self.look(report, &question, incident)).await {
-            Ok(Ok(looked)) => looked,
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    incident,
-                    error = format!("{error:#}"),
-                    "what was asked could not be looked up"
-                );
-                Vec::new()
-            }
-            Err(_) => {
-                tracing::warn!(incident, "what was asked could not be looked up in time");
-                Vec::new()
-            }
-        };
+        let looked = self.look_in_time(report, &question, incident, self.has_model()).await;
         let asked = self.narrator.ask(report, looked, &question, incident, self.clock.now()).await;
         self.note(&asked.spent, incident).await?;
         Ok(asked)
     }
 
-    async fn look(&self, report: &Report, question: &str, incident: &str) -> anyhow::Result<Vec<Evidence>> {
+    /// The same without a model: at once.
+    pub async fn ask_at_once(&self, report: &Report, question: &str) -> Asked {
+        let question: String = question.chars().take(MAX_QUESTION).collect();
+        let looked = self.look_in_time(report, &question, "", false).await;
+        Narrator::template().ask(report, looked, &question, "", self.clock.now()).await
+    }
+
+    async fn look_in_time(
+        &self,
+        report: &Report,
+        question: &str,
+        incident: &str,
+        may_choose: bool,
+    ) -> Vec<Evidence> {
+        let looking = self.look(report, question, incident, may_choose);
+        let error = match tokio::time::timeout(LOOKED_FOR, looking).await {
+            Ok(Ok(looked)) => return looked,
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => "not in time".to_owned(),
+        };
+        tracing::warn!(incident, error, "what was asked could not be looked up");
+        Vec::new()
+    }
+
+    async fn look(
+        &self,
+        report: &Report,
+        question: &str,
+        incident: &str,
+        may_choose: bool,
+    ) -> anyhow::Result<Vec<Evidence>> {
         let span = lookup::span(question, report);
         let known = Window::new(span.before.start.min(span.now.start), span.now.end);
         let services = self.store.services(known).await.context("cannot ask which services there are")?;
         let mut lookups = lookup::chosen(question, report, &services);
-        if lookups.is_empty() && self.narrator.has_model() {
+        if lookups.is_empty() && may_choose {
             let options = lookup::options(report, &services);
             let (chosen, spent) =
                 self.narrator.choose(report, &options, question, incident, self.clock.now()).await;
@@ -104,7 +132,12 @@ impl Telling {
 
     /// Who phrases answers, for people.
     pub fn describe(&self) -> Vec<(String, String)> {
-        self.described.to_vec()
+        let mut rows = self.described.to_vec();
+        if self.has_model() {
+            let caps = self.narrator.caps();
+            rows.push(("This month".to_owned(), of_limits(self.narrator.used(self.clock.now()), &caps)));
+        }
+        rows
     }
 
     async fn note(&self, spent: &[Spent], incident: &str) -> anyhow::Result<()> {
@@ -131,6 +164,17 @@ fn described(settings: &config::Narrator) -> Vec<(String, String)> {
             row("Timeout", settings.timeout.to_string()),
         ],
     }
+}
+
+/// What was used of what may be: `41200 of 2000000 tokens, cost 0.12 of 5.00`.
+fn of_limits(used: Total, caps: &Caps) -> String {
+    let tokens = caps.month_tokens.map_or(String::new(), |limit| format!(" of {limit}"));
+    let cost = match caps.month_cost {
+        Some(limit) => format!(", cost {:.2} of {limit:.2}", used.cost),
+        None if used.cost > 0.0 => format!(", cost {:.2}", used.cost),
+        None => String::new(),
+    };
+    format!("{}{tokens} tokens{cost}", used.tokens)
 }
 
 /// The narrator of the settings.
@@ -203,6 +247,18 @@ mod tests {
         let config = Config::parse(text).unwrap();
         let found = narrator(&config.narrator).map(|narrator| narrator.has_model());
         assert_eq!(found.map_err(|error| error.to_string()), expected.map_err(str::to_owned), "{text}");
+    }
+
+    #[test]
+    fn use_is_shown_against_its_limits() {
+        let used = Total { tokens: 41_200, cost: 0.123 };
+        let check = |caps: Caps, expected: &str| assert_eq!(of_limits(used, &caps), expected);
+        check(Caps::default(), "41200 tokens, cost 0.12");
+        check(
+            Caps { month_tokens: Some(2_000_000), month_cost: Some(5.0), ..Caps::default() },
+            "41200 of 2000000 tokens, cost 0.12 of 5.00",
+        );
+        assert_eq!(of_limits(Total::default(), &Caps::default()), "0 tokens");
     }
 
     #[test]

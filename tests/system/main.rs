@@ -5,6 +5,7 @@
 mod agent;
 mod arrival;
 mod documents;
+mod fakes;
 mod harness;
 mod hostile;
 mod incident;
@@ -13,4 +14,5 @@ mod model;
 mod programs;
 mod reach;
 mod recordings;
+mod slow_model;
 mod stopping;

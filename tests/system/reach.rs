@@ -1,81 +1,24 @@
 //! The answer reaches people: alerts and their review, Slack, notifications, tools. Other companies' servers are played
-//! in-process, within the limits that they document.
+//! in-process (`fakes`), within the limits that they document.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::IntoResponse as _;
+use domain::IncidentEvent;
 use serde_json::{Value, json};
-use server::config::{Channel, Secret, SlackUser, Target};
-use server::{signature, slack};
+use server::config::{Channel, Config, NameGlob, Secret, SlackUser, Target};
+use server::signature;
 
+use crate::fakes::{Company, Fake};
 use crate::harness::{TestServer, now, serve_with};
+use crate::slow_model::{FakeModel, Play};
 
 const TOKEN: &str = "a token of tests";
 const SIGNING: &str = "8f742231b10e8888abcd99yyyzzz85a5";
-
-/// A server of somebody else: notes what it is sent, and answers what it was told to, then "ok".
-#[derive(Clone, Default)]
-struct Fake {
-    seen: Arc<Mutex<Vec<(String, HeaderMap, Value)>>>,
-    answers: Arc<Mutex<VecDeque<(u16, &'static str)>>>,
-    faults: Arc<Mutex<Vec<String>>>,
-}
-
-impl Fake {
-    async fn start(answers: &[(u16, &'static str)]) -> (Self, String) {
-        let fake =
-            Self { answers: Arc::new(Mutex::new(answers.iter().copied().collect())), ..Self::default() };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let router = axum::Router::new().fallback(Self::take).with_state(fake.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (fake, format!("http://{address}"))
-    }
-
-    async fn take(
-        State(fake): State<Self>,
-        uri: Uri,
-        headers: HeaderMap,
-        body: String,
-    ) -> axum::response::Response {
-        let body: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
-        let path = uri.path().to_owned();
-        if (path.starts_with("/api/chat") || path.starts_with("/commands"))
-            && let Err(fault) = slack::client::check_limits(&body)
-        {
-            fake.faults.lock().expect("a lock").push(fault);
-        }
-        if path == "/v2/enqueue"
-            && body["payload"]["summary"].as_str().is_some_and(|text| text.chars().count() > 1024)
-        {
-            fake.faults.lock().expect("a lock").push("a summary beyond the limit".into());
-        }
-        fake.seen.lock().expect("a lock").push((path, headers, body));
-        let (status, text) = fake
-            .answers
-            .lock()
-            .expect("a lock")
-            .pop_front()
-            .unwrap_or((200, r#"{"ok":true,"channel":"C9","ts":"1.2"}"#));
-        let status = StatusCode::from_u16(status).expect("a status");
-        (status, [("retry-after", "0")], text).into_response()
-    }
-
-    fn seen(&self) -> Vec<(String, Value)> {
-        self.seen.lock().expect("a lock").iter().map(|(path, _, body)| (path.clone(), body.clone())).collect()
-    }
-
-    fn headers(&self, index: usize) -> HeaderMap {
-        self.seen.lock().expect("a lock")[index].1.clone()
-    }
-
-    fn faults(&self) -> Vec<String> {
-        self.faults.lock().expect("a lock").clone()
-    }
-}
+/// Signs webhooks.
+const HOOK: &str = "a secret of hooks";
+/// Keys of PagerDuty have 32 characters.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn webhook(service: &str, pod: &str, summary: &str, seconds_ago: i64) -> String {
     let at = domain::UnixNanos::from_seconds(now().seconds() - seconds_ago);
@@ -473,56 +416,83 @@ fn channel(name: &str, target: Target) -> Channel {
     Channel { name: name.into(), severity: domain::Severity::Warning, services: None, alerts: true, target }
 }
 
+fn chat(url: &str) -> Target {
+    Target::Slack { channel: "C1".into(), token: Secret::new("xoxb"), api: format!("{url}/api") }
+}
+
+fn hook(url: &str) -> Target {
+    Target::Webhook { url: Secret::new(url), secret: Secret::new(HOOK), private: true }
+}
+
+fn pager(url: &str) -> Target {
+    Target::Pagerduty { routing_key: Secret::new(KEY), api: url.into() }
+}
+
+/// What settings show of letters, once it has all of these words.
+async fn letters(server: &TestServer, words: &[&str]) -> String {
+    let page = server.until("letters", async |server: &TestServer| {
+        let page = server.get("/settings").await.1;
+        words.iter().all(|words| page.contains(words)).then_some(page)
+    });
+    page.await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn news_reach_every_channel_and_what_cannot_be_sent_is_kept() {
-    let (slack_fake, slack_url) = Fake::start(&[(429, "")]).await;
-    let (pagerduty, pagerduty_url) = Fake::start(&[]).await;
-    let (teams, teams_url) = Fake::start(&[]).await;
-    let (hook, hook_url) = Fake::start(&[]).await;
-    let (_broken, broken_url) = Fake::start(&[(400, "no such hook"), (202, "")]).await;
-    let secret = || Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    // Each asks to wait a second at first.
+    let busy = [(429, "")];
+    let (slack_fake, slack_url) = Fake::start(Company::Slack, &busy).await;
+    let (pagerduty, pagerduty_url) = Fake::start(Company::Pagerduty, &busy).await;
+    let (teams, teams_url) = Fake::start(Company::Teams, &busy).await;
+    let (opsgenie, opsgenie_url) = Fake::start(Company::Opsgenie, &busy).await;
+    let (hooked, hook_url) = Fake::start(Company::Webhook(HOOK), &busy).await;
+    let broken = [(400, "no such hook"), (202, "")];
+    let (_broken, broken_url) = Fake::start(Company::Webhook(HOOK), &broken).await;
+    let refusing = [(200, r#"{"ok":false,"error":"channel_not_found"}"#)];
+    let (_refusing, refusing_url) = Fake::start(Company::Slack, &refusing).await;
     let channels = vec![
-        channel(
-            "chat",
-            Target::Slack { channel: "C1".into(), token: secret(), api: format!("{slack_url}/api") },
-        ),
-        channel("pager", Target::Pagerduty { routing_key: secret(), api: pagerduty_url }),
+        channel("chat", chat(&slack_url)),
+        channel("pager", pager(&pagerduty_url)),
         channel("teams", Target::Teams { url: Secret::new(teams_url), private: true }),
-        channel("hook", Target::Webhook { url: Secret::new(hook_url), secret: secret(), private: true }),
-        channel("broken", Target::Webhook { url: Secret::new(broken_url), secret: secret(), private: true }),
+        channel("duty", Target::Opsgenie { key: Secret::new("key"), api: opsgenie_url }),
+        channel("hook", hook(&hook_url)),
+        channel("broken", hook(&broken_url)),
+        channel("refusing", chat(&refusing_url)),
         channel(
             "inside",
-            Target::Webhook { url: Secret::new("https://127.0.0.1:1/"), secret: secret(), private: false },
+            Target::Webhook {
+                url: Secret::new("https://127.0.0.1:1/"),
+                secret: Secret::new(HOOK),
+                private: false,
+            },
         ),
     ];
-    let settings = |config: &mut server::config::Config| {
+    let settings = |config: &mut Config| {
         config.access.api_token = Some(Secret::new(TOKEN));
         config.notify = channels.clone();
     };
     serve_with(settings, async |server: &mut TestServer| {
-        send_alert(server, webhook("cart", "a", "token=hunter2hunter2 refused", 10)).await;
-        for (name, fake) in
-            [("slack", &slack_fake), ("pagerduty", &pagerduty), ("teams", &teams), ("hook", &hook)]
-        {
-            let wanted = if name == "slack" { 2 } else { 1 };
-            server.until(name, async |_: &TestServer| (fake.seen().len() >= wanted).then_some(())).await;
+        let flood = format!("token=hunter2hunter2 refused {}", "<!channel> *x* ".repeat(400));
+        send_alert(server, webhook("cart", "a", &flood, 10)).await;
+        let fakes = [
+            ("slack", &slack_fake),
+            ("pagerduty", &pagerduty),
+            ("teams", &teams),
+            ("opsgenie", &opsgenie),
+            ("hook", &hooked),
+        ];
+        for (name, fake) in fakes {
+            server.until(name, async |_: &TestServer| (fake.seen().len() == 2).then_some(())).await;
             let said = serde_json::to_string(&fake.seen()).expect("JSON");
             assert!(!said.contains("hunter2"), "{name} got a secret: {said}");
-            assert!(fake.faults().is_empty(), "{name}: {:?}", fake.faults());
+            assert_eq!(fake.faults(), [""; 0], "{name}");
         }
-        let (_, body) = pagerduty.seen().remove(0);
-        assert_eq!(body["event_action"], "trigger");
-        let headers = hook.headers(0);
-        assert!(headers["webhook-signature"].to_str().expect("text").starts_with("v1,"));
-        let letters = server.until("letters", async |server: &TestServer| {
-            let page = server.get("/settings").await.1;
-            (page.contains("no such hook") && page.contains("private network")).then_some(page)
-        });
-        let page = letters.await;
-        assert!(!page.contains("whsec_"), "secrets are not shown");
+        assert_eq!(pagerduty.seen()[1].1["event_action"], "trigger");
+        let page = letters(server, &["no such hook", "private network", "channel_not_found"]).await;
+        assert!(!page.contains(HOOK) && !page.contains("xoxb"), "secrets are not shown");
         // A test is news of its own.
         assert_eq!(press(server, "/settings/notify/pager/test", "").await, 200);
-        server.until("the test", async |_: &TestServer| (pagerduty.seen().len() == 2).then_some(())).await;
+        server.until("the test", async |_: &TestServer| (pagerduty.seen().len() == 3).then_some(())).await;
         assert_eq!(press(server, "/settings/notify/nobody/test", "").await, 404);
         // The letter is tried again, and settled.
         let id =
@@ -539,43 +509,188 @@ async fn news_reach_every_channel_and_what_cannot_be_sent_is_kept() {
     .await;
 }
 
-async fn slack_post(server: &TestServer, path: &str, body: &str) -> (u16, String) {
+#[tokio::test(flavor = "multi_thread")]
+async fn news_go_where_their_severity_and_service_lead() {
+    let mut fakes = Vec::new();
+    let mut channels = Vec::new();
+    let glob = |pattern: &str| Some(serde_json::from_value::<NameGlob>(json!(pattern)).expect("a pattern"));
+    let (warning, critical) = (domain::Severity::Warning, domain::Severity::Critical);
+    for (name, severity, services, expected) in [
+        ("all", warning, None, &["cart", "payment", "payment-db"][..]),
+        ("critical", critical, None, &["payment"]),
+        ("payments", warning, glob("payment*"), &["payment", "payment-db"]),
+        ("others", warning, glob("{cart,search}"), &["cart"]),
+    ] {
+        let (fake, url) = Fake::start(Company::Webhook(HOOK), &[]).await;
+        channels.push(Channel { severity, services, ..channel(name, hook(&url)) });
+        fakes.push((name, fake, expected));
+    }
+    let settings = |config: &mut Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.notify = channels.clone();
+    };
+    serve_with(settings, async |server: &mut TestServer| {
+        for (service, severity) in [("cart", "warning"), ("payment", "critical"), ("payment-db", "warning")] {
+            let body = webhook(service, "a", "slow", 10).replace("\"warning\"", &format!("\"{severity}\""));
+            send_alert(server, body).await;
+        }
+        let (_, all, expected) = &fakes[0];
+        server.until("all", async |_: &TestServer| (all.seen().len() == expected.len()).then_some(())).await;
+        // Channels send in order: what came before the test is all there is.
+        for (name, fake, expected) in &fakes {
+            assert_eq!(press(server, &format!("/settings/notify/{name}/test"), "").await, 200);
+            let seen = server.until("the test", async |_: &TestServer| {
+                let seen = fake.seen();
+                seen.last().is_some_and(|(_, body)| body["type"] == "incident.test").then_some(seen)
+            });
+            let seen = seen.await;
+            let services: Vec<&str> =
+                seen.iter().filter_map(|(_, body)| body["data"]["service"].as_str()).collect();
+            assert_eq!(services[..services.len() - 1], **expected, "{name}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stop_cuts_off_is_told_at_the_start_or_kept() {
+    let (fake, url) = Fake::start(Company::Webhook(HOOK), &[]).await;
+    let settings = |config: &mut Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.notify = vec![channel("hook", hook(&url))];
+    };
+    serve_with(settings, async |server: &mut TestServer| {
+        crate::incident::break_payment(server).await;
+        let incident = crate::incident::investigated(server).await;
+        let kinds = |kind: &str| fake.seen().iter().filter(|(_, body)| body["type"] == kind).count();
+        server
+            .until("the incident", async |_: &TestServer| {
+                let said = fake
+                    .seen()
+                    .into_iter()
+                    .filter_map(|(_, body)| body["data"]["confidence"].as_str().map(|said| !said.is_empty()));
+                said.last().filter(|told| *told)
+            })
+            .await;
+        fake.refuse(true);
+        assert_eq!(press(server, &format!("/incidents/{}/resolve", incident.id), "").await, 200);
+        server.until("a try", async |_: &TestServer| (kinds("incident.resolved") > 0).then_some(())).await;
+        // The end waits to be tried again, and the alert waits behind it.
+        send_alert(server, webhook("mailer", "a", "retrying in 17 ms", 10)).await;
+        fake.refuse(false);
+        let tried = kinds("incident.resolved");
+        server.restart_with(settings).await;
+        server
+            .until("the end", async |_: &TestServer| (kinds("incident.resolved") > tried).then_some(()))
+            .await;
+        let page = letters(server, &["the program stopped before", "retrying in"]).await;
+        assert_eq!(page.matches("the program stopped before").count(), 1, "the end is told: {page}");
+        // What was told is not told again.
+        server.restart_with(settings).await;
+        assert_eq!(press(server, "/settings/notify/hook/test", "").await, 200);
+        server.until("the test", async |_: &TestServer| (kinds("incident.test") == 1).then_some(())).await;
+        assert_eq!(kinds("incident.resolved"), tried + 1);
+        assert_eq!(fake.faults(), [""; 0]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_into_the_queue_is_kept() {
+    // It takes requests and never answers.
+    let silent = listening(axum::Router::new().fallback(std::future::pending::<()>)).await;
+    let settings = |config: &mut Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.notify = vec![channel("silent", hook(&silent))];
+    };
+    serve_with(settings, async |server: &mut TestServer| {
+        for number in 0..270 {
+            send_alert(server, webhook(&format!("svc{number}"), "a", "retrying", 10)).await;
+        }
+        letters(server, &["too much waited to be sent", "svc269"]).await;
+    })
+    .await;
+}
+
+/// The headers with which Slack sends a body now.
+fn signed(body: &str) -> [(&'static str, String); 2] {
     let timestamp = now().seconds().to_string();
     let tag = signature::hmac(SIGNING.as_bytes(), &[b"v0:", timestamp.as_bytes(), b":", body.as_bytes()]);
     let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-    let request = server
-        .http()
-        .post(server.page(path))
-        .header("x-slack-request-timestamp", timestamp)
-        .header("x-slack-signature", format!("v0={hex}"))
-        .body(body.to_owned());
+    [("x-slack-request-timestamp", timestamp), ("x-slack-signature", format!("v0={hex}"))]
+}
+
+async fn slack_send(
+    server: &TestServer,
+    path: &str,
+    body: &str,
+    headers: &[(&str, String)],
+) -> (u16, String) {
+    let mut request = server.http().post(server.page(path)).body(body.to_owned());
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
     let answer = request.send().await.expect("an answer");
     (answer.status().as_u16(), answer.text().await.expect("a body"))
 }
 
+async fn slack_post(server: &TestServer, path: &str, body: &str) -> (u16, String) {
+    slack_send(server, path, body, &signed(body)).await
+}
+
+/// Settings of the app at this fake; `U1` may decide.
+fn app_at(url: &str) -> server::config::Slack {
+    server::config::Slack {
+        signing_secret: Secret::new(SIGNING),
+        bot_token: Some(Secret::new("xoxb")),
+        users: vec![SlackUser { id: "U1".into(), name: "on call".into() }],
+        response_hosts: vec![url.trim_start_matches("http://").to_owned()],
+        api: format!("{url}/api"),
+    }
+}
+
+fn command_of(url: &str, text: &str, number: usize) -> String {
+    let response_url = form(&format!("{url}/commands/{number}"));
+    format!("command=%2Fwhy&user_id=U1&text={}&response_url={response_url}", form(text))
+}
+
+/// The buttons of a message: what they do, and what they are about.
+fn buttons(message: &Value) -> Vec<(String, String)> {
+    let blocks = message["blocks"].as_array().into_iter().flatten();
+    let elements = blocks.filter(|block| block["type"] == "actions").flat_map(|block| {
+        block["elements"].as_array().into_iter().flatten().map(|one| {
+            let value = one["value"].as_str().or(one["url"].as_str()).unwrap_or_default();
+            (one["action_id"].as_str().unwrap_or_default().to_owned(), value.to_owned())
+        })
+    });
+    elements.collect()
+}
+
+/// `U1` presses a button; `number` tells the places to answer to apart.
+async fn press_in_slack(server: &TestServer, url: &str, (action, value): &(String, String), number: usize) {
+    let press = json!({
+        "type": "block_actions", "user": {"id": "U1"}, "channel": {"id": "C7"},
+        "response_url": format!("{url}/commands/press-{number}"),
+        "actions": [{"action_id": action, "value": value}],
+    });
+    let body = format!("payload={}", form(&press.to_string()));
+    assert_eq!(slack_post(server, "/slack/action", &body).await.0, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn slack_is_answered_at_once_and_then_in_full() {
-    let (fake, url) = Fake::start(&[]).await;
-    let host = url.trim_start_matches("http://").to_owned();
-    let settings = |config: &mut server::config::Config| {
-        config.slack = Some(server::config::Slack {
-            signing_secret: Secret::new(SIGNING),
-            bot_token: Some(Secret::new("xoxb")),
-            users: vec![SlackUser { id: "U1".into(), name: "on call".into() }],
-            response_hosts: vec![host.clone()],
-            api: format!("{url}/api"),
-        });
-    };
+    let (fake, url) = Fake::start(Company::Slack, &[]).await;
+    let settings = |config: &mut Config| config.slack = Some(app_at(&url));
     serve_with(settings, async |server: &mut TestServer| {
-        let command = |text: &str| {
-            format!("command=%2Fwhy&user_id=U1&text={}&response_url={}", form(text), form(&format!("{url}/commands/1")))
-        };
+        let command = |text: &str| command_of(&url, text, 1);
         let (status, _) = server.post(&server.page("/slack/command"), "text/plain", command("x")).await;
         assert_eq!(status, 401, "unsigned");
-        let (status, said) = slack_post(server, "/slack/command", &command("help")).await;
+        let help = command("help");
+        let headers = signed(&help);
+        let (status, said) = slack_send(server, "/slack/command", &help, &headers).await;
         assert!(status == 200 && said.contains("/why incident"), "{said}");
-        let (status, _) = slack_post(server, "/slack/command", &command("help")).await;
-        assert!(status == 401 || status == 200, "a replay within the second is refused");
+        let (status, said) = slack_send(server, "/slack/command", &help, &headers).await;
+        assert_eq!(status, 401, "the same request again: {said}");
         let (_, said) = slack_post(server, "/slack/command", &command("<!channel>*chekout*")).await;
         assert!(said.contains("Looking at") && !said.contains("<!channel>"), "{said}");
         server.until("the answer", async |_: &TestServer| (fake.seen().len() == 1).then_some(())).await;
@@ -613,25 +728,11 @@ async fn slack_is_answered_at_once_and_then_in_full() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incident_is_told_updated_and_explained_when_asked() {
-    let (chat, url) = Fake::start(&[]).await;
-    let (pager, pager_url) = Fake::start(&[(503, "")]).await;
-    let host = url.trim_start_matches("http://").to_owned();
-    let secret = || Secret::new("0123456789abcdef0123456789abcdef");
-    let settings = |config: &mut server::config::Config| {
-        config.slack = Some(server::config::Slack {
-            signing_secret: Secret::new(SIGNING),
-            bot_token: Some(secret()),
-            users: Vec::new(),
-            response_hosts: vec![host.clone()],
-            api: format!("{url}/api"),
-        });
-        config.notify = vec![
-            channel(
-                "chat",
-                Target::Slack { channel: "C1".into(), token: secret(), api: format!("{url}/api") },
-            ),
-            channel("pager", Target::Pagerduty { routing_key: secret(), api: pager_url.clone() }),
-        ];
+    let (chatted, url) = Fake::start(Company::Slack, &[]).await;
+    let (pager_fake, pager_url) = Fake::start(Company::Pagerduty, &[(503, "")]).await;
+    let settings = |config: &mut Config| {
+        config.slack = Some(app_at(&url));
+        config.notify = vec![channel("chat", chat(&url)), channel("pager", pager(&pager_url))];
     };
     serve_with(settings, async |server: &mut TestServer| {
         crate::incident::break_payment(server).await;
@@ -639,7 +740,7 @@ async fn an_incident_is_told_updated_and_explained_when_asked() {
         let verdict = incident.summary.clone();
         let told = server
             .until("the verdict on the pager", async |_: &TestServer| {
-                let triggers = pager.seen();
+                let triggers = pager_fake.seen();
                 triggers.into_iter().rev().find(|(_, body)| {
                     body["payload"]["custom_details"]["confidence"]
                         .as_str()
@@ -655,10 +756,10 @@ async fn an_incident_is_told_updated_and_explained_when_asked() {
         // One message, replaced when more is known.
         server
             .until("an update in chat", async |_: &TestServer| {
-                chat.seen().iter().any(|(path, _)| path == "/api/chat.update").then_some(())
+                chatted.seen().iter().any(|(path, _)| path == "/api/chat.update").then_some(())
             })
             .await;
-        let posted = chat
+        let posted = chatted
             .seen()
             .iter()
             .filter(|(path, body)| {
@@ -669,29 +770,171 @@ async fn an_incident_is_told_updated_and_explained_when_asked() {
         assert!(posted <= 2, "an incident is told once: {posted}");
 
         let service = incident.findings[0].service.clone();
-        let body = format!(
-            "command=%2Fwhy&user_id=U1&text={}&response_url={}",
-            form(&service),
-            form(&format!("{url}/commands/1"))
-        );
-        let began = tokio::time::Instant::now();
-        let (status, _) = slack_post(server, "/slack/command", &body).await;
-        let acknowledged = began.elapsed();
+        // Asked a few times: the machine may be busy once.
+        let (mut acknowledged, mut answered) = (Vec::new(), Vec::new());
+        for number in 0..5 {
+            let began = tokio::time::Instant::now();
+            let (status, _) = slack_post(server, "/slack/command", &command_of(&url, &service, number)).await;
+            acknowledged.push(began.elapsed());
+            assert_eq!(status, 200);
+            let path = format!("/commands/{number}");
+            let answer = server.until("the answer", async |_: &TestServer| {
+                chatted.seen().into_iter().find(|(to, _)| *to == path)
+            });
+            let answer = answer.await.1.to_string();
+            answered.push(began.elapsed());
+            assert!(
+                answer.contains("payment")
+                    && answer.contains("What caused it")
+                    && answer.contains("(confidence: "),
+                "{answer}"
+            );
+        }
+        acknowledged.sort();
+        answered.sort();
+        let (acknowledged, answered) = (acknowledged[2], answered[2]);
+        eprintln!("/why, in the middle of five: acknowledged in {acknowledged:?}, answered in {answered:?}");
+        assert!(acknowledged < Duration::from_millis(300), "{acknowledged:?}");
+        assert!(answered < Duration::from_secs(2), "{answered:?}");
+        assert_eq!((chatted.faults(), pager_fake.faults()), (vec![], vec![]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_button_in_slack_does_what_it_says() {
+    let (fake, url) = Fake::start(Company::Slack, &[]).await;
+    let settings = |config: &mut Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.slack = Some(app_at(&url));
+        config.notify = vec![channel("chat", chat(&url))];
+    };
+    serve_with(settings, async |server: &mut TestServer| {
+        // The latest message that says this, and has these buttons.
+        let message = async |server: &TestServer, words: &str, actions: &[&str]| {
+            server
+                .until(words, async |_: &TestServer| {
+                    let seen = fake.seen().into_iter().rev().map(|(_, body)| body);
+                    let buttons_of =
+                        |body: &Value| buttons(body).into_iter().map(|(action, _)| action).collect();
+                    let mut wanted = seen.filter(|body| body.to_string().contains(words));
+                    wanted.find(|body| {
+                        let found: Vec<String> = buttons_of(body);
+                        found == actions
+                    })
+                })
+                .await
+        };
+        let said = async |server: &TestServer, number: usize| {
+            let path = format!("/commands/press-{number}");
+            let said = server.until("an answer to the press", async |_: &TestServer| {
+                fake.seen().into_iter().find(|(to, _)| *to == path)
+            });
+            said.await.1["text"].as_str().unwrap_or_default().to_owned()
+        };
+        let pick = |message: &Value, action: &str| {
+            buttons(message).into_iter().find(|(known, _)| known == action).expect("the button")
+        };
+        let audited = async |server: &TestServer, words: &str| {
+            server.get("/review/audit").await.1.matches(words).count()
+        };
+
+        send_alert(server, webhook("mailer", "a", "retrying in 17 ms", 60)).await;
+        send_alert(server, webhook("sender", "a", "giving way to others", 60)).await;
+        send_alert(server, webhook("printer", "a", "panic: disk full", 60)).await;
+        let alert = message(server, "retrying", &["open", "suppress", "not_noise"]).await;
+        let other = message(server, "giving way", &["open", "suppress", "not_noise"]).await;
+        // No button promises what a rule forbids.
+        message(server, "disk full", &["open", "not_noise"]).await;
+
+        press_in_slack(server, &url, &pick(&alert, "suppress"), 1).await;
+        assert!(said(server, 1).await.starts_with("Suppressed"));
+        press_in_slack(server, &url, &pick(&alert, "suppress"), 2).await;
+        assert!(said(server, 2).await.contains("already"));
+        assert_eq!(audited(server, "Approved").await, 1, "pressed twice is decided once");
+        assert!(server.get("/review/audit").await.1.contains("on call in Slack"));
+        press_in_slack(server, &url, &pick(&other, "not_noise"), 3).await;
+        assert!(said(server, 3).await.starts_with("Noted"));
+        press_in_slack(server, &url, &pick(&other, "not_noise"), 4).await;
+        assert!(said(server, 4).await.starts_with("Noted already"));
+        assert_eq!(audited(server, "Rejected").await, 1);
+
+        crate::incident::break_payment(server).await;
+        let incident = crate::incident::investigated(server).await;
+        let told = message(server, &incident.id.to_string(), &["open", "right", "wrong"]).await;
+        let link = pick(&told, "open").1;
+        assert!(link.ends_with(&format!("/incidents/{}", incident.id.0)), "{link}");
+        let verdicts = |server: &TestServer| -> Vec<(String, String)> {
+            let known =
+                server.incidents().into_iter().find(|one| one.id == incident.id).expect("the incident");
+            let events = known.events.into_iter().filter_map(|(_, event)| match event {
+                IncidentEvent::Feedback { actor, verdict, .. } => Some((actor, verdict)),
+                _ => None,
+            });
+            events.collect()
+        };
+        for (number, action) in [(5, "right"), (6, "right"), (7, "wrong")] {
+            press_in_slack(server, &url, &pick(&told, action), number).await;
+            assert!(said(server, number).await.contains(&format!("is {action}")));
+        }
+        let actor = "on call in Slack".to_owned();
+        assert_eq!(verdicts(server), [(actor.clone(), "right".to_owned()), (actor, "wrong".to_owned())]);
+
+        // Asked for oneself, and then shown to all.
+        let command = command_of(&url, &incident.id.to_string(), 1).replace("text=", "text=incident%20");
+        assert_eq!(slack_post(server, "/slack/command", &command).await.0, 200);
+        let mine = server.until("the answer", async |_: &TestServer| {
+            fake.seen().into_iter().find(|(to, _)| to == "/commands/1")
+        });
+        let mine = mine.await.1;
+        assert_eq!(mine["response_type"], "ephemeral");
+        press_in_slack(server, &url, &pick(&mine, "post"), 8).await;
+        let posted = server.until("the post", async |_: &TestServer| {
+            fake.seen().into_iter().find(|(_, body)| body["channel"] == "C7")
+        });
+        let (path, posted) = posted.await;
+        assert_eq!(path, "/api/chat.postMessage");
+        assert!(posted.to_string().contains("What caused it"), "{posted}");
+        // A link opens by itself: nothing is said about it.
+        let count = fake.seen().len();
+        press_in_slack(server, &url, &pick(&mine, "open"), 9).await;
+        assert!(!fake.seen()[count..].iter().any(|(to, _)| to == "/commands/press-9"));
+        assert_eq!(fake.faults(), [""; 0]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_in_slack_is_answered_before_the_model_and_then_in_its_words() {
+    let (fake, url) = Fake::start(Company::Slack, &[]).await;
+    let model = FakeModel::start(Play::After(Duration::ZERO)).await;
+    let settings = |config: &mut Config| {
+        config.slack = Some(app_at(&url));
+        model.configure(config);
+    };
+    serve_with(settings, async |server: &mut TestServer| {
+        crate::incident::break_payment(server).await;
+        let incident = crate::incident::investigated(server).await;
+        server.until("the telling", async |_: &TestServer| (model.asked() > 0).then_some(())).await;
+        model.behave(Play::Silence);
+        let question = format!("incident {} which errors are there?", incident.id);
+        let (status, _) = slack_post(server, "/slack/command", &command_of(&url, &question, 1)).await;
         assert_eq!(status, 200);
-        let answer = server
-            .until("the answer", async |_: &TestServer| {
-                chat.seen().into_iter().find(|(path, _)| path == "/commands/1")
-            })
-            .await;
-        eprintln!("/why was acknowledged in {acknowledged:?} and answered in {:?}", began.elapsed());
-        let answer = answer.1.to_string();
-        assert!(
-            answer.contains("payment")
-                && answer.contains("What caused it")
-                && answer.contains("(confidence: "),
-            "{answer}"
-        );
-        assert!(chat.faults().is_empty() && pager.faults().is_empty());
+        let answers = || -> Vec<Value> {
+            fake.seen().into_iter().filter(|(to, _)| to == "/commands/1").map(|(_, body)| body).collect()
+        };
+        let first = server.until("an answer", async |_: &TestServer| answers().into_iter().next());
+        let first = first.await.to_string();
+        assert!(first.contains("Written from template") && first.contains("citations checked"), "{first}");
+        assert_eq!(answers().len(), 1);
+        model.let_go(9);
+        let second = server.until("the model's words", async |_: &TestServer| answers().into_iter().nth(1));
+        let second = second.await;
+        assert_eq!(second["replace_original"], true);
+        let second = second.to_string();
+        assert!(second.contains("Written by parrot") && second.contains("citations checked"), "{second}");
+        assert!(second.contains("[E"), "what is cited is named: {second}");
+        assert_eq!(fake.faults(), [""; 0]);
     })
     .await;
 }
@@ -718,6 +961,24 @@ async fn tools_are_read_only_and_behind_the_token() {
         assert_eq!(none["result"]["structuredContent"]["all"], 0);
         let unknown = call(server, tool("why", json!({"service": "nobody"}))).await;
         assert_eq!(unknown["result"]["isError"], true);
+        crate::incident::break_payment(server).await;
+        let incident = crate::incident::investigated(server).await;
+        let id = incident.id.to_string();
+        let one = call(server, tool("get_incident", json!({"id": id}))).await;
+        let one = &one["result"]["structuredContent"];
+        assert_eq!((&one["id"], &one["root_service"]), (&json!(id), &json!("payment")));
+        assert!(one["answer"]["cause"].as_array().is_some_and(|cause| !cause.is_empty()), "{one}");
+        let shown = call(server, tool("evidence", json!({"id": id}))).await;
+        let shown = shown["result"]["structuredContent"]["evidence"].as_array().expect("evidence").clone();
+        assert!(shown.iter().all(|one| one["claim"].as_str().is_some_and(|claim| !claim.is_empty())), "{shown:?}");
+        assert!(shown.iter().any(|one| one["service"] == "payment"), "{shown:?}");
+        let similar = call(server, tool("similar", json!({"id": id}))).await;
+        // It is the only one there ever was.
+        assert_eq!(similar["result"]["structuredContent"], json!({"incident": id, "similar": []}));
+        let why = call(server, tool("why", json!({"service": incident.service}))).await;
+        let why = &why["result"]["structuredContent"];
+        assert!(why["answer"]["cause"].to_string().contains("payment"), "{why}");
+        assert!(why["evidence"].as_array().is_some_and(|evidence| !evidence.is_empty()), "{why}");
         let missing = call(server, json!({"jsonrpc": "2.0", "id": 4, "method": "tools/delete"})).await;
         assert_eq!(missing["error"]["code"], -32601);
         let why = server.http().get(server.page("/api/v1/why/nobody")).bearer_auth(TOKEN).send().await.expect("an answer");

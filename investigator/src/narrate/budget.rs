@@ -47,11 +47,27 @@ impl Prices {
     }
 }
 
+/// What a model is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// To phrase a report.
+    #[default]
+    Report,
+    /// To answer a question.
+    Question,
+    /// To choose what to look up for a question.
+    Lookup,
+}
+
 /// An entry of the ledger: one call, paid or feared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spent {
     /// What it was for: an incident, or empty.
     pub incident: String,
+    /// What was asked for.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// Month, UTC: `2026-11`.
     pub month: String,
     /// Who answered.
@@ -64,6 +80,9 @@ pub struct Spent {
     pub guessed: bool,
     /// Cost, in the currency of the prices.
     pub cost: f64,
+    /// Milliseconds until the answer, or until it was given up.
+    #[serde(default)]
+    pub ms: u64,
     /// `answered`, or why not.
     pub outcome: String,
 }
@@ -73,10 +92,13 @@ pub fn month(now: UnixNanos) -> String {
     now.to_timestamp().strftime("%Y-%m").to_string()
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Total {
-    tokens: u64,
-    cost: f64,
+/// Tokens and what they cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Total {
+    /// In and out.
+    pub tokens: u64,
+    /// In the currency of the prices.
+    pub cost: f64,
 }
 
 impl Total {
@@ -97,6 +119,9 @@ pub struct Ledger {
     month: String,
     total: Total,
     incidents: BTreeMap<String, Total>,
+    /// Calls under way, by number, with the most that they can use.
+    reserved: BTreeMap<u64, (String, Total)>,
+    reservations: u64,
 }
 
 impl Ledger {
@@ -115,24 +140,44 @@ impl Ledger {
         }
     }
 
-    /// Whether as much as this may be used. The words complete "MODEL ...".
-    pub fn allows(
+    /// Sets aside the most that a call can use, with all that others have set aside counted as used; its number is for
+    /// [`Self::release`]. The words of the error complete "MODEL ...".
+    pub fn reserve(
         &mut self,
         incident: &str,
         month: &str,
-        tokens: u64,
-        cost: f64,
+        most: Total,
         caps: &Caps,
-    ) -> Result<(), &'static str> {
+    ) -> Result<u64, &'static str> {
         self.turn_to(month);
-        let of_incident = self.incidents.get(incident).copied().unwrap_or_default();
+        let mut of_incident = self.incidents.get(incident).copied().unwrap_or_default();
+        let mut of_month = self.total;
+        for (other, reserved) in self.reserved.values() {
+            of_month.add(reserved.tokens, reserved.cost);
+            if other == incident {
+                of_incident.add(reserved.tokens, reserved.cost);
+            }
+        }
+        let Total { tokens, cost } = most;
         if !incident.is_empty() && !of_incident.fits(tokens, cost, caps.incident_tokens, caps.incident_cost) {
             return Err("has reached its limit for this incident");
         }
-        if !self.total.fits(tokens, cost, caps.month_tokens, caps.month_cost) {
+        if !of_month.fits(tokens, cost, caps.month_tokens, caps.month_cost) {
             return Err("has reached its limit for this month");
         }
-        Ok(())
+        self.reservations += 1;
+        self.reserved.insert(self.reservations, (incident.to_owned(), most));
+        Ok(self.reservations)
+    }
+
+    /// Gives back what was set aside, once what was used is noted.
+    pub fn release(&mut self, reservation: u64) {
+        self.reserved.remove(&reservation);
+    }
+
+    /// What was used in a month; nothing of months that are over.
+    pub fn used(&self, month: &str) -> Total {
+        if month == self.month { self.total } else { Total::default() }
     }
 
     fn turn_to(&mut self, month: &str) {

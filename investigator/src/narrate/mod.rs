@@ -25,7 +25,7 @@ mod template;
 mod tests;
 
 pub use anthropic::Anthropic;
-pub use budget::{Caps, Prices, Spent};
+pub use budget::{Caps, Prices, Purpose, Spent, Total};
 pub use draft::{Draft, DraftStep, INCONCLUSIVE, Segment, schema};
 pub use embeddings::Embeddings;
 pub use model::{Completion, Failure, Model, Prompt, Speaker, Turn, Usage};

@@ -8,7 +8,7 @@ use domain::text::plain;
 use domain::{Answer, Diagnosis, Evidence, EvidenceId, NarratedBy, Report, Sentence, Step, UnixNanos};
 use tokio::time::Instant;
 
-use super::budget::{Breaker, Cache, Kept, Ledger, month};
+use super::budget::{Breaker, Cache, Kept, Ledger, Purpose, Total, month};
 use super::check::{Place, Violation, check};
 use super::draft::INCONCLUSIVE;
 use super::{
@@ -89,6 +89,17 @@ pub struct Asked {
     pub spent: Vec<Spent>,
 }
 
+impl Asked {
+    /// Citations that point at evidence which exists, of the report or looked up for it, and all citations.
+    pub fn citations(&self, report: &Report) -> (usize, usize) {
+        let cited = || self.sentences.iter().flat_map(|sentence| &sentence.cites);
+        let exists = |id: &EvidenceId| {
+            report.diagnosis.evidence(*id).is_some() || self.looked.iter().any(|one| one.id == *id)
+        };
+        (cited().filter(|id| exists(id)).count(), cited().count())
+    }
+}
+
 impl Narrator {
     /// A narrator that knows only templates.
     pub fn template() -> Self {
@@ -120,6 +131,16 @@ impl Narrator {
         self.state().ledger.note(spent);
     }
 
+    /// The most that may be used.
+    pub const fn caps(&self) -> Caps {
+        self.settings.caps
+    }
+
+    /// What was used in the month of `now`.
+    pub fn used(&self, now: UnixNanos) -> Total {
+        self.state().ledger.used(&month(now))
+    }
+
     /// Tells a diagnosis: with the model's sentences that passed every check, or else from templates. `incident` is whose
     /// budget it is on; empty for none.
     pub async fn narrate(
@@ -132,7 +153,8 @@ impl Narrator {
         let Some(model) = &self.model else {
             return Ok(Narration { report, spent: Vec::new(), repaired: false });
         };
-        let mut call = self.call(&**model, Pack::new(&report), incident, now);
+        let pack = Pack::new(&report);
+        let mut call = self.call(&**model, pack, Purpose::Report, incident, now);
         let outcome = match tokio::time::timeout(self.settings.timeout, call.answer()).await {
             Ok(outcome) => outcome,
             Err(_) => {
@@ -140,7 +162,7 @@ impl Narrator {
                 Err("did not answer in time".to_owned())
             }
         };
-        let Call { pack, spent, .. } = call;
+        let (pack, spent) = call.into_parts();
         let name = plain(model.name(), 80);
         let (report, repaired) = match outcome {
             Ok(kept) => {
@@ -181,7 +203,7 @@ impl Narrator {
                 spent: Vec::new(),
             };
         };
-        let mut call = self.call(&**model, Pack::new(report), incident, now);
+        let mut call = self.call(&**model, Pack::new(report), Purpose::Question, incident, now);
         let outcome = match tokio::time::timeout(self.settings.timeout, call.reply(&question)).await {
             Ok(outcome) => outcome,
             Err(_) => {
@@ -189,7 +211,7 @@ impl Narrator {
                 Err("did not answer in time".to_owned())
             }
         };
-        let Call { pack, spent, .. } = call;
+        let (pack, spent) = call.into_parts();
         let model = plain(model.name(), 80);
         let (sentences, narrated) = match outcome {
             Ok((segments, dropped)) => {
@@ -219,7 +241,7 @@ impl Narrator {
         if options.is_empty() {
             return Default::default();
         }
-        let mut call = self.call(&**model, Pack::new(report), incident, now);
+        let mut call = self.call(&**model, Pack::new(report), Purpose::Lookup, incident, now);
         let chosen =
             match tokio::time::timeout(self.settings.timeout / 3, call.choose(options, question)).await {
                 Ok(Ok(chosen)) => chosen,
@@ -232,8 +254,16 @@ impl Narrator {
         (chosen, call.spent)
     }
 
-    fn call<'a>(&'a self, model: &'a dyn Model, pack: Pack, incident: &'a str, now: UnixNanos) -> Call<'a> {
-        Call { narrator: self, model, pack, incident, month: month(now), spent: Vec::new(), pending: None }
+    fn call<'a>(
+        &'a self,
+        model: &'a dyn Model,
+        pack: Pack,
+        purpose: Purpose,
+        incident: &'a str,
+        now: UnixNanos,
+    ) -> Call<'a> {
+        let month = month(now);
+        Call { narrator: self, model, pack, purpose, incident, month, spent: Vec::new(), pending: None }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -246,14 +276,33 @@ struct Call<'a> {
     narrator: &'a Narrator,
     model: &'a dyn Model,
     pack: Pack,
+    purpose: Purpose,
     incident: &'a str,
     month: String,
     spent: Vec<Spent>,
-    /// The most that the call under way can use.
-    pending: Option<Usage>,
+    /// The request under way.
+    pending: Option<Pending<'a>>,
+}
+
+/// A request under way: the most that it can use is set aside until this is dropped, however that comes about.
+struct Pending<'a> {
+    narrator: &'a Narrator,
+    reservation: u64,
+    most: Usage,
+    began: Instant,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.narrator.state().ledger.release(self.reservation);
+    }
 }
 
 impl Call<'_> {
+    fn into_parts(self) -> (Pack, Vec<Spent>) {
+        (self.pack, self.spent)
+    }
+
     /// An answer with at least one sentence on what is going on and one on the cause. The error completes "MODEL ...".
     async fn answer(&mut self) -> Result<Kept, String> {
         let settings = self.narrator.settings;
@@ -382,37 +431,44 @@ impl Call<'_> {
     async fn ask_once(&mut self, prompt: &Prompt) -> Result<Result<Completion, Failure>, String> {
         let most = Usage { input: prompt.tokens(), output: u64::from(prompt.max_output_tokens) };
         let Settings { caps, prices, .. } = self.narrator.settings;
-        {
+        let began = Instant::now();
+        let reservation = {
             let mut state = self.narrator.state();
-            let tokens = most.input + most.output;
-            state.ledger.allows(self.incident, &self.month, tokens, prices.cost(most), &caps)?;
-            if !state.breaker.is_closed(Instant::now()) {
+            let total = Total { tokens: most.input + most.output, cost: prices.cost(most) };
+            let reservation = state.ledger.reserve(self.incident, &self.month, total, &caps)?;
+            if !state.breaker.is_closed(began) {
+                state.ledger.release(reservation);
                 return Err("failed repeatedly and is left alone for a minute".to_owned());
             }
-        }
-        self.pending = Some(most);
+            reservation
+        };
+        self.pending = Some(Pending { narrator: self.narrator, reservation, most, began });
         let outcome = self.model.complete(prompt).await;
-        self.pending = None;
         self.narrator.state().breaker.note(outcome.is_ok(), Instant::now());
+        // What was set aside is given back only when what was used is noted.
+        let pending = self.pending.take();
         match &outcome {
-            Ok(completion) => self.note(completion.usage, most, "answered"),
+            Ok(completion) => self.note(completion.usage, most, began, "answered"),
             // A call that was turned away costs nothing.
             Err(Failure::Busy(_) | Failure::Refused(_) | Failure::NotRecorded) => {}
-            Err(failure) => self.note(None, most, &failure.to_string()),
+            Err(failure) => self.note(None, most, began, &failure.to_string()),
         }
+        drop(pending);
         Ok(outcome)
     }
 
-    fn note(&mut self, usage: Option<Usage>, most: Usage, outcome: &str) {
+    fn note(&mut self, usage: Option<Usage>, most: Usage, began: Instant, outcome: &str) {
         let used = usage.unwrap_or(most);
         let spent = Spent {
             incident: self.incident.to_owned(),
+            purpose: self.purpose,
             month: self.month.clone(),
             model: plain(self.model.name(), 80),
             input: used.input,
             output: used.output,
             guessed: usage.is_none(),
             cost: self.narrator.settings.prices.cost(used),
+            ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             outcome: outcome.to_owned(),
         };
         self.narrator.state().ledger.note(&spent);
@@ -420,9 +476,9 @@ impl Call<'_> {
     }
 
     fn note_timeout(&mut self) {
-        if let Some(most) = self.pending.take() {
+        if let Some(pending) = self.pending.take() {
             self.narrator.state().breaker.note(false, Instant::now());
-            self.note(None, most, "did not answer in time");
+            self.note(None, pending.most, pending.began, "did not answer in time");
         }
     }
 }

@@ -3,6 +3,7 @@
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
 use async_openai::error::OpenAIError;
+use async_openai::middleware::HttpRequestFactory;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde::Deserialize;
@@ -48,7 +49,14 @@ impl OpenAi {
     /// The model of that name. An empty key suits servers that ask for none.
     pub fn new(base_url: &str, model: &str, key: &str) -> Result<Self, reqwest::Error> {
         let config = OpenAIConfig::new().with_api_base(base_url.trim_end_matches('/')).with_api_key(key);
-        Ok(Self { client: Client::build(http::client()?, config), model: model.to_owned() })
+        let http = http::client()?;
+        // The library would try again by itself, as late as the server pleases: the narrator does, within its own bounds.
+        let once = tower::service_fn({
+            let http = http.clone();
+            move |request: HttpRequestFactory| once(http.clone(), request)
+        });
+        let client = Client::build(http, config).with_http_service(once);
+        Ok(Self { client, model: model.to_owned() })
     }
 
     async fn ask(&self, prompt: &Prompt) -> Result<Completion, Failure> {
@@ -84,6 +92,12 @@ impl OpenAi {
             },
         })
     }
+}
+
+/// One request. What is no success fails by its status, whatever its body.
+async fn once(http: reqwest::Client, request: HttpRequestFactory) -> Result<reqwest::Response, OpenAIError> {
+    let answer = http.execute(request.build().await?).await;
+    answer.and_then(reqwest::Response::error_for_status).map_err(OpenAIError::Reqwest)
 }
 
 /// Errors carry replies, which may carry anything: only their kind is kept.

@@ -64,6 +64,7 @@ pub fn narrate_with(diagnosis: Diagnosis, knowledge: &Knowledge) -> Result<Repor
         citations_checked,
         answer,
         narrated: NarratedBy::Template,
+        used: None,
         engine: env!("CARGO_PKG_VERSION").to_owned(),
         diagnosis,
     })

@@ -267,6 +267,8 @@ async fn caps_hold() {
     check(Caps { incident_cost: Some(0.001), ..Caps::default() }, prices, None, incident).await;
     let spent = |month: &str| Spent {
         incident: "INC-0007".into(),
+        purpose: Purpose::Report,
+        ms: 0,
         month: month.into(),
         model: "m-1".into(),
         input: 90_000,
@@ -281,6 +283,28 @@ async fn caps_hold() {
     let narrator = Narrator::new(replay(&[Ok(GOOD)]), Settings { caps, ..settings() });
     narrator.remember(&spent("2026-10"));
     assert!(matches!(narrate(&narrator).await.report.narrated, NarratedBy::Model { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_at_the_same_time_do_not_pass_a_cap_together() {
+    let prompt = prompt::first(
+        &Pack::new(&template::narrate(fixture::diagnosis(ConfidenceLevel::High)).unwrap()),
+        settings().max_output_tokens,
+    );
+    let prompt = prompt.unwrap();
+    let most = prompt.tokens() + u64::from(prompt.max_output_tokens);
+    // One fits, two do not.
+    let caps = Caps { month_tokens: Some(most + most / 2), ..Caps::default() };
+    let narrator = Narrator::new(Arc::new(Slow), Settings { caps, ..settings() });
+    let (first, second) = tokio::join!(narrate(&narrator), narrate(&narrator));
+    assert_eq!(reason(&first), "did not answer in time");
+    assert_eq!(reason(&second), "has reached its limit for this month");
+    assert_eq!((first.spent[0].ms, first.spent[0].purpose), (30_000, Purpose::Report));
+    assert_eq!(narrator.used(fixture::at(30, 0)).tokens, most, "what was feared is used, once");
+    // What a call that was given up had set aside is free again.
+    let narrator = Narrator::new(Arc::new(Slow), Settings { caps, ..settings() });
+    assert!(tokio::time::timeout(Duration::from_secs(1), narrate(&narrator)).await.is_err());
+    assert_eq!(reason(&narrate(&narrator).await), "did not answer in time");
 }
 
 mod providers {
@@ -349,6 +373,25 @@ mod providers {
         assert_eq!(headers["anthropic-version"], "2023-06-01");
         assert_eq!(body["tool_choice"]["name"], "answer");
         assert_eq!(body["tools"][0]["input_schema"]["type"], "object");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_asks_to_wait_an_hour_gets_our_tries_and_no_more() {
+        let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let count = asked.clone();
+        let answer = move || async move {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "3600")], "come back later")
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let narrator = Narrator::new(Arc::new(OpenAi::new(&url, "small", "").unwrap()), settings());
+        let narration = narrate(&narrator).await;
+        assert_eq!(reason(&narration), "was busy (HTTP 429)", "in time, and it is known why");
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 3);
+        assert_eq!(narration.spent, [], "what is turned away costs nothing");
     }
 
     #[tokio::test]

@@ -96,6 +96,9 @@ type AwaitedKey = (String, String, String, Option<String>);
 /// Alerts of one hour that were held back: the hour, how many, and whether they belong to an incident.
 type HeldBack = (i64, u32, bool);
 
+/// An approval, and who gave it.
+pub type ApprovedBy = (String, Approval);
+
 /// What is remembered.
 pub struct Book {
     groups: HashMap<String, Group>,
@@ -439,7 +442,7 @@ impl Book {
         &self,
         fingerprint: &str,
         at: UnixNanos,
-    ) -> (Option<(String, Approval)>, Option<(UnixNanos, Reopening)>) {
+    ) -> (Option<ApprovedBy>, Option<(UnixNanos, Reopening)>) {
         let mut by = None;
         let mut back = None;
         for Noted { at: when, entry, .. } in

@@ -1,11 +1,12 @@
 //! What there is to say: about an incident, an alert, or nothing but that the channel works.
 
 use detectors::suppression::history::{PAGE_AGAIN_HOURS, hour_of};
-use domain::{Alert, Incident, Report, Severity, UnixNanos};
+use domain::{Incident, IncidentId, Report, Severity, UnixNanos};
 use investigator::redact::Redactor;
 use serde::{Deserialize, Serialize};
 
 use crate::brief::{self, Brief};
+use crate::noise::Heard;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,28 @@ pub enum Kind {
     Resolved,
     /// Somebody tries the channel.
     Test,
+}
+
+/// What an investigation found, without its wording: what makes another answer another answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The service blamed; empty when none is.
+    pub service: String,
+    /// How it does harm: `new_errors`.
+    pub mechanism: String,
+    /// The change blamed; empty when none is.
+    pub change: String,
+}
+
+impl Found {
+    fn of(report: &Report) -> Self {
+        let Some(cause) = report.diagnosis.cause() else { return Self::default() };
+        Self {
+            service: cause.service.clone(),
+            mechanism: format!("{:?}", cause.mechanism),
+            change: cause.change.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// What there is to say. Secrets are taken out.
@@ -36,12 +59,18 @@ pub struct News {
     pub verdict: String,
     /// `High`...; empty when not known.
     pub confidence: String,
+    /// What the verdict rests on.
+    #[serde(default)]
+    pub found: Found,
     /// The strongest evidence.
     pub evidence: Vec<String>,
     /// The page.
     pub link: String,
     /// When it began.
     pub started: UnixNanos,
+    /// Whether it is an alert that may be suppressed, so that a button for it makes sense.
+    #[serde(default)]
+    pub may_suppress: bool,
 }
 
 impl News {
@@ -56,14 +85,17 @@ impl News {
             service: brief.service,
             title: brief.title,
             confidence: brief.confidence,
+            found: report.map(Found::of).unwrap_or_default(),
             evidence: brief.evidence,
             link: format!("{pages_url}/incidents/{}", incident.id.0),
             started: incident.started,
+            may_suppress: false,
         }
     }
 
     /// About an alert that is heard.
-    pub fn of_alert(alert: &Alert, pages_url: &str) -> Self {
+    pub fn of_alert(heard: &Heard, pages_url: &str) -> Self {
+        let alert = &heard.alert;
         let mut redactor = Redactor::new();
         let mut clean = |text: &str, limit| domain::text::plain(&redactor.text(text), limit);
         Self {
@@ -74,6 +106,7 @@ impl News {
             title: clean(&format!("{}: {}", alert.rule, alert.text), 300),
             verdict: String::new(),
             confidence: String::new(),
+            found: Found::default(),
             evidence: alert
                 .numbers
                 .iter()
@@ -82,6 +115,20 @@ impl News {
                 .collect(),
             link: format!("{pages_url}/review?open={}", alert.fingerprint()),
             started: alert.at,
+            may_suppress: heard.may_suppress,
+        }
+    }
+
+    /// That alerts came faster than they could be told.
+    pub fn of_missed(count: u64, now: UnixNanos, pages_url: &str) -> Self {
+        Self {
+            subject: format!("missed-{}", now.seconds()),
+            kind: Kind::Firing,
+            severity: Severity::Warning,
+            title: format!("{count} alerts came faster than they could be sent"),
+            verdict: "The review page has them.".into(),
+            link: format!("{pages_url}/review"),
+            ..Self::test(now, pages_url)
         }
     }
 
@@ -95,10 +142,17 @@ impl News {
             title: "Test: news of incidents will look like this".into(),
             verdict: "Nothing is wrong; somebody pressed “Send test” in the settings.".into(),
             confidence: String::new(),
+            found: Found::default(),
             evidence: Vec::new(),
             link: format!("{pages_url}/settings"),
             started: now,
+            may_suppress: false,
         }
+    }
+
+    /// Whether it is about an incident.
+    pub fn is_incident(&self) -> bool {
+        IncidentId::parse(&self.subject).is_some()
     }
 
     /// Whether it is about an alert.
@@ -106,21 +160,25 @@ impl News {
         self.subject.starts_with("alert-")
     }
 
-    /// Changes when there is something new to say: not with every number that moves, but with status, severity, verdict
-    /// and confidence.
+    /// Changes when there is something new to say: with status, severity, confidence, and what is blamed for what; neither
+    /// with numbers that move nor with other words for the same.
     pub fn digest(&self) -> String {
         // An alert that still comes is told again as often as somebody would be paged for it.
         let pages = if self.is_alert() { hour_of(self.started) / PAGE_AGAIN_HOURS } else { 0 };
-        let parts = format!(
-            "{:?}\u{0}{:?}\u{0}{}\u{0}{}\u{0}{pages}",
-            self.kind, self.severity, self.verdict, self.confidence
-        );
-        format!(
-            "{:016x}",
-            u64::from_be_bytes(
-                crate::signature::hmac(b"news", &[parts.as_bytes()])[..8].try_into().unwrap_or_default()
-            )
-        )
+        let Found { service, mechanism, change } = &self.found;
+        hash(&[
+            &format!("{:?} {:?} {pages}", self.kind, self.severity),
+            service,
+            mechanism,
+            change,
+            &self.confidence,
+        ])
+    }
+
+    /// Changes with the words of the answer, too: for receivers whose message can be changed in its place.
+    pub fn wording(&self) -> String {
+        let evidence = self.evidence.iter().map(String::as_str);
+        hash(&std::iter::once(self.verdict.as_str()).chain(evidence).collect::<Vec<_>>())
     }
 
     /// `Critical`, `Resolved`, `Test`.
@@ -151,5 +209,48 @@ impl News {
     /// `critical`...
     pub const fn severity_word(&self) -> &'static str {
         brief::severity(self.severity)
+    }
+}
+
+fn hash(parts: &[&str]) -> String {
+    let tag = crate::signature::hmac(b"news", &[parts.join("\0").as_bytes()]);
+    tag.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_answer_is_news_and_another_wording_is_not() {
+        let news = |change: &dyn Fn(&mut News)| {
+            let mut news = News {
+                subject: "INC-0142".into(),
+                confidence: "High".into(),
+                kind: Kind::Firing,
+                found: Found {
+                    service: "cart".into(),
+                    mechanism: "NewErrors".into(),
+                    change: "deploy-1".into(),
+                },
+                ..News::test(UnixNanos(0), "https://inquest.example")
+            };
+            change(&mut news);
+            (news.digest(), news.wording())
+        };
+        let first = news(&|_| ());
+        let check = |change: &dyn Fn(&mut News), is_news: bool, is_reworded: bool| {
+            let (digest, wording) = news(change);
+            assert_eq!((digest != first.0, wording != first.1), (is_news, is_reworded));
+        };
+        check(&|news| news.verdict = "cart 1.4.2 breaks it.".into(), false, true);
+        check(&|news| news.evidence.push("7.9% of requests fail.".into()), false, true);
+        check(&|news| news.title = "cart availability 91.8%".into(), false, false);
+        check(&|news| news.kind = Kind::Resolved, true, false);
+        check(&|news| news.severity = Severity::Critical, true, false);
+        check(&|news| news.confidence = "Medium".into(), true, false);
+        check(&|news| news.found.service = "db".into(), true, false);
+        check(&|news| news.found.mechanism = "SlowQuery".into(), true, false);
+        check(&|news| news.found.change = "deploy-2".into(), true, false);
     }
 }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::UnixNanos;
 use domain::text::plain;
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,13 +14,13 @@ use crate::config::Target;
 use crate::signature;
 use crate::slack::blocks;
 
-/// What is known of the last message about the same subject.
+/// What is known of the last message about the same subject, where it can be changed in its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
     /// Slack: the channel's id, which may differ from what the settings call it.
     #[serde(default)]
     pub channel: String,
-    /// Slack: what names the message.
+    /// What names the message: its time in Slack, its alias in Opsgenie while it is open there. Empty when there is none.
     #[serde(default)]
     pub ts: String,
 }
@@ -27,6 +28,8 @@ pub struct Previous {
 /// A request to send.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outgoing {
+    /// How.
+    pub method: Method,
     /// Where to.
     pub url: String,
     /// With which headers.
@@ -37,9 +40,16 @@ pub struct Outgoing {
     pub private: bool,
 }
 
-/// The request that tells a receiver.
-pub fn of(target: &Target, news: &News, previous: &Previous, now: UnixNanos) -> Outgoing {
-    match target {
+/// Whether what was sent to this receiver can be changed in its place, unheard. Teams cannot: a workflow only posts. Nor can
+/// PagerDuty, whose summary stays that of the first event, or a webhook.
+pub const fn edits(target: &Target) -> bool {
+    matches!(target, Target::Slack { .. } | Target::Opsgenie { .. })
+}
+
+/// The requests that tell a receiver, one after the other; at least one.
+pub fn of(target: &Target, news: &News, previous: &Previous, now: UnixNanos) -> Vec<Outgoing> {
+    vec![match target {
+        Target::Opsgenie { key, api } => return opsgenie_requests(news, previous, key.expose(), api),
         Target::Slack { channel, token, api } => {
             let mut message = slack(news);
             let update = !previous.ts.is_empty();
@@ -59,18 +69,6 @@ pub fn of(target: &Target, news: &News, previous: &Previous, now: UnixNanos) -> 
             let url = format!("{}/v2/enqueue", api.trim_end_matches('/'));
             outgoing(url, Vec::new(), &pagerduty(news, routing_key.expose()), true)
         }
-        Target::Opsgenie { key, api } => {
-            let headers = vec![("authorization", format!("GenieKey {}", key.expose()))];
-            let alias = plain(&news.subject, 500);
-            let base = format!("{}/v2/alerts", api.trim_end_matches('/'));
-            match news.kind {
-                Kind::Resolved => {
-                    let url = format!("{base}/{}/close?identifierType=alias", path_segment(&alias));
-                    outgoing(url, headers, &json!({"source": "Inquest", "note": "resolved"}), true)
-                }
-                _ => outgoing(base, headers, &opsgenie(news, &alias), true),
-            }
-        }
         Target::Webhook { url, secret, private } => {
             let digest = news.digest();
             let id = format!("msg_{}_{digest}", news.subject);
@@ -84,25 +82,35 @@ pub fn of(target: &Target, news: &News, previous: &Previous, now: UnixNanos) -> 
             let signature = format!("v1,{}", STANDARD.encode(signature::hmac(&key, &parts)));
             let headers =
                 vec![("webhook-id", id), ("webhook-timestamp", timestamp), ("webhook-signature", signature)];
-            Outgoing { url: url.expose().to_owned(), headers, body, private: *private }
+            let url = url.expose().to_owned();
+            Outgoing { method: Method::POST, url, headers, body, private: *private }
         }
+    }]
+}
+
+/// What is known of the message that was just sent.
+pub fn posted(target: &Target, news: &News) -> Previous {
+    match target {
+        Target::Opsgenie { .. } if news.kind != Kind::Resolved => {
+            Previous { channel: String::new(), ts: alias(news) }
+        }
+        _ => Previous::default(),
     }
 }
 
 fn outgoing(url: String, headers: Vec<(&'static str, String)>, body: &Value, private: bool) -> Outgoing {
-    Outgoing { url, headers, body: body.to_string(), private }
+    Outgoing { method: Method::POST, url, headers, body: body.to_string(), private }
 }
 
 fn slack(news: &News) -> Value {
-    let buttons = match news.kind {
-        Kind::Test => Vec::new(),
-        _ if news.is_alert() => vec![
-            blocks::Button { label: "Suppress", action: "suppress", value: &news.subject },
-            blocks::Button { label: "Not noise", action: "not_noise", value: &news.subject },
-        ],
-        _ => blocks::incident_buttons(&news.subject, true),
+    let buttons = if news.is_alert() {
+        blocks::alert_buttons(&news.subject, news.may_suppress)
+    } else if news.is_incident() {
+        blocks::incident_buttons(&news.subject, true)
+    } else {
+        Vec::new()
     };
-    let name = (!news.is_alert() && news.kind != Kind::Test).then_some(news.subject.as_str());
+    let name = news.is_incident().then_some(news.subject.as_str());
     blocks::answer(&news.brief(), name, Some(&news.link), &buttons)
 }
 
@@ -180,6 +188,30 @@ fn pagerduty(news: &News, routing_key: &str) -> Value {
     })
 }
 
+fn alias(news: &News) -> String {
+    plain(&news.subject, 500)
+}
+
+/// An alert is made once. Made again under its alias, it would only be counted: its texts are changed each by its own request.
+fn opsgenie_requests(news: &News, previous: &Previous, key: &str, api: &str) -> Vec<Outgoing> {
+    let base = format!("{}/v2/alerts", api.trim_end_matches('/'));
+    let to = |url: String, body: Value| {
+        outgoing(url, vec![("authorization", format!("GenieKey {key}"))], &body, true)
+    };
+    let alias = alias(news);
+    let of_alert = |action: &str| format!("{base}/{}/{action}?identifierType=alias", path_segment(&alias));
+    let alert = opsgenie(news, &alias);
+    if news.kind == Kind::Resolved {
+        return vec![to(of_alert("close"), json!({"source": "Inquest", "note": "resolved"}))];
+    }
+    if previous.ts.is_empty() {
+        return vec![to(base, alert)];
+    }
+    let change =
+        |field: &str| Outgoing { method: Method::PUT, ..to(of_alert(field), json!({ field: alert[field] })) };
+    ["message", "description", "priority"].map(change).into()
+}
+
 fn opsgenie(news: &News, alias: &str) -> Value {
     let priority = match news.severity {
         domain::Severity::Critical => "P1",
@@ -244,9 +276,11 @@ mod tests {
             title: "checkout availability 92.1%, objective 99%".into(),
             verdict: "The deploy of cart 1.4.2 is to blame.".into(),
             confidence: "High".into(),
+            found: super::super::news::Found::default(),
             evidence: vec!["Errors began 21 s after the deploy.".into()],
             link: "https://inquest.example/incidents/142".into(),
             started: UnixNanos::from_seconds(1_795_096_951),
+            may_suppress: false,
         }
     }
 
@@ -270,8 +304,8 @@ mod tests {
     fn every_receiver_gets_its_form() {
         for (name, target) in targets() {
             let shown: Vec<Value> = [Kind::Firing, Kind::Resolved]
-                .map(|kind| of(&target, &news(kind), &Previous::default(), UnixNanos(0)))
-                .iter()
+                .into_iter()
+                .flat_map(|kind| of(&target, &news(kind), &Previous::default(), UnixNanos(0)))
                 .map(|out| json!({"url": out.url, "body": serde_json::from_str::<Value>(&out.body).unwrap()}))
                 .collect();
             insta::assert_json_snapshot!(name, shown);
@@ -289,9 +323,41 @@ mod tests {
             ..news(Kind::Firing)
         };
         for (name, target) in targets() {
-            let out = of(&target, &news, &Previous::default(), UnixNanos(0));
-            assert!(out.body.len() < 28_000, "{name}: {}", out.body.len());
+            for out in of(&target, &news, &Previous::default(), UnixNanos(0)) {
+                assert!(out.body.len() < 28_000, "{name}: {}", out.body.len());
+            }
         }
+    }
+
+    #[test]
+    fn an_alert_at_opsgenie_is_made_once_and_changed_in_its_place() {
+        let target = Target::Opsgenie { key: Secret::new("key"), api: "https://api.opsgenie.com".into() };
+        let check = |news: &News, previous: &Previous, expected: &[(&str, &str)]| {
+            let sent = of(&target, news, previous, UnixNanos(0));
+            let sent: Vec<(String, String)> =
+                sent.into_iter().map(|out| (format!("{} {}", out.method, out.url), out.body)).collect();
+            assert_eq!(sent.len(), expected.len(), "{sent:?}");
+            for ((line, body), (url, part)) in sent.iter().zip(expected) {
+                assert_eq!(line, &url.replace("ALERTS", "https://api.opsgenie.com/v2/alerts"));
+                assert!(body.contains(part), "{body}");
+            }
+        };
+        let first = news(Kind::Firing);
+        check(&first, &Previous::default(), &[("POST ALERTS", r#""alias":"INC-0142""#)]);
+        let known = posted(&target, &first);
+        let changed = News { verdict: "It was the database.".into(), ..news(Kind::Firing) };
+        check(
+            &changed,
+            &known,
+            &[
+                ("PUT ALERTS/INC-0142/message?identifierType=alias", r#"{"message":"checkout availability"#),
+                ("PUT ALERTS/INC-0142/description?identifierType=alias", "It was the database."),
+                ("PUT ALERTS/INC-0142/priority?identifierType=alias", r#"{"priority":"P1"}"#),
+            ],
+        );
+        let over = news(Kind::Resolved);
+        check(&over, &known, &[("POST ALERTS/INC-0142/close?identifierType=alias", "resolved")]);
+        assert_eq!(posted(&target, &over), Previous::default(), "when it comes again, it is another alert");
     }
 
     #[test]
@@ -303,8 +369,8 @@ mod tests {
             secret: Secret::new(secret),
             private: false,
         };
-        let out =
-            of(&target, &news(Kind::Firing), &Previous::default(), UnixNanos::from_seconds(1_614_265_330));
+        let now = UnixNanos::from_seconds(1_614_265_330);
+        let out = of(&target, &news(Kind::Firing), &Previous::default(), now).remove(0);
         let header = |name: &str| out.headers.iter().find(|(known, _)| *known == name).unwrap().1.clone();
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let signed = format!("{}.{}.{}", header("webhook-id"), header("webhook-timestamp"), out.body);

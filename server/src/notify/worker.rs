@@ -6,12 +6,17 @@ use std::time::Duration;
 use domain::Report;
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Job, Kind, LETTERS, Letter, MAX_LETTERS, MAX_WAIT, News, Notifier, Outgoing, Previous, SENT, Sent, TRIES,
     address, request, takes,
 };
 use crate::config::{Channel, Target};
+use crate::signature;
+
+/// Of what was not sent when the program ended. It may have arrived: the answer was not waited for.
+const STOPPED: &str = "the program stopped before it was known to be sent";
 
 /// Why a try failed, and whether another makes sense.
 struct Failure {
@@ -21,24 +26,47 @@ struct Failure {
 }
 
 impl Notifier {
-    pub(super) async fn work(&self, index: usize, mut jobs: mpsc::Receiver<Job>) {
+    pub(super) async fn work(&self, index: usize, mut jobs: mpsc::Receiver<Job>, stop: &CancellationToken) {
         let channel = &self.shared.channels[index];
-        while let Some(job) = jobs.recv().await {
+        loop {
+            let job = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                job = jobs.recv() => job,
+            };
+            let Some(job) = job else { return };
             match job {
                 Job::Incident(id) => {
                     if let Some(news) = self.news_of(channel, id).await {
-                        self.tell(channel, news).await;
+                        self.tell(channel, news, stop).await;
                     }
                 }
-                Job::News(news) => self.tell(channel, *news).await,
+                Job::News(news) => self.tell(channel, *news, stop).await,
                 Job::Letter(id) => {
                     let letter = self.letters().into_iter().find(|letter| letter.id == id);
                     if let Some(letter) = letter {
-                        self.settle(letter.clone()).await;
-                        self.tell(channel, letter.news).await;
+                        self.tell(channel, letter.news, stop).await;
                     }
                 }
             }
+        }
+        while let Ok(job) = jobs.try_recv() {
+            self.keep(channel, job, STOPPED).await;
+        }
+    }
+
+    /// Leaves a letter of what is not going to be sent.
+    pub(super) async fn keep(&self, channel: &Channel, job: Job, why: &str) {
+        let news = match job {
+            Job::Incident(id) => self.news_of(channel, id).await,
+            Job::News(news) => Some(*news),
+            // It is one already.
+            Job::Letter(_) => None,
+        };
+        let told =
+            |news: &News| self.sent(channel, &news.subject).is_some_and(|sent| sent.digest == news.digest());
+        if let Some(news) = news.filter(|news| !told(news)) {
+            self.leave_letter(channel, news, why.to_owned()).await;
         }
     }
 
@@ -60,18 +88,26 @@ impl Notifier {
         Some(News::of_incident(&incident, report.as_ref(), &self.shared.pages_url))
     }
 
-    /// Sends news, unless nothing changed since the last; a letter remains of what cannot be sent.
-    async fn tell(&self, channel: &Channel, news: News) {
+    /// Sends news, unless nothing changed since the last; a letter remains of what cannot be sent, or was not before `stop`.
+    async fn tell(&self, channel: &Channel, news: News, stop: &CancellationToken) {
         let last = self.sent(channel, &news.subject).unwrap_or_default();
-        if last.digest == news.digest() {
-            return;
+        let same = last.digest == news.digest();
+        // Other words for the same change a message that can be changed; nobody is told anew.
+        let in_place = !news.is_alert() && request::edits(&channel.target) && !last.previous.ts.is_empty();
+        if same && !(in_place && last.wording != news.wording()) {
+            return self.settle(channel, &news.subject).await;
         }
         // An alert that comes again is news: a message that is changed in its place, nobody hears.
-        let again = news.is_alert() && news.kind == Kind::Firing;
+        let again = !same && news.is_alert() && news.kind == Kind::Firing;
         let previous = if again { Previous::default() } else { last.previous };
-        match self.send(&channel.target, &news, &previous).await {
+        let sent = tokio::select! {
+            sent = self.send(&channel.target, &news, &previous) => sent,
+            () = stop.cancelled() => Err(STOPPED.to_owned()),
+        };
+        match sent {
             Ok(previous) => {
-                let sent = Sent { digest: news.digest(), previous };
+                let goes_on = news.is_incident() && news.kind == Kind::Firing;
+                let sent = Sent { digest: news.digest(), wording: news.wording(), goes_on, previous };
                 let key = format!("{}/{}", channel.name, news.subject);
                 if let Ok(body) = serde_json::to_value(&sent)
                     && let Err(error) =
@@ -80,35 +116,25 @@ impl Notifier {
                     tracing::warn!(channel = channel.name, %error, "cannot note in the journal what was sent");
                 }
                 self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sent);
+                // What could not be sent earlier is made up for.
+                self.settle(channel, &news.subject).await;
             }
-            Err(error) => {
-                tracing::warn!(
-                    channel = channel.name,
-                    subject = news.subject,
-                    error,
-                    "news could not be sent"
-                );
-                let at = self.shared.clock.now();
-                let id = format!(
-                    "{:016x}",
-                    u64::from_be_bytes(
-                        crate::signature::hmac(
-                            b"letter",
-                            &[channel.name.as_bytes(), news.subject.as_bytes(), &at.0.to_be_bytes()]
-                        )[..8]
-                            .try_into()
-                            .unwrap_or_default(),
-                    )
-                );
-                let letter = Letter { id, channel: channel.name.clone(), at, error, news, settled: false };
-                self.note_letter(&letter).await;
-                let mut letters = self.shared.letters.lock().unwrap_or_else(PoisonError::into_inner);
-                if letters.len() == MAX_LETTERS {
-                    letters.pop_front();
-                }
-                letters.push_back(letter);
-            }
+            Err(error) => self.leave_letter(channel, news, error).await,
         }
+    }
+
+    async fn leave_letter(&self, channel: &Channel, news: News, error: String) {
+        tracing::warn!(channel = channel.name, subject = news.subject, error, "news could not be sent");
+        let at = self.shared.clock.now();
+        let id = letter_id(channel, &news.subject);
+        let letter = Letter { id, channel: channel.name.clone(), at, error, news, settled: false };
+        self.note_letter(&letter).await;
+        let mut letters = self.shared.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.retain(|other| other.id != letter.id);
+        if letters.len() == MAX_LETTERS {
+            letters.pop_front();
+        }
+        letters.push_back(letter);
     }
 
     fn sent(&self, channel: &Channel, subject: &str) -> Option<Sent> {
@@ -116,14 +142,14 @@ impl Notifier {
         sent.get(&format!("{}/{subject}", channel.name)).cloned()
     }
 
-    async fn settle(&self, letter: Letter) {
-        let letter = Letter { settled: true, ..letter };
-        self.note_letter(&letter).await;
-        self.shared
-            .letters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|other| other.id != letter.id);
+    /// Takes back the letter about a subject, if there is one.
+    async fn settle(&self, channel: &Channel, subject: &str) {
+        let id = letter_id(channel, subject);
+        let letter = self.letters().into_iter().find(|letter| letter.id == id);
+        let Some(letter) = letter else { return };
+        self.note_letter(&Letter { settled: true, ..letter }).await;
+        let mut letters = self.shared.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.retain(|other| other.id != id);
     }
 
     async fn note_letter(&self, letter: &Letter) {
@@ -133,12 +159,28 @@ impl Notifier {
         }
     }
 
-    /// Tries, and tries again.
+    /// Sends all of it, in its order.
     async fn send(&self, target: &Target, news: &News, previous: &Previous) -> Result<Previous, String> {
+        let mut posted = Previous::default();
+        for step in 0..request::of(target, news, previous, self.shared.clock.now()).len() {
+            posted = self.send_step(target, news, previous, step).await?;
+        }
+        Ok(posted)
+    }
+
+    /// Tries, and tries again.
+    async fn send_step(
+        &self,
+        target: &Target,
+        news: &News,
+        previous: &Previous,
+        step: usize,
+    ) -> Result<Previous, String> {
         let mut wait = self.shared.first_wait;
         for attempt in 1.. {
-            let outgoing = request::of(target, news, previous, self.shared.clock.now());
-            match self.attempt(target, outgoing).await {
+            // Made anew: signatures carry the time.
+            let outgoing = request::of(target, news, previous, self.shared.clock.now()).swap_remove(step);
+            match self.attempt(target, news, outgoing).await {
                 Ok(posted) => return Ok(posted),
                 Err(Failure { error, again: None }) => return Err(error),
                 Err(Failure { error, .. }) if attempt >= TRIES => {
@@ -153,14 +195,14 @@ impl Notifier {
         Err("it was never tried".into())
     }
 
-    async fn attempt(&self, target: &Target, outgoing: Outgoing) -> Result<Previous, Failure> {
+    async fn attempt(&self, target: &Target, news: &News, outgoing: Outgoing) -> Result<Previous, Failure> {
         let ended = |error: String| Failure { error, again: None };
         if !outgoing.private && !address::is_outside(&outgoing.url) {
             return Err(ended("the address is not https, or within a private network".into()));
         }
         let client = if outgoing.private { &self.shared.http } else { &self.shared.guarded };
-        let mut request =
-            client.post(&outgoing.url).header("content-type", "application/json").body(outgoing.body);
+        let request = client.request(outgoing.method, &outgoing.url);
+        let mut request = request.header("content-type", "application/json").body(outgoing.body);
         for (name, value) in outgoing.headers {
             request = request.header(name, value);
         }
@@ -176,13 +218,18 @@ impl Notifier {
         if status.is_success() {
             return match target {
                 Target::Slack { .. } => slack_answer(&body),
-                _ => Ok(Previous::default()),
+                _ => Ok(request::posted(target, news)),
             };
         }
         let error = format!("it answered {status}: {}", domain::text::plain(&body, 120));
         let again = status.as_u16() == 429 || status.is_server_error();
         Err(Failure { error, again: again.then(|| asked.map_or(Duration::ZERO, Duration::from_secs)) })
     }
+}
+
+fn letter_id(channel: &Channel, subject: &str) -> String {
+    let tag = signature::hmac(b"letter", &[channel.name.as_bytes(), b"\0", subject.as_bytes()]);
+    tag.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Slack says "no" with a success.

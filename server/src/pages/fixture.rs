@@ -617,6 +617,7 @@ pub(super) fn report() -> Report {
             ],
         },
         narrated: NarratedBy::Template,
+        used: None,
         citations_checked: 9,
         citations: 9,
         engine: "0.1.0".into(),

@@ -279,11 +279,9 @@ fn similar(similar: &input::Similar) -> SimilarRow {
 }
 
 fn asked(asked: &Asked, report: &Report) -> AskedView {
-    let cited: usize = asked.sentences.iter().map(|sentence| sentence.cites.len()).sum();
+    let (checked, cited) = asked.citations(report);
     let mut diagnosis = report.diagnosis.clone();
     diagnosis.evidence.extend(asked.looked.iter().cloned());
-    let known = asked.sentences.iter().flat_map(|sentence| &sentence.cites);
-    let checked = known.filter(|id| diagnosis.evidence(**id).is_some()).count();
     let looked = asked.looked.iter().map(|one| LookedView {
         id: one.id.0,
         claim: plain(&one.claim, 600),
@@ -310,6 +308,7 @@ fn source(report: &Report) -> Vec<String> {
         format!("{} of {} citations checked", report.citations_checked, report.citations),
         plural(diagnosis.checks.len(), "check", "checks"),
     ];
+    parts.extend(report.used.map(|used| used.words()));
     let against = diagnosis.baseline.map_or(String::new(), |baseline| {
         format!(" against {} to {}", baseline.start.clock_time(), baseline.end.clock_time())
     });

@@ -169,14 +169,8 @@ pub fn with_alert(message: &mut Value, alert: &Alert, may_suppress: bool) {
     let mut redactor = Redactor::new();
     let said = redactor.text(&format!("{}: {}", alert.rule, alert.pattern)).into_owned();
     let fingerprint = alert.fingerprint();
-    let button = |label, action| Button { label, action, value: &fingerprint };
-    let mut buttons = Vec::new();
-    if may_suppress {
-        buttons.push(button("Suppress", "suppress"));
-    }
-    buttons.push(button("Not noise", "not_noise"));
     blocks.push(context(format!("Is this alert noise? {}", escape(&said, MAX_ALERT))));
-    blocks.extend(actions(None, &buttons));
+    blocks.extend(actions(None, &alert_buttons(&fingerprint, may_suppress)));
 }
 
 /// The buttons under an answer to `asked`: `checkout since 1h`.
@@ -185,6 +179,17 @@ pub fn why_buttons(asked: &str, in_channel: bool) -> Vec<Button<'_>> {
         true => Vec::new(),
         false => vec![Button { label: "Post to channel", action: "post", value: asked }],
     }
+}
+
+/// The buttons under an alert. One that a rule forbids to suppress cannot be suppressed here either.
+pub fn alert_buttons(value: &str, may_suppress: bool) -> Vec<Button<'_>> {
+    let button = |label, action| Button { label, action, value };
+    let mut buttons = Vec::new();
+    if may_suppress {
+        buttons.push(button("Suppress", "suppress"));
+    }
+    buttons.push(button("Not noise", "not_noise"));
+    buttons
 }
 
 /// The buttons under an incident.

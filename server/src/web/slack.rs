@@ -8,7 +8,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use detectors::suppression::Source;
-use domain::{IncidentEvent, IncidentId};
+use domain::{IncidentEvent, IncidentId, NarratedBy, Report};
+use investigator::narrate::Asked;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -70,10 +71,20 @@ pub async fn command(State(app): State<App>, headers: HeaderMap, body: Bytes) ->
     };
     let tasks = app.tasks.clone();
     tasks.spawn(async move {
-        let mut message = answer(&app, &slack, &ask, false).await;
-        message["response_type"] = json!("ephemeral");
-        message["replace_original"] = json!(true);
-        if let Err(error) = slack.client().respond(&response_url, &message).await {
+        let post = async |mut message: Value| {
+            message["response_type"] = json!("ephemeral");
+            message["replace_original"] = json!(true);
+            slack.client().respond(&response_url, &message).await
+        };
+        let first = answer(&app, &slack, &ask, false).await;
+        let posted = match post(first).await {
+            Ok(()) => match retold(&app, &slack, &ask).await {
+                Some(message) => post(message).await,
+                None => Ok(()),
+            },
+            failed => failed,
+        };
+        if let Err(error) = posted {
             tracing::warn!(error = format!("{error:#}"), "an answer could not be posted to Slack");
         }
     });
@@ -140,15 +151,51 @@ async fn ask_of_noise(app: &App, services: BTreeSet<&str>, message: &mut Value) 
     Ok(())
 }
 
-/// A question about an incident, answered as on its page.
+/// A question about an incident, answered from templates: nobody waits for a model.
 async fn asked(app: &App, slack: &Slack, id: IncidentId, question: &str) -> Result<Value, Error> {
+    let report = report_of(app, id).await?;
+    let asked = app.telling.ask_at_once(&report, question).await;
+    Ok(asked_message(slack, id, &asked, &report))
+}
+
+/// The same answer in a model's words, once they are checked; `None` when there is no model to ask, or nothing of it passed.
+async fn retold(app: &App, slack: &Slack, ask: &Ask) -> Option<Value> {
+    let Ask::Question(id, question) = ask else { return None };
+    if !app.telling.has_model() {
+        return None;
+    }
+    let report = report_of(app, *id).await.ok()?;
+    match app.telling.ask(&report, question, &id.to_string()).await {
+        Ok(asked) if matches!(asked.narrated, NarratedBy::Model { .. }) => {
+            Some(asked_message(slack, *id, &asked, &report))
+        }
+        Ok(_) => None,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "a question from Slack could not be told");
+            None
+        }
+    }
+}
+
+async fn report_of(app: &App, id: IncidentId) -> Result<Report, Error> {
     let incident = super::incidents::find(app, &id.to_string())?;
     let report = app.latest_report(incident.id).await?;
-    let report = report.ok_or_else(|| Error::not_found(format!("{id} was not looked into yet")))?;
-    let asked = app.telling.ask(&report, question, &id.to_string()).await?;
-    let sentences: Vec<String> = asked.sentences.iter().map(|sentence| sentence.text.clone()).collect();
+    report.ok_or_else(|| Error::not_found(format!("{id} was not looked into yet")))
+}
+
+/// An answer with what it cites, as on the incident's page.
+fn asked_message(slack: &Slack, id: IncidentId, asked: &Asked, report: &Report) -> Value {
+    let said = asked.sentences.iter().map(|sentence| {
+        let cites: Vec<String> = sentence.cites.iter().map(ToString::to_string).collect();
+        match cites.is_empty() {
+            true => sentence.text.clone(),
+            false => format!("{} [{}]", sentence.text, cites.join(", ")),
+        }
+    });
+    let (checked, cited) = asked.citations(report);
+    let source = format!("{}, {checked} of {cited} citations checked", asked.narrated.words());
     let link = format!("{}/incidents/{}", slack.pages_url(), id.0);
-    Ok(blocks::asked(&id.to_string(), &asked.question, &sentences, &asked.narrated.words(), &link))
+    blocks::asked(&id.to_string(), &asked.question, &said.collect::<Vec<_>>(), &source, &link)
 }
 
 fn pages_path(service: &str) -> String {
@@ -288,6 +335,15 @@ async fn press(
         "suppress" | "not_noise" => {
             let fingerprint = value.strip_prefix("alert-").unwrap_or(value);
             let decision = if action == "suppress" { "approve" } else { "reject" };
+            // Pressed twice means once.
+            if app.noise.stands(fingerprint, decision == "approve") {
+                return Ok(match action {
+                    "suppress" => {
+                        "It is suppressed already. The review page shows it, and takes it back.".into()
+                    }
+                    _ => "Noted already: it is not noise.".into(),
+                });
+            }
             review::decide_on(
                 app,
                 fingerprint,
@@ -350,7 +406,7 @@ pub async fn event(State(app): State<App>, headers: HeaderMap, body: Bytes) -> R
     StatusCode::OK.into_response()
 }
 
-/// One message: first that it is being looked at, then the answer in its place.
+/// One message: first that it is being looked at, then the answer in its place, then its better wording.
 async fn reply(app: &App, slack: &Slack, channel: &str, thread: &str, asked: &str) -> anyhow::Result<()> {
     let ask = match Ask::parse(asked) {
         Ok(ask) => ask,
@@ -358,5 +414,9 @@ async fn reply(app: &App, slack: &Slack, channel: &str, thread: &str, asked: &st
     };
     let posted = slack.client().post(channel, Some(thread), &blocks::say("Looking…")).await?;
     let message = answer(app, slack, &ask, true).await;
-    slack.client().update(&posted, &message).await.map(|_| ())
+    let posted = slack.client().update(&posted, &message).await?;
+    if let Some(message) = retold(app, slack, &ask).await {
+        slack.client().update(&posted, &message).await?;
+    }
+    Ok(())
 }
