@@ -321,6 +321,68 @@ async fn counters_become_rates_and_survive_resets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn histograms_become_means_and_failed_requests_a_share() {
+    let mut samples = Vec::new();
+    // `(seconds, value)`, every ten seconds from the first.
+    let mut count = |name: &str, kind: MetricKind, labels: &[(&str, &str)], values: &[(i64, f64)]| {
+        let mut labels = attributes(labels);
+        labels.insert("service".into(), "catalog".into());
+        let series = Arc::new(Series { name: name.into(), labels, kind, unit: String::new() });
+        samples.extend(values.iter().map(|(second, value)| Sample {
+            series: Arc::clone(&series),
+            at: at(second * 1000),
+            value: *value,
+        }));
+    };
+    let steps = |from: i64, value: &dyn Fn(f64) -> f64| -> Vec<(i64, f64)> {
+        (from..20).map(|step| (step * 10, value((step - from) as f64))).collect()
+    };
+    // Twice the load from 100 s on, as slow as before: each takes 50 ms.
+    let load = |step: f64| 100.0 * (step + (step - 10.0).max(0.0));
+    count("request_seconds_count", MetricKind::Counter, &[], &steps(0, &load));
+    count("request_seconds_sum", MetricKind::Counter, &[], &steps(0, &|step| load(step) * 0.05));
+    count("request_seconds_bucket", MetricKind::Counter, &[("le", "1")], &steps(0, &load));
+    // The series of failures is only there once there are some, and is read three seconds later.
+    count("requests_total", MetricKind::Counter, &[("status", "200")], &steps(0, &|step| 30.0 * step));
+    let failed: Vec<(i64, f64)> =
+        steps(10, &|step| 10.0 * step).into_iter().map(|(at, value)| (at + 3, value)).collect();
+    count("requests_total", MetricKind::Counter, &[("status", "503")], &failed);
+    // Sent as a level, by one that knows no kinds.
+    count("jobs_total", MetricKind::Gauge, &[], &steps(0, &|step| 7.0 * step));
+    count("jobs_waiting", MetricKind::Gauge, &[], &steps(0, &|step| 7.0 * step));
+
+    let store = store(&Batch { samples, ..Batch::default() }).await;
+    let levels = store.metric_levels(window(0, 100), window(100, 200), Some(at(100_000))).await.unwrap();
+    let seen: Vec<(&str, &str, bool, [f64; 2])> = levels
+        .series
+        .iter()
+        .map(|series| {
+            let middle = [series.before[1], series.late[2]].map(|value| (value * 1e6).round() / 1e6);
+            (series.name.as_str(), series.kind.as_str(), series.failing, middle)
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("jobs_total", "counter", false, [0.7, 0.7]),
+            ("jobs_waiting", "gauge", false, [31.5, 101.5]),
+            ("request_seconds_count", "counter", false, [10.0, 20.0]),
+            ("request_seconds_mean", "gauge", false, [0.05, 0.05]),
+            ("requests_total", "counter", false, [3.0, 3.0]),
+            ("requests_total", "counter", true, [0.0, 1.0]),
+            ("requests_total_error_ratio", "gauge", false, [0.0, 0.25]),
+        ]
+    );
+    // Derived series can be drawn like others.
+    let ids: Vec<_> = levels.series.iter().map(|series| series.id).collect();
+    let points = store.metric_points(&ids, window(0, 200)).await.unwrap();
+    assert_eq!(points.len(), 7);
+    let share = &levels.series[6];
+    assert_eq!(points[&share.id].last().unwrap().1, 0.25);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_coverage_and_attributes() {
     let change = Change {
         at: at(5_000),

@@ -22,6 +22,7 @@ pub mod skew;
 pub mod spread;
 pub mod story;
 pub mod suspects;
+pub mod topic;
 pub mod waits;
 pub mod words;
 

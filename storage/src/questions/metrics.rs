@@ -6,7 +6,7 @@ use clickhouse::Row;
 use domain::{Attributes, MetricKind, SeriesId, UnixNanos, Window};
 use serde::{Deserialize, Serialize};
 
-use super::sql;
+use super::{derived, sql};
 use crate::{Error, Store};
 
 /// Series compared at most.
@@ -39,6 +39,9 @@ pub struct SeriesLevels {
     pub early: [f64; 5],
     /// The window from then on: values, their 20th, 50th and 80th percentile, and their mean.
     pub late: [f64; 5],
+    /// Whether its labels say that what it counts failed.
+    #[serde(default)]
+    pub failing: bool,
     /// When the window first leaves the range of the baseline (or of `early` where there is none) on the side where
     /// `late` lies, Unix nanoseconds; 0 when it never does.
     pub left_at: i64,
@@ -47,7 +50,7 @@ pub struct SeriesLevels {
 /// The compared series.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct MetricLevels {
-    /// Series, in order of name and id.
+    /// Series sent, and those derived from them (means of histograms, failed shares), in order of name and id.
     pub series: Vec<SeriesLevels>,
     /// The SQL that gave them.
     pub query: String,
@@ -64,6 +67,7 @@ struct LevelsRow {
     now: Vec<f64>,
     early: Vec<f64>,
     late: Vec<f64>,
+    failing: bool,
     left_at: i64,
 }
 
@@ -116,15 +120,23 @@ fn levels(row: LevelsRow) -> Option<SeriesLevels> {
         now: row.now.try_into().ok()?,
         early: row.early.try_into().ok()?,
         late: row.late.try_into().ok()?,
+        failing: row.failing,
         left_at: row.left_at * 1_000_000,
     })
 }
+
+/// What is sent as a level but is named and behaves as a running total: it grows, and where it falls, it falls to less than
+/// half, as after a restart. Programs that write down no kinds leave it to the reader.
+const GROWS: &str = "match(series.Name, '_(total|sum|count|bucket)$') AND length(raw) >= 5 AND \
+    arrayExists((a, b) -> a > b, arrayPopFront(raw.2), arrayPopBack(raw.2)) AND \
+    NOT arrayExists((a, b) -> a < b AND a > b / 2, arrayPopFront(raw.2), arrayPopBack(raw.2)) AND \
+    10 * arrayCount((a, b) -> a < b, arrayPopFront(raw.2), arrayPopBack(raw.2)) <= length(raw)";
 
 /// Values per series in order of time: levels as they are, counters and deltas as rates. A counter that falls was reset,
 /// so its new value is what it grew by. Names and labels are joined to whole series, not to each sample.
 pub(super) fn values(which: &str) -> String {
     format!(
-        "SELECT SeriesId, series.Kind AS series_kind, series.Name AS series_name, series.Labels AS series_labels, series.Unit AS series_unit, \
+        "SELECT SeriesId, if(series.Kind = 'gauge' AND {GROWS}, 'counter', toString(series.Kind)) AS series_kind, series.Name AS series_name, series.Labels AS series_labels, series.Unit AS series_unit, \
            raw.1 AS times, raw.2 AS levels, \
            arrayMap((a, b) -> greatest(a - b, 1) / 1000, arrayPopFront(times), arrayPopBack(times)) AS gaps, \
            multiIf(series_kind = 'gauge', arrayZip(times, levels), \
@@ -161,7 +173,7 @@ fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
          SELECT SeriesId AS id, series_name AS name, series_labels AS labels, series_kind AS kind, series_unit AS unit, \
            {} AS before, {} AS now, {} AS early, \
            [toFloat64(length(late_values)), {}, late_median, {}, ifNotFinite(arrayAvg(late_values), 0)] AS late, \
-           toInt64(arrayFirst((p, is_out, rest) -> is_out AND rest >= {STAYS}, inside, outs, rests).1) AS left_at FROM \
+           failing, toInt64(arrayFirst((p, is_out, rest) -> is_out AND rest >= {STAYS}, inside, outs, rests).1) AS left_at FROM \
          (SELECT *, {} AS old_values, {} AS new_values, {} AS early_values, {} AS late_values, \
             arrayReduce('median', old_values) AS old_median, arrayReduce('median', new_values) AS new_median, \
             arrayReduce('median', early_values) AS early_median, ifNotFinite(arrayReduce('median', late_values), 0) AS late_median \
@@ -177,16 +189,15 @@ fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
         part(window),
         part(&Window::new(window.start, cut)),
         part(&Window::new(cut, window.end)),
-        values(&format!("(({before}) OR ({now}))")),
+        derived::series(&format!("(({before}) OR ({now}))"), None),
     )
 }
 
 fn points_query(ids: &[SeriesId], span: &Window) -> String {
     let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
-    let which = format!("SeriesId IN ({}) AND {}", ids.join(", "), sql::within("Timestamp", span));
     format!(
         "SELECT SeriesId AS id, arrayFilter((p, place) -> place % greatest(intDiv(length(points), {MAX_POINTS}), 1) = 0, points, \
            arrayEnumerate(points)) AS points FROM ({})",
-        values(&which)
+        derived::series(&sql::within("Timestamp", span), Some(&ids.join(", ")))
     )
 }
