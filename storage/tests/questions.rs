@@ -11,6 +11,7 @@ use domain::{
 use storage::Store;
 use storage::questions::call_tree::Sampling;
 use storage::questions::counters::CounterSelector;
+use storage::questions::operations::Slicing;
 use storage::questions::requests::{RequestQuestion, Wait};
 
 const T0: i64 = 1_800_000_000;
@@ -184,11 +185,11 @@ async fn minutes_graph_and_slices_come_from_the_views() {
     );
     assert!((edge.gap_ms - 10.0).abs() < 1e-6);
 
-    let slices = store.request_slices(&["gateway".into()], window(-60, 60), 1).await.unwrap();
+    let slices = store.request_slices(&["gateway".into()], &Slicing::even(window(-60, 60), 1)).await.unwrap();
     assert_eq!(slices.len(), 2);
     assert_eq!((slices[0].calls, slices[0].errors), (1, 1));
     let operations = store
-        .operation_slices(&[("catalog".into(), "SELECT prices".into())], window(-60, 60), 60)
+        .operation_slices(&[("catalog".into(), "SELECT prices".into())], &Slicing::even(window(-60, 60), 60))
         .await
         .unwrap();
     assert_eq!(operations[0].calls, 1);
@@ -423,9 +424,16 @@ async fn hostile_names_are_data() {
         Batch { spans: vec![span(1, (1, 0), name, name, SpanKind::Server, 0, 5)], ..Batch::default() };
     let store = store(&batch).await;
     assert_eq!(store.sli_minutes_by_endpoint(name, window(-60, 60)).await.unwrap().len(), 1);
-    assert_eq!(store.request_slices(&[name.into()], window(-60, 60), 60).await.unwrap().len(), 1);
     assert_eq!(
-        store.operation_slices(&[(name.into(), name.into())], window(-60, 60), 60).await.unwrap()[0].service,
+        store.request_slices(&[name.into()], &Slicing::even(window(-60, 60), 60)).await.unwrap().len(),
+        1
+    );
+    assert_eq!(
+        store
+            .operation_slices(&[(name.into(), name.into())], &Slicing::even(window(-60, 60), 60))
+            .await
+            .unwrap()[0]
+            .service,
         name
     );
     assert!(store.trace(name).await.unwrap().is_empty());
