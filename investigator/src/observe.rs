@@ -13,7 +13,7 @@ use storage::questions::error_causes::ErrorCauses;
 use storage::questions::log_flow::LogFlow;
 use storage::questions::log_groups::LogGroups;
 use storage::questions::metrics::MetricLevels;
-use storage::questions::operations::{OperationSlice, Slicing};
+use storage::questions::operations::{self, OperationSlice, Slicing};
 use storage::questions::service_graph::ServiceEdge;
 use storage::questions::sli::SliMinute;
 use storage::questions::trace::TraceRow;
@@ -76,8 +76,22 @@ pub struct Observations {
     pub trace: Vec<TraceRow>,
     /// Its id.
     pub trace_id: String,
+    /// The SQL of answers that do not carry their own.
+    #[serde(default)]
+    pub queries: Queries,
     /// Questions that failed, and why.
     pub failures: Vec<(EvidenceKind, String)>,
+}
+
+/// SQL that gave answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queries {
+    /// Of [`Observations::requests`].
+    pub requests: String,
+    /// Of [`Observations::coverage`].
+    pub coverage: String,
+    /// Of [`Observations::changes`].
+    pub changes: String,
 }
 
 impl Observations {
@@ -115,24 +129,11 @@ pub async fn observe(
     let told = |check: EvidenceKind, note: String| progress(Progress { check, note });
     let sampling = store.sampling(&[window, baseline]).await?;
 
-    let (
-        calls_now,
-        calls_before,
-        errors_now,
-        errors_before,
-        logs,
-        flow,
-        metrics,
-        changes,
-        coverage,
-        metric_services,
-        graph,
-    ) = tokio::join!(
-        heard(store.call_tree(window, sampling), |tree| told(
+    let (calls, errors_now, errors_before, logs, flow, metrics, changes, coverage, metric_services, graph) = tokio::join!(
+        heard(store.call_trees(baseline, window, sampling), |(_, tree)| told(
             EvidenceKind::LatencyDiff,
             format!("{} traces", tree.traces)
         )),
-        store.call_tree(baseline, sampling),
         heard(store.error_causes(window), |causes| {
             told(EvidenceKind::ErrorCauses, format!("{} failing traces", causes.failing_traces));
         }),
@@ -159,9 +160,10 @@ pub async fn observe(
         question: Some(Question { window, baseline: Some(baseline), ..question.clone() }),
         ..Observations::default()
     };
+    seen.queries.coverage = storage::questions::coverage::query(Some(&baseline), &window);
+    seen.queries.changes = storage::questions::changes::query(&lookback);
     let failures = &mut seen.failures;
-    seen.calls_now = kept(calls_now, EvidenceKind::LatencyDiff, failures);
-    seen.calls_before = kept(calls_before, EvidenceKind::LatencyDiff, failures);
+    (seen.calls_before, seen.calls_now) = kept(calls, EvidenceKind::LatencyDiff, failures);
     seen.errors_now = kept(errors_now, EvidenceKind::ErrorCauses, failures);
     seen.errors_before = kept(errors_before, EvidenceKind::ErrorCauses, failures);
     seen.logs = kept(logs, EvidenceKind::LogPatterns, failures);
@@ -194,9 +196,10 @@ async fn look_closer(
     let span = Window::new(baseline.start.min(window.start), baseline.end.max(window.end));
     let slicing = slicing(baseline, window, request_rate(seen, baseline, window));
     seen.slice_seconds = slicing.width_seconds;
+    seen.queries.requests = operations::requests_query(&focus.services, &slicing);
     let objectives = seen.asked().objectives;
     let impacted = focus.services.first().cloned().unwrap_or_default();
-    let (requests, operations, points, endpoints, attributes, trace) = tokio::join!(
+    let (requests, slices, points, endpoints, attributes, trace) = tokio::join!(
         store.request_slices(&focus.services, &slicing),
         store.operation_slices(&focus.operations, &slicing),
         store.metric_points(&focus.series, span),
@@ -206,7 +209,7 @@ async fn look_closer(
     );
     let failures = &mut seen.failures;
     seen.requests = kept(requests, EvidenceKind::ServiceLevel, failures);
-    seen.operations = kept(operations, EvidenceKind::LatencyDiff, failures);
+    seen.operations = kept(slices, EvidenceKind::LatencyDiff, failures);
     seen.points = kept(points, EvidenceKind::MetricShift, failures);
     seen.endpoints = kept(endpoints, EvidenceKind::ServiceLevel, failures);
     seen.attributes = kept(attributes, EvidenceKind::AttributeSkew, failures);

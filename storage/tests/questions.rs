@@ -384,6 +384,99 @@ async fn histograms_become_means_and_failed_requests_a_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_too_much_what_matters_is_kept() {
+    let log = |severity: u8, service: String, body: &str, second: i64| LogRecord {
+        at: at(second * 1000),
+        service,
+        severity_number: severity,
+        body: body.into(),
+        ..LogRecord::default()
+    };
+    let word = |number: u32| -> String {
+        (0..4).map(|place| char::from(b'g' + (number / 16_u32.pow(place) % 16) as u8)).collect()
+    };
+    let mut logs: Vec<LogRecord> = Vec::new();
+    let mut spans = Vec::new();
+    for number in 0..5_200 {
+        logs.extend([10, 20, 110].map(|second| log(9, word(number), "did it", second)));
+        // Each path once a window, but a few hundred of them, others before than now, more often.
+        let favoured = |from: u32| (from..from + 300).contains(&number);
+        for (trace, second, often) in [(1, 20, favoured(100)), (2, 120, favoured(4_800))] {
+            for copy in 0..if often { 2 } else { 1 } {
+                let id = 1 + number * 2 + copy;
+                spans.push(span(
+                    trace * 100_000 + number,
+                    (id, 0),
+                    "catalog",
+                    &word(number),
+                    SpanKind::Server,
+                    second * 1000,
+                    1,
+                ));
+            }
+        }
+    }
+    logs.push(log(17, "catalog".into(), "disk gone", 150));
+    let mut samples = Vec::new();
+    for number in 0..20_010 {
+        let name = if number == 20_009 { "z_last".to_owned() } else { format!("level_{number:05}") };
+        let series = Arc::new(Series {
+            name,
+            labels: attributes(&[("service", "catalog")]),
+            kind: MetricKind::Gauge,
+            unit: String::new(),
+        });
+        for step in 0..6 {
+            let value = if number == 20_009 && step >= 3 { 9.0 } else { 1.0 };
+            samples.push(Sample { series: Arc::clone(&series), at: at(step * 30_000 + 20_000), value });
+        }
+    }
+    let store = store(&Batch { logs, spans, samples, ..Batch::default() }).await;
+    let (before, now) = (window(0, 100), window(100, 200));
+
+    let groups = store.log_groups(Some(before), now).await.unwrap();
+    assert!(groups.cut);
+    assert!(groups.groups.iter().any(|group| group.sample == "disk gone"), "one new error among thousands");
+
+    let (old, new) = store.call_trees(before, now, Sampling::ALL).await.unwrap();
+    assert!(old.cut_paths && new.cut_paths);
+    let paths = |tree: &storage::questions::call_tree::CallTree| {
+        tree.paths.iter().map(|path| path.path).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(paths(&old), paths(&new), "what is in both windows is in both answers");
+    assert_eq!(old.paths.len(), paths(&old).len(), "each once");
+
+    let levels = store.metric_levels(before, now, None).await.unwrap();
+    assert!(levels.cut && levels.series.len() == 20_000);
+    assert_eq!(levels.series.last().unwrap().name, "z_last");
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_without_end_are_no_values() {
+    let series = |name: &str, kind: MetricKind| {
+        let labels = attributes(&[("service", "catalog")]);
+        Arc::new(Series { name: name.into(), labels, kind, unit: String::new() })
+    };
+    let (gauge, counter) = (series("level", MetricKind::Gauge), series("total", MetricKind::Counter));
+    let mut samples = Vec::new();
+    for step in 0..20_i64 {
+        let odd = [f64::INFINITY, f64::NAN, f64::NEG_INFINITY, 5.0][(step % 4) as usize];
+        samples.push(Sample { series: Arc::clone(&gauge), at: at(step * 10_000), value: odd });
+        let huge = if step % 2 == 0 { f64::MAX } else { f64::MIN };
+        samples.push(Sample { series: Arc::clone(&counter), at: at(step * 10_000), value: huge });
+    }
+    let store = store(&Batch { samples, ..Batch::default() }).await;
+    let levels = store.metric_levels(window(0, 100), window(100, 200), Some(at(150_000))).await.unwrap();
+    for series in &levels.series {
+        let numbers = [series.before, series.now, series.early, series.late].concat();
+        assert!(numbers.iter().all(|number| number.is_finite()), "{series:?}");
+    }
+    assert_eq!(levels.series.iter().find(|series| series.name == "level").unwrap().before[..2], [2.0, 5.0]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_coverage_and_attributes() {
     let change = Change {
         at: at(5_000),

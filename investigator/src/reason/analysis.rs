@@ -7,6 +7,7 @@ use detectors::statistics::median;
 use domain::{Mechanism, UnixNanos, Window};
 
 use domain::evidence::PatternMove;
+use storage::questions::coverage::Coverage;
 use storage::questions::operations::OperationSlice;
 
 use super::blame::{Changes, Onset, Scene};
@@ -31,6 +32,9 @@ pub const METRIC_THRESHOLD: f64 = 4.0;
 const ENOUGH_SPANS: f64 = 20.0;
 /// Slices with requests that a rate needs on each side.
 const ENOUGH_SLICES: usize = 5;
+/// A service is taken for silent where chance would leave it so less often than this. Requests come in bursts: well below
+/// what one would take for independent ones.
+const CHANCE_OF_NONE: f64 = 1e-8;
 /// A service deviates in a slice when it is this many times worse than its own baseline.
 const ONSET_RATIO: f64 = 2.0;
 
@@ -71,7 +75,7 @@ impl<'a> Analysis<'a> {
         let patterns =
             logs::shifts(&seen.logs, |service| work_ratio(seen, &comparison, service, &question, &baseline));
         let divergences = flow::divergences(&seen.flow);
-        let compared = metrics::compared(&seen.metrics, baseline.start);
+        let compared = metrics::compared(&seen.metrics, baseline.start, &question.window);
         let metrics = metrics::moves(&compared, METRIC_THRESHOLD);
         let edges = edges(seen, &question, &comparison);
         let changes = Changes::new(&seen.changes);
@@ -204,6 +208,14 @@ impl<'a> Analysis<'a> {
     /// The usual time between two values of a metric in the window.
     fn sampled_every(&self, metric: &MetricMove) -> Duration {
         Duration::from_secs_f64(self.question.window.seconds().max(0.0) / metric.now.count.max(1.0))
+    }
+
+    /// Whether a service that sent spans in the baseline sends none now, and that is no chance: with as many as were to be
+    /// expected in a window of this length, the chance of none is `exp(-expected)` (Poisson) and below [`CHANCE_OF_NONE`].
+    pub fn fell_silent(&self, coverage: &Coverage) -> bool {
+        let length = self.question.harm_window().seconds() / self.baseline.seconds().max(1.0);
+        let expected = coverage.spans_before as f64 * length;
+        coverage.spans_now == 0 && expected > -CHANCE_OF_NONE.ln()
     }
 
     /// What a change of or beside `place` would have to explain.

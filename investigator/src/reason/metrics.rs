@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use detectors::shift::Level;
 use detectors::statistics::median;
-use domain::{MetricKind, SeriesId, UnixNanos};
+use domain::{MetricKind, SeriesId, UnixNanos, Window};
 use storage::questions::metrics::{MetricLevels, SeriesLevels};
 
 use super::topic::{Meaning, meaning};
@@ -47,6 +47,8 @@ pub struct MetricMove {
     pub topic: Topic,
     /// Which way is worse.
     pub worse: Worse,
+    /// Whether it is measured for a machine and only reported under the name of what runs there.
+    pub of_machine: bool,
     /// Unit as sent.
     pub unit: String,
     /// Whether its values are rates of a counter.
@@ -72,7 +74,7 @@ pub struct MetricMove {
 }
 
 /// Every series, compared with a baseline that began at `since`. Instances without a past are compared with their peers: series of the same name and place.
-pub fn compared(levels: &MetricLevels, since: UnixNanos) -> Vec<MetricMove> {
+pub fn compared(levels: &MetricLevels, since: UnixNanos, window: &Window) -> Vec<MetricMove> {
     let mut series: Vec<Described<'_>> = levels.series.iter().filter_map(describe).collect();
     // Where the failed share of a counter is known, its failures say nothing more, and grow with load besides.
     let shares: BTreeSet<&str> =
@@ -86,8 +88,13 @@ pub fn compared(levels: &MetricLevels, since: UnixNanos) -> Vec<MetricMove> {
             peers.entry(one.peers()).or_default().push(past);
         }
         if one.topic == Topic::Traffic && one.series.late[0] > 0.0 {
+            // Of a rate, as many as there are from one value to the next.
+            let seconds = match one.series.kind {
+                MetricKind::Gauge => 1.0,
+                _ => window.seconds().max(0.0) / one.series.now[0].max(1.0),
+            };
             let known = requests.entry(one.place).or_default();
-            *known = known.max(one.series.late[2]);
+            *known = known.max(one.series.late[2] * seconds);
         }
     }
     series
@@ -100,7 +107,7 @@ pub fn compared(levels: &MetricLevels, since: UnixNanos) -> Vec<MetricMove> {
                 judged.began = Some(since);
             }
             if machine.contains(one.series.name.as_str()) {
-                (judged.filled, judged.weight) = (0.0, weight(Topic::Other));
+                (judged.filled, judged.weight, judged.of_machine) = (0.0, weight(Topic::Other), true);
             }
             Some(judged)
         })
@@ -131,6 +138,13 @@ struct Described<'a> {
     is_share: bool,
     /// Whether `past` is the baseline, not the window before harm was noticed.
     is_of_baseline: bool,
+}
+
+impl MetricMove {
+    /// Whether it became better: fewer failures, more room.
+    pub fn improved(&self) -> bool {
+        self.worse != Worse::Either && self.worse_by < 0.0
+    }
 }
 
 impl<'a> Described<'a> {
@@ -210,6 +224,11 @@ fn of_machines<'a>(series: &[Described<'a>]) -> BTreeSet<&'a str> {
         *shared += if services.len() > 1 { all } else { 0.0 };
     }
     counts.into_iter().filter(|(_, (shared, total))| shared * 2.0 > *total).map(|(name, _)| name).collect()
+}
+
+/// Whether a name says that it is measured for a machine.
+fn names_a_machine(name: &str) -> bool {
+    words(name).first().is_some_and(|word| ["node", "host", "machine", "hypervisor"].contains(&word.as_str()))
 }
 
 /// Peers as one level: medians of theirs, the range of all.
@@ -297,6 +316,7 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         is_new: one.past.is_none(),
         topic: *topic,
         worse: one.worse,
+        of_machine: names_a_machine(&series.name),
         unit: series.unit.clone(),
         is_rate: series.kind != MetricKind::Gauge,
         score,
@@ -346,6 +366,8 @@ fn weight(topic: Topic) -> f64 {
 mod tests {
     use super::*;
 
+    const WINDOW: Window = Window { start: UnixNanos(0), end: UnixNanos(600_000_000_000) };
+
     fn series(name: &str, service: &str, before: [f64; 5], early: [f64; 5], late: [f64; 5]) -> SeriesLevels {
         SeriesLevels {
             id: SeriesId(1),
@@ -370,9 +392,9 @@ mod tests {
             let late = [6.0, 800.0, 810.0, 815.0, 810.0];
             let levels = MetricLevels {
                 series: vec![series("query_latency_ms", "search", before, early, late)],
-                query: String::new(),
+                ..MetricLevels::default()
             };
-            let metric = compared(&levels, since).remove(0);
+            let metric = compared(&levels, since, &WINDOW).remove(0);
             assert_eq!((metric.score >= 4.0, metric.began), (expected, expected.then_some(since)));
         };
         check([30.0, 720.0, 36.0, 651.0, 790.0], true);
@@ -388,12 +410,60 @@ mod tests {
         let check = |other: f64, expected: bool| {
             let levels = MetricLevels {
                 series: vec![full("cart", 5.0), full("payment", other)],
-                query: String::new(),
+                ..MetricLevels::default()
             };
-            let filled = compared(&levels, UnixNanos::default()).iter().all(|metric| metric.filled > 0.5);
+            let filled =
+                compared(&levels, UnixNanos::default(), &WINDOW).iter().all(|metric| metric.filled > 0.5);
             assert_eq!(filled, expected);
         };
         check(5.0, false);
         check(5.1, true);
+    }
+
+    #[test]
+    fn what_eased_and_what_machines_share_is_told_apart() {
+        let check = |name: &str, late: f64, improved: bool, of_machine: bool| {
+            let past = [20.0, 50.0, 0.5, 49.0, 51.0];
+            let levels = MetricLevels {
+                series: vec![series(name, "cart", past, past, [6.0, late, late, late, late])],
+                ..MetricLevels::default()
+            };
+            let metric = compared(&levels, UnixNanos::default(), &WINDOW).remove(0);
+            assert_eq!((metric.improved(), metric.of_machine), (improved, of_machine), "{name} {late}");
+        };
+        check("queue_depth", 5.0, true, false);
+        check("queue_depth", 90.0, false, false);
+        check("memory_free_bytes", 5.0, false, false);
+        check("memory_free_bytes", 90.0, true, false);
+        check("NodeNetworkReceiveBytes", 5.0, false, true);
+        check("node_cpu_utilization_ratio", 90.0, false, true);
+    }
+
+    #[test]
+    fn counters_are_never_shares_and_failures_are_compared_with_none() {
+        let past = [20.0, 0.9, 0.01, 0.8, 0.95];
+        let mut hits = series("keyspace_hits_total", "cache", past, past, [6.0, 0.5, 0.5, 0.5, 0.5]);
+        hits.kind = MetricKind::Counter;
+        let levels = MetricLevels { series: vec![hits], ..MetricLevels::default() };
+        let metric = compared(&levels, UnixNanos::default(), &WINDOW).remove(0);
+        assert_eq!((metric.topic, metric.weight), (Topic::Traffic, 0.2));
+
+        // Failures that begin with the harm have no past; successes are none for them, but their share of the whole has one.
+        let none = [0.0; 5];
+        let zero = [20.0, 0.0, 0.0, 0.0, 0.0];
+        let mut failed = series("requests_total", "cart", none, none, [6.0, 3.0, 3.0, 3.0, 3.0]);
+        (failed.kind, failed.failing) = (MetricKind::Counter, true);
+        let mut fine = series("requests_total", "cart", past, past, [6.0, 0.9, 0.9, 0.9, 0.9]);
+        fine.kind = MetricKind::Counter;
+        let share = series("requests_total_error_ratio", "cart", zero, zero, [6.0, 0.4, 0.4, 0.4, 0.4]);
+        let levels = MetricLevels { series: vec![failed.clone(), fine.clone()], ..MetricLevels::default() };
+        let topics = |levels: &MetricLevels| -> Vec<Topic> {
+            compared(levels, UnixNanos::default(), &WINDOW).iter().map(|metric| metric.topic).collect()
+        };
+        assert_eq!(topics(&levels), [Topic::Traffic]);
+        let levels = MetricLevels { series: vec![failed, fine, share], ..MetricLevels::default() };
+        assert_eq!(topics(&levels), [Topic::Traffic, Topic::Errors]);
+        let moved = compared(&levels, UnixNanos::default(), &WINDOW);
+        assert!(moved[1].score > 4.0 && moved[1].worse_by == 0.4, "{:?}", moved[1]);
     }
 }

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{derived, sql};
 use crate::{Error, Store};
 
-/// Series compared at most.
+/// Series compared at most: those that deviate most.
 const MAX_SERIES: usize = 20_000;
+/// What a series without a past counts, in deviations, where not all can be returned.
+const UNKNOWN: f64 = 3.0;
 /// Points returned per series.
 const MAX_POINTS: usize = 240;
 /// It has left for good when at least this share of the values from there on lies out.
@@ -52,6 +54,9 @@ pub struct SeriesLevels {
 pub struct MetricLevels {
     /// Series sent, and those derived from them (means of histograms, failed shares), in order of name and id.
     pub series: Vec<SeriesLevels>,
+    /// Whether there were more series than are returned.
+    #[serde(default)]
+    pub cut: bool,
     /// The SQL that gave them.
     pub query: String,
 }
@@ -88,8 +93,10 @@ impl Store {
         let cut = noticed.map_or(window.start, |at| at.max(window.start).min(window.end));
         let query = levels_query(&baseline, &window, cut);
         let rows = self.client().query(&query).fetch_all::<LevelsRow>().await?;
-        let series = rows.into_iter().filter_map(levels).collect();
-        Ok(MetricLevels { series, query })
+        let cut = rows.len() > MAX_SERIES;
+        let mut series: Vec<SeriesLevels> = rows.into_iter().filter_map(levels).take(MAX_SERIES).collect();
+        series.sort_by(|left, right| (&left.name, left.id).cmp(&(&right.name, right.id)));
+        Ok(MetricLevels { series, cut, query })
     }
 
     /// Points of some series over `span`, thinned to a bounded number. Counters and deltas are rates per second.
@@ -116,13 +123,19 @@ fn levels(row: LevelsRow) -> Option<SeriesLevels> {
         labels: row.labels.into_iter().collect(),
         kind: MetricKind::parse(&row.kind),
         unit: row.unit,
-        before: row.before.try_into().ok()?,
-        now: row.now.try_into().ok()?,
-        early: row.early.try_into().ok()?,
-        late: row.late.try_into().ok()?,
+        before: five(&row.before)?,
+        now: five(&row.now)?,
+        early: five(&row.early)?,
+        late: five(&row.late)?,
         failing: row.failing,
         left_at: row.left_at * 1_000_000,
     })
+}
+
+/// Five finite numbers: sums and differences of huge values pass what a number can hold.
+fn five(values: &[f64]) -> Option<[f64; 5]> {
+    let values: [f64; 5] = values.try_into().ok()?;
+    values.iter().all(|value| value.is_finite()).then_some(values)
 }
 
 /// What is sent as a level but is named and behaves as a running total: it grows, and where it falls, it falls to less than
@@ -139,12 +152,12 @@ pub(super) fn values(which: &str) -> String {
         "SELECT SeriesId, if(series.Kind = 'gauge' AND {GROWS}, 'counter', toString(series.Kind)) AS series_kind, series.Name AS series_name, series.Labels AS series_labels, series.Unit AS series_unit, \
            raw.1 AS times, raw.2 AS levels, \
            arrayMap((a, b) -> greatest(a - b, 1) / 1000, arrayPopFront(times), arrayPopBack(times)) AS gaps, \
-           multiIf(series_kind = 'gauge', arrayZip(times, levels), \
+           arrayFilter(p -> isFinite(p.2), multiIf(series_kind = 'gauge', arrayZip(times, levels), \
              series_kind = 'counter', arrayZip(arrayPopFront(times), \
                arrayMap((a, b, gap) -> if(a < b, a, a - b) / gap, arrayPopFront(levels), arrayPopBack(levels), gaps)), \
-             arrayZip(arrayPopFront(times), arrayMap((a, gap) -> a / gap, arrayPopFront(levels), gaps))) AS points \
+             arrayZip(arrayPopFront(times), arrayMap((a, gap) -> a / gap, arrayPopFront(levels), gaps)))) AS points \
          FROM (SELECT SeriesId, arraySort(groupArray((toInt64(toUnixTimestamp64Milli(Timestamp)), Value))) AS raw \
-           FROM metric_samples WHERE {which} GROUP BY SeriesId) AS samples \
+           FROM metric_samples WHERE {which} AND isFinite(Value) GROUP BY SeriesId) AS samples \
          INNER JOIN (SELECT Id, any(Name) AS Name, any(Labels) AS Labels, any(Kind) AS Kind, any(Unit) AS Unit \
            FROM metric_series GROUP BY Id) AS series ON SeriesId = series.Id"
     )
@@ -178,7 +191,9 @@ fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
             arrayReduce('median', old_values) AS old_median, arrayReduce('median', new_values) AS new_median, \
             arrayReduce('median', early_values) AS early_median, ifNotFinite(arrayReduce('median', late_values), 0) AS late_median \
           FROM ({})) \
-         WHERE length(new_values) >= 1 ORDER BY name, id LIMIT {MAX_SERIES}",
+         WHERE length(new_values) >= 1 \
+         ORDER BY if(usual[1] < 2, {UNKNOWN}, ifNotFinite(abs(late_median - usual[2]) / \
+           (usual[3] + {MARGIN} * greatest(abs(usual[2]), abs(late_median))), 0)) DESC, name, id LIMIT {most}",
         inside(window),
         five("old_values", "old_median"),
         five("new_values", "new_median"),
@@ -190,6 +205,7 @@ fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
         part(&Window::new(window.start, cut)),
         part(&Window::new(cut, window.end)),
         derived::series(&format!("(({before}) OR ({now}))"), None),
+        most = MAX_SERIES + 1,
     )
 }
 

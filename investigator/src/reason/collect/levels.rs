@@ -47,7 +47,7 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
         strength: if moved { Strength::Strong } else { Strength::Weak },
         figures,
         began,
-        query: format!("requests of {service} by slice, from otel_traces"),
+        query: analysis.seen.queries.requests.clone(),
         exhibit: panels(analysis, &before, &now),
     }])
 }
