@@ -14,6 +14,7 @@ use super::blame::{Changes, Onset, Scene};
 use super::comparison::Comparison;
 use super::flow::{self, Divergence};
 use super::implicate::implicate;
+use super::is_usable;
 use super::logs::{self, PatternShift};
 use super::metrics::{self, MetricMove};
 use super::skew::skews;
@@ -131,9 +132,13 @@ impl<'a> Analysis<'a> {
 
     /// Slices of the requests of a service, oldest first: those of the baseline and those of the window.
     pub fn slices(&self, service: &str) -> [Vec<&'a OperationSlice>; 2] {
-        let mine = || self.seen.requests.iter().filter(|slice| slice.service == service);
-        let inside = |window: &Window| mine().filter(|slice| window.contains(UnixNanos(slice.at))).collect();
-        [inside(&self.baseline), inside(&self.question.window)]
+        let whole = |slice: &OperationSlice| is_usable(slice.mean_ms) && is_usable(slice.p95_ms);
+        let mine = || self.seen.requests.iter().filter(|slice| slice.service == service && whole(slice));
+        [self.baseline, self.question.window].map(|window| {
+            let mut inside: Vec<_> = mine().filter(|slice| window.contains(UnixNanos(slice.at))).collect();
+            inside.sort_by_key(|slice| slice.at);
+            inside
+        })
     }
 
     /// Width of the slices observed, seconds.

@@ -7,6 +7,7 @@ use detectors::statistics::median;
 use domain::{MetricKind, SeriesId, UnixNanos, Window};
 use storage::questions::metrics::{MetricLevels, SeriesLevels};
 
+use super::is_usable;
 use super::topic::{Meaning, meaning};
 pub use super::topic::{Topic, Worse, words};
 
@@ -157,6 +158,10 @@ impl<'a> Described<'a> {
 fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     // Histogram buckets move together with their count; the rest of a histogram says the same.
     if series.labels.contains_key("le") || series.name.ends_with("_bucket") {
+        return None;
+    }
+    let parts = [series.before, series.now, series.early, series.late];
+    if parts.iter().flatten().any(|number| !is_usable(*number)) {
         return None;
     }
     // Seconds, bytes or requests in all grow with load; the mean beside them does not.
