@@ -12,6 +12,7 @@ use super::collect::changes::title;
 use super::collect::{Gathered, short};
 use super::comparison::Comparison;
 use super::mechanism::{self, Harm};
+use super::surge::Surge;
 use super::suspects::{Remote, Suspect, remote_place};
 
 /// Suspects that become hypotheses.
@@ -379,15 +380,33 @@ fn surge_ruled_out(
     gathered: &Gathered,
     first: Option<&Hypothesis>,
 ) -> Option<Hypothesis> {
-    let (before, now) = analysis.traffic(&analysis.impacted)?;
     if first.is_some_and(|first| first.mechanism == Mechanism::TrafficSurge) {
         return None;
     }
+    let place = first.map_or(&analysis.impacted, |first| &first.service);
+    let unknown = Suspect { place: place.clone(), ..Suspect::default() };
+    let suspect = analysis.suspects.iter().find(|suspect| suspect.place == *place).unwrap_or(&unknown);
+    let surge = Surge::of(analysis, suspect)?;
     let cites: Vec<_> = gathered
         .first(EvidenceKind::Traffic)
         .or_else(|| gathered.first(EvidenceKind::ServiceLevel))
         .into_iter()
         .collect();
+    let mut predictions = vec![Prediction {
+        text: Sentence::new(
+            format!(
+                "Predicts more requests: {} per second before, {} now.",
+                number(surge.rate.0),
+                number(surge.rate.1)
+            ),
+            cites.clone(),
+        ),
+        held: Some(surge.rose),
+    }];
+    if surge.rose {
+        predictions.extend(beside_the_traffic(gathered, &surge, place));
+    }
+    let fails = predictions.iter().any(|prediction| prediction.held == Some(false));
     Some(Hypothesis {
         id: HypothesisId(0),
         service: analysis.impacted.clone(),
@@ -395,19 +414,51 @@ fn surge_ruled_out(
         mechanism: Mechanism::TrafficSurge,
         change: None,
         score: 0.0,
-        status: HypothesisStatus::RuledOut,
+        status: if fails { HypothesisStatus::RuledOut } else { HypothesisStatus::Supported },
         statement: Sentence::new("A surge of traffic.", cites.clone()),
-        predictions: vec![Prediction {
-            text: Sentence::new(
-                format!("Predicts more requests. {} → {} per second.", number(before), number(now)),
-                cites.clone(),
-            ),
-            held: Some(false),
-        }],
+        predictions,
         supports: Vec::new(),
-        contradicts: cites,
+        contradicts: if fails { cites } else { Vec::new() },
         began: None,
     })
+}
+
+/// What a surge that there was predicts, and what was seen instead.
+fn beside_the_traffic(gathered: &Gathered, surge: &Surge<'_>, place: &str) -> Vec<Prediction> {
+    let mut cites = gathered.about(place);
+    cites.truncate(2);
+    let name = short(place);
+    let predict =
+        |held: bool, text: String| Prediction { text: Sentence::new(text, cites.clone()), held: Some(held) };
+    let mut predictions = vec![predict(
+        surge.strains,
+        format!(
+            "Predicts that {name} fills up, slows down or times out; {}.",
+            if surge.strains { "something there does" } else { "nothing there does" }
+        ),
+    )];
+    if surge.came_after {
+        predictions.push(predict(
+            false,
+            format!("Predicts that {name} suffers after requests rise; it did before."),
+        ));
+    }
+    if surge.repeats {
+        predictions.push(predict(false, format!("Predicts no more work per request; {name} repeats calls.")));
+    }
+    if let Some(message) = &surge.foreign {
+        predictions.push(predict(
+            false,
+            format!("Predicts timeouts and refusals; what newly fails says “{}”.", short(message)),
+        ));
+    }
+    if let Some(change) = surge.change {
+        predictions.push(predict(
+            false,
+            format!("Predicts harm without a change; {} came right before.", title(change)),
+        ));
+    }
+    predictions
 }
 
 /// Why a change is or is not blamed for the first hypothesis.

@@ -8,12 +8,11 @@ use super::analysis::Analysis;
 use super::comparison::{Comparison, Step};
 use super::logs::PatternShift;
 use super::metrics::{MetricMove, Topic, words};
+use super::surge::Surge;
 use super::suspects::{MATERIAL, Remote, SIGNIFICANT, Suspect, remote_place};
 
 /// Calls per request must multiply by this to count as repeated.
 const REPEATED: f64 = 3.0;
-/// Requests must multiply by this to count as a surge.
-const SURGE: f64 = 1.6;
 /// A stem in an error or a log line that says a lock was waited for.
 const LOCK_WORDS: [&str; 4] = ["lock", "deadlock", "busy", "contention"];
 
@@ -52,7 +51,8 @@ pub fn harm(analysis: &Analysis<'_>, suspect: &Suspect) -> Harm {
             0.0
         }
     });
-    if suspect.latency + suspect.errors > 0.0 && surged(analysis, suspect) {
+    let surges = || Surge::of(analysis, suspect).is_some_and(|surge| surge.holds());
+    if suspect.latency + suspect.errors > 0.0 && surges() {
         return Harm { mechanism: Mechanism::TrafficSurge, step: slow.or(failing) };
     }
     if suspect.latency + suspect.errors <= 0.0 {
@@ -172,13 +172,6 @@ fn strongest(analysis: &Analysis<'_>, suspect: &Suspect, amount: impl Fn(&Step) 
 fn belongs(step: &Step, steps: &[Step], place: &str) -> bool {
     step.operation.service == place
         || matches!(remote_place(step, steps), Some(Remote::Peer(peer) | Remote::Callee(peer)) if peer == place)
-}
-
-fn surged(analysis: &Analysis<'_>, suspect: &Suspect) -> bool {
-    let own = analysis.traffic(&suspect.place).or_else(|| analysis.traffic(&analysis.impacted));
-    let entry = analysis.traffic(&analysis.impacted);
-    let rose = |(before, now): (f64, f64)| before > 0.0 && now / before >= SURGE;
-    own.is_some_and(rose) && entry.is_none_or(rose)
 }
 
 fn slowness(analysis: &Analysis<'_>, suspect: &Suspect, place: usize) -> Mechanism {

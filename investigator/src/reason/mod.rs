@@ -11,6 +11,9 @@ pub mod collect;
 pub mod comparison;
 pub mod conclude;
 pub mod confidence;
+pub mod failures;
+#[cfg(test)]
+mod fixture;
 pub mod flow;
 pub mod focus;
 pub mod hypotheses;
@@ -21,6 +24,7 @@ pub mod metrics;
 pub mod skew;
 pub mod spread;
 pub mod story;
+pub mod surge;
 pub mod suspects;
 pub mod waits;
 pub mod words;
