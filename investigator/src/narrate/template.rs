@@ -230,6 +230,31 @@ mod tests {
     }
 
     #[test]
+    fn every_mechanism_has_a_next_step() {
+        use domain::Mechanism::*;
+        let all = [
+            RepeatedCalls,
+            LockContention,
+            SlowQuery,
+            SlowDependency,
+            FailingDependency,
+            NewErrors,
+            SlowCode,
+            ChangedBehaviour,
+            TrafficSurge,
+            Saturation,
+            NoisyNeighbour,
+            BadInput,
+            Network,
+            Down,
+            Unknown,
+        ];
+        for mechanism in all {
+            assert!(STEPS.contains_key(mechanism.as_str()), "{mechanism:?}");
+        }
+    }
+
+    #[test]
     fn text_cannot_forge_a_citation() {
         let found = lines("{{ text }} | E1\n", context! { text => "x | E9" }).unwrap();
         assert_eq!(found, [Sentence::new("x | E9", vec![EvidenceId(1)])]);

@@ -12,6 +12,7 @@ use super::collect::changes::title;
 use super::collect::{Gathered, short};
 use super::comparison::Comparison;
 use super::mechanism::{self, Harm};
+use super::neighbour::{Neighbour, neighbour};
 use super::surge::Surge;
 use super::suspects::{Remote, Suspect, remote_place};
 
@@ -195,10 +196,20 @@ fn statement(analysis: &Analysis<'_>, suspect: &Suspect, harm: &Harm, culprit: O
                 None => format!("{who} runs out of a resource."),
             }
         }
-        Mechanism::NoisyNeighbour => match mechanism::neighbour(analysis, &suspect.place) {
-            Some(other) => format!(
-                "{who} is starved of its machine: {} takes it. No change of ours is to blame.",
-                short(other)
+        Mechanism::NoisyNeighbour => match neighbour(analysis, &suspect.place) {
+            Some(Neighbour { name, host: Some(host) }) if name == host => format!(
+                "{who} is starved of its machine: {} has no more to give. No change of ours is to blame.",
+                short(host)
+            ),
+            Some(Neighbour { name, host: Some(host) }) => format!(
+                "{who} is starved of its machine: {} on {} takes it. No change of ours is to blame.",
+                short(name),
+                short(host)
+            ),
+            Some(Neighbour { name, host: None }) => format!(
+                "{who} is throttled from when {} began to take more. Nothing says which machines they are on; if it is one, \
+                 no change of ours is to blame.",
+                short(name)
             ),
             None => format!("{who} is starved of its machine by something else on it."),
         },

@@ -1,13 +1,12 @@
 //! How a suspect does harm: the first rule that its deviations satisfy.
 
-use std::collections::BTreeSet;
-
 use domain::Mechanism;
 
 use super::analysis::Analysis;
 use super::comparison::{Comparison, Step};
 use super::logs::PatternShift;
-use super::metrics::{MetricMove, Topic, words};
+use super::metrics::Topic;
+use super::neighbour::neighbour;
 use super::surge::Surge;
 use super::suspects::{MATERIAL, Remote, SIGNIFICANT, Suspect, remote_place};
 
@@ -131,31 +130,6 @@ fn names_a_record(text: &str) -> bool {
         RECORD_KEYS.iter().any(|known| key.to_lowercase().ends_with(known))
             && value.chars().any(|c| c.is_ascii_digit())
     })
-}
-
-/// Something that is no part of the place's calls and took a resource that the place then lacked.
-pub fn neighbour<'a>(analysis: &'a Analysis<'_>, place: &str) -> Option<&'a str> {
-    let resource = |metric: &&MetricMove| {
-        matches!(metric.topic, Topic::Cpu | Topic::Memory | Topic::Disk) && metric.score > 0.0
-    };
-    let throttled = analysis.metrics.iter().any(|metric| {
-        metric.service == place
-            && words(&metric.name).iter().any(|word| word.starts_with("throttl") || word == "steal")
-            && metric.score > 0.0
-    });
-    let ours: BTreeSet<&str> =
-        analysis.edges.iter().flat_map(|(caller, callee)| [caller.as_str(), callee.as_str()]).collect();
-    let own = analysis.onset_of(place)?;
-    analysis
-        .metrics
-        .iter()
-        .filter(resource)
-        .filter(|metric| metric.service != place && !ours.contains(metric.service.as_str()))
-        .find(|metric| {
-            throttled
-                && metric.began.is_none_or(|began| began <= own.plus(std::time::Duration::from_secs(120)))
-        })
-        .map(|metric| metric.service.as_str())
 }
 
 /// The step of a suspect with the largest amount, if any has one.

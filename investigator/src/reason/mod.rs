@@ -21,6 +21,7 @@ pub mod implicate;
 pub mod logs;
 pub mod mechanism;
 pub mod metrics;
+pub mod neighbour;
 pub mod skew;
 pub mod spread;
 pub mod story;
