@@ -13,6 +13,7 @@ use super::collect::{Gathered, short};
 use super::comparison::Comparison;
 use super::mechanism::{self, Harm};
 use super::neighbour::{Neighbour, neighbour};
+use super::outside::outside_address;
 use super::surge::Surge;
 use super::suspects::{Remote, Suspect, remote_place};
 
@@ -140,9 +141,18 @@ fn statement(analysis: &Analysis<'_>, suspect: &Suspect, harm: &Harm, culprit: O
             called_by(analysis, &suspect.place),
             longer(per_call)
         ),
-        Mechanism::FailingDependency => {
-            format!("{who} fails{}: calls to it come back as errors.", called_by(analysis, &suspect.place))
-        }
+        Mechanism::FailingDependency => match outside_address(analysis, &suspect.place) {
+            Some(host) => format!(
+                "{who} fails because {}, which is outside the system, does not serve it. No change of ours is to blame.",
+                short(host)
+            ),
+            None => {
+                format!(
+                    "{who} fails{}: calls to it come back as errors.",
+                    called_by(analysis, &suspect.place)
+                )
+            }
+        },
         Mechanism::NewErrors => {
             let cause = analysis.seen.errors_now.groups.iter().find(|group| group.service == suspect.place);
             let what = cause.map(|group| {

@@ -7,6 +7,7 @@ use super::comparison::{Comparison, Step};
 use super::logs::PatternShift;
 use super::metrics::Topic;
 use super::neighbour::neighbour;
+use super::outside::outside_address;
 use super::surge::Surge;
 use super::suspects::{MATERIAL, Remote, SIGNIFICANT, Suspect, remote_place};
 
@@ -89,27 +90,6 @@ fn new_errors<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> impl Iterator<I
         pattern.service == place && pattern.severity >= 17 && pattern.now > pattern.expected
     };
     analysis.patterns.iter().filter(moved)
-}
-
-/// An address outside the system that most of a place's new errors complain of.
-pub fn outside_address<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> Option<&'a str> {
-    let all: f64 = new_errors(analysis, place).map(|pattern| pattern.now).sum();
-    let named = |pattern: &'a PatternShift| {
-        let host = pattern.sample.split("://").nth(1)?.split(['/', ' ', ':', '"', '\'']).next()?;
-        // A name with a dot that is none of ours.
-        let ours =
-            analysis.seen.coverage.iter().any(|known| host.split('.').any(|part| part == known.service));
-        (host.contains('.')
-            && !host.ends_with(".local")
-            && !ours
-            && host.parse::<std::net::IpAddr>().is_err())
-        .then_some(host)
-    };
-    let outside: f64 = new_errors(analysis, place)
-        .filter(|pattern| named(pattern).is_some())
-        .map(|pattern| pattern.now)
-        .sum();
-    (all > 0.0 && outside >= MOST * all).then(|| new_errors(analysis, place).find_map(named)).flatten()
 }
 
 /// A pattern that repeats one and the same message about one record: a poison pill.

@@ -22,6 +22,7 @@ pub mod logs;
 pub mod mechanism;
 pub mod metrics;
 pub mod neighbour;
+pub mod outside;
 pub mod skew;
 pub mod spread;
 pub mod story;
