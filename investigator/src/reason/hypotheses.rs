@@ -11,9 +11,11 @@ use super::blame::{Scene, Standing};
 use super::collect::changes::title;
 use super::collect::{Gathered, short};
 use super::comparison::Comparison;
+use super::locks::{Lock, lock};
 use super::mechanism::{self, Harm};
 use super::neighbour::{Neighbour, neighbour};
 use super::outside::outside_address;
+use super::record::stuck_record;
 use super::surge::Surge;
 use super::suspects::{Remote, Suspect, remote_place};
 
@@ -133,7 +135,12 @@ fn statement(analysis: &Analysis<'_>, suspect: &Suspect, harm: &Harm, culprit: O
             }
         }
         Mechanism::LockContention => {
-            format!("{who} waits for a lock in its database: {operation} takes{}.", longer(per_call))
+            let in_database = step.is_some_and(|step| !step.operation.database.is_empty());
+            let place = match lock(analysis, &suspect.place, in_database) {
+                Some(Lock::Process) => "a lock",
+                _ => "a lock in its database",
+            };
+            format!("{who} waits for {place}: {operation} takes{}.", longer(per_call))
         }
         Mechanism::SlowQuery => format!("{who}: the statement {operation} became slow{times}."),
         Mechanism::SlowDependency => format!(
@@ -224,7 +231,7 @@ fn statement(analysis: &Analysis<'_>, suspect: &Suspect, harm: &Harm, culprit: O
             None => format!("{who} is starved of its machine by something else on it."),
         },
         Mechanism::BadInput => {
-            let record = mechanism::stuck_record(analysis, &suspect.place);
+            let record = stuck_record(analysis, &suspect.place);
             let text = record.map(|pattern| pattern.sample.clone()).unwrap_or_default();
             format!(
                 "{who} fails on one and the same record again and again: “{}”. No change is to blame.",

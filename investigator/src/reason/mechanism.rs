@@ -4,26 +4,16 @@ use domain::Mechanism;
 
 use super::analysis::Analysis;
 use super::comparison::{Comparison, Step};
-use super::logs::PatternShift;
+use super::locks::lock;
 use super::metrics::Topic;
 use super::neighbour::neighbour;
 use super::outside::outside_address;
+use super::record::stuck_record;
 use super::surge::Surge;
 use super::suspects::{MATERIAL, Remote, SIGNIFICANT, Suspect, remote_place};
 
 /// Calls per request must multiply by this to count as repeated.
 const REPEATED: f64 = 3.0;
-/// A stem in an error or a log line that says a lock was waited for.
-const LOCK_WORDS: [&str; 4] = ["lock", "deadlock", "busy", "contention"];
-
-/// Share of a place's new errors that must agree on what is outside.
-const MOST: f64 = 0.6;
-/// Times that one message must come to be about a record that is stuck.
-const REPEATED_RECORD: f64 = 10.0;
-/// How messages name a record.
-const RECORD_KEYS: [&str; 8] =
-    ["offset", "record_id", "message_id", "messageid", "event_id", "row", "sequence", "document_id"];
-
 /// A mechanism, and the step that shows it best.
 #[derive(Clone, Debug)]
 pub struct Harm {
@@ -84,34 +74,6 @@ fn from_outside(analysis: &Analysis<'_>, place: &str) -> Option<Mechanism> {
     }
 }
 
-/// The errors that a place now logs and did not, heaviest first.
-fn new_errors<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> impl Iterator<Item = &'a PatternShift> {
-    let moved = move |pattern: &&PatternShift| {
-        pattern.service == place && pattern.severity >= 17 && pattern.now > pattern.expected
-    };
-    analysis.patterns.iter().filter(moved)
-}
-
-/// A pattern that repeats one and the same message about one record: a poison pill.
-pub fn stuck_record<'a>(analysis: &'a Analysis<'_>, place: &'a str) -> Option<&'a PatternShift> {
-    let all: f64 = new_errors(analysis, place).map(|pattern| pattern.now).sum();
-    new_errors(analysis, place).find(|pattern| {
-        pattern.variants == 1
-            && pattern.now >= REPEATED_RECORD
-            && pattern.now >= MOST * all
-            && names_a_record(&pattern.sample)
-    })
-}
-
-/// Whether a text tells which record, by `offset=12` or the like.
-fn names_a_record(text: &str) -> bool {
-    text.split([' ', ',', ';', '(', ')']).any(|part| {
-        let Some((key, value)) = part.split_once(['=', ':']) else { return false };
-        RECORD_KEYS.iter().any(|known| key.to_lowercase().ends_with(known))
-            && value.chars().any(|c| c.is_ascii_digit())
-    })
-}
-
 /// The step of a suspect with the largest amount, if any has one.
 fn strongest(analysis: &Analysis<'_>, suspect: &Suspect, amount: impl Fn(&Step) -> f64) -> Option<usize> {
     let steps = &analysis.comparison.steps;
@@ -143,7 +105,7 @@ fn slowness(analysis: &Analysis<'_>, suspect: &Suspect, place: usize) -> Mechani
         return Mechanism::RepeatedCalls;
     }
     if !step.operation.database.is_empty() {
-        return if speaks_of_locks(analysis, &suspect.place) {
+        return if lock(analysis, &suspect.place, true).is_some() {
             Mechanism::LockContention
         } else {
             Mechanism::SlowQuery
@@ -152,7 +114,7 @@ fn slowness(analysis: &Analysis<'_>, suspect: &Suspect, place: usize) -> Mechani
     match remote_place(step, steps) {
         Some(Remote::Peer(_)) => Mechanism::SlowDependency,
         Some(Remote::Callee(_)) => Mechanism::Network,
-        None if speaks_of_locks(analysis, &suspect.place) => Mechanism::LockContention,
+        None if lock(analysis, &suspect.place, false).is_some() => Mechanism::LockContention,
         None if saturated(analysis, &suspect.place) => Mechanism::Saturation,
         None => Mechanism::SlowCode,
     }
@@ -168,7 +130,7 @@ pub fn repeated(comparison: &Comparison, step: &Step) -> Option<(f64, f64)> {
 
 fn failure(analysis: &Analysis<'_>, suspect: &Suspect, place: usize) -> Mechanism {
     let step = &analysis.comparison.steps[place];
-    if speaks_of_locks(analysis, &suspect.place) && !step.operation.database.is_empty() {
+    if !step.operation.database.is_empty() && lock(analysis, &suspect.place, true).is_some() {
         return Mechanism::LockContention;
     }
     match remote_place(step, &analysis.comparison.steps) {
@@ -216,15 +178,4 @@ fn saturated(analysis: &Analysis<'_>, service: &str) -> bool {
     let mine = analysis.metrics.iter().filter(|metric| metric.service == service && metric.score > 0.0);
     mine.into_iter()
         .any(|metric| matches!(metric.topic, Topic::Cpu | Topic::Memory | Topic::Saturation | Topic::Disk))
-}
-
-fn speaks_of_locks(analysis: &Analysis<'_>, service: &str) -> bool {
-    let says = |text: &str| {
-        let text = text.to_lowercase();
-        LOCK_WORDS.iter().any(|word| text.contains(word))
-    };
-    let failures = analysis.seen.errors_now.groups.iter().filter(|group| group.service == service);
-    let logged = analysis.patterns.iter().filter(|pattern| pattern.service == service);
-    failures.into_iter().any(|group| says(&group.message) || says(&group.exception))
-        || logged.into_iter().any(|pattern| says(&pattern.template) || says(&pattern.sample))
 }
