@@ -126,11 +126,7 @@ impl World {
         self
     }
 
-    /// A gauge of a service that stands at one value, then at another.
-    pub fn gauge(self, service: &str, name: &str, before: f64, now: f64) -> Self {
-        self.labelled(&[("service", service)], name, "", before, now)
-    }
-
+    /// A gauge that stands at one value, then at another.
     pub fn labelled(
         mut self,
         labels: &[(&str, &str)],
@@ -149,7 +145,7 @@ impl World {
             before: level(40.0, before),
             now: level(20.0, now),
             early: level(0.0, 0.0),
-            late: [20.0, now * 0.99, now, now * 1.01, now],
+            late: [20.0, now, now, now, now],
             left_at: HARM * 1_000_000_000,
         });
         self

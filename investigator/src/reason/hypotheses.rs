@@ -16,6 +16,7 @@ use super::mechanism::{self, Harm};
 use super::neighbour::{Neighbour, neighbour};
 use super::outside::outside_address;
 use super::record::stuck_record;
+use super::resource::{exhausted, movement};
 use super::surge::Surge;
 use super::suspects::{Remote, Suspect, remote_place};
 
@@ -200,19 +201,10 @@ fn statement(analysis: &Analysis<'_>, suspect: &Suspect, harm: &Harm, culprit: O
                 short(&suspect.place)
             )
         }
-        Mechanism::Saturation => {
-            let metric =
-                analysis.metrics.iter().find(|metric| metric.service == suspect.place && metric.score > 0.0);
-            match metric {
-                Some(metric) => format!(
-                    "{who} runs out of a resource: {} went from {} to {}.",
-                    short(&metric.name),
-                    number(metric.before.median),
-                    number(metric.reached)
-                ),
-                None => format!("{who} runs out of a resource."),
-            }
-        }
+        Mechanism::Saturation => match exhausted(analysis, &suspect.place) {
+            Some(metric) => format!("{who} runs out of a resource: {}.", movement(metric)),
+            None => format!("{who} runs out of a resource."),
+        },
         Mechanism::NoisyNeighbour => match neighbour(analysis, &suspect.place) {
             Some(Neighbour { name, host: Some(host) }) if name == host => format!(
                 "{who} is starved of its machine: {} has no more to give. No change of ours is to blame.",

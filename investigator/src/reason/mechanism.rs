@@ -9,6 +9,7 @@ use super::metrics::Topic;
 use super::neighbour::neighbour;
 use super::outside::outside_address;
 use super::record::stuck_record;
+use super::resource::{exhausted, fills};
 use super::surge::Surge;
 use super::suspects::{MATERIAL, Remote, SIGNIFICANT, Suspect, remote_place};
 
@@ -115,7 +116,7 @@ fn slowness(analysis: &Analysis<'_>, suspect: &Suspect, place: usize) -> Mechani
         Some(Remote::Peer(_)) => Mechanism::SlowDependency,
         Some(Remote::Callee(_)) => Mechanism::Network,
         None if lock(analysis, &suspect.place, false).is_some() => Mechanism::LockContention,
-        None if saturated(analysis, &suspect.place) => Mechanism::Saturation,
+        None if exhausted(analysis, &suspect.place).is_some() => Mechanism::Saturation,
         None => Mechanism::SlowCode,
     }
 }
@@ -144,13 +145,14 @@ fn without_time_or_errors(analysis: &Analysis<'_>, suspect: &Suspect) -> Mechani
     if silent.is_some_and(|coverage| coverage.spans_before >= 20 && coverage.spans_now == 0) {
         return Mechanism::Down;
     }
-    let strongest = analysis.metrics.iter().find(|metric| metric.service == suspect.place);
-    let by_metric = strongest.map(|metric| match metric.topic {
-        Topic::Cpu | Topic::Memory | Topic::Saturation | Topic::Disk => Mechanism::Saturation,
-        Topic::Network => Mechanism::Network,
-        Topic::Errors | Topic::Success => Mechanism::NewErrors,
-        Topic::Latency => Mechanism::SlowCode,
-        Topic::Traffic | Topic::Other => Mechanism::Unknown,
+    // What fell, eased or is only under way tells of no harm.
+    let mut mine = analysis.metrics.iter().filter(|metric| metric.service == suspect.place);
+    let by_metric = mine.find_map(|metric| match metric.topic {
+        _ if fills(metric) => Some(Mechanism::Saturation),
+        Topic::Network => Some(Mechanism::Network),
+        Topic::Errors | Topic::Success if metric.worse_by > 0.0 => Some(Mechanism::NewErrors),
+        Topic::Latency if metric.worse_by > 0.0 => Some(Mechanism::SlowCode),
+        _ => None,
     });
     let errors_logged =
         analysis.patterns.iter().any(|pattern| pattern.service == suspect.place && pattern.severity >= 17);
@@ -172,10 +174,4 @@ fn changed_call(analysis: &Analysis<'_>, suspect: &Suspect) -> Option<usize> {
         .map(|(place, step)| (analysis.comparison.calls_z(step).abs(), place))
         .filter(|(z, _)| *z >= SIGNIFICANT);
     by_z.max_by(|left, right| left.0.total_cmp(&right.0).then(right.1.cmp(&left.1))).map(|(_, place)| place)
-}
-
-fn saturated(analysis: &Analysis<'_>, service: &str) -> bool {
-    let mine = analysis.metrics.iter().filter(|metric| metric.service == service && metric.score > 0.0);
-    mine.into_iter()
-        .any(|metric| matches!(metric.topic, Topic::Cpu | Topic::Memory | Topic::Saturation | Topic::Disk))
 }

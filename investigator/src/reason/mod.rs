@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod neighbour;
 pub mod outside;
 pub mod record;
+pub mod resource;
 pub mod skew;
 pub mod spread;
 pub mod story;

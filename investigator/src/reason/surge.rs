@@ -11,6 +11,7 @@ use super::blame::Standing;
 use super::failures::{new_failures, tokens};
 use super::mechanism::repeated;
 use super::metrics::Topic;
+use super::resource::fills;
 use super::suspects::Suspect;
 
 /// Requests must multiply by this to count as a surge.
@@ -169,8 +170,7 @@ fn came_after(analysis: &Analysis<'_>, counted: &str, place: &str, usual: f64) -
 fn strains(analysis: &Analysis<'_>, suspect: &Suspect) -> bool {
     let mine =
         || analysis.metrics.iter().filter(|metric| metric.service == suspect.place && metric.score > 0.0);
-    let bounded = [Topic::Cpu, Topic::Memory, Topic::Saturation, Topic::Disk];
-    let fills = mine().any(|metric| metric.filled > 0.0 || bounded.contains(&metric.topic));
+    let fills = mine().any(fills);
     let slows = suspect.latency > 0.0 || mine().any(|metric| metric.topic == Topic::Latency);
     fills || slows || new_failures(analysis, &suspect.place).iter().any(|failure| wants_room(&failure.text))
 }
