@@ -28,10 +28,12 @@ pub mod record;
 pub mod resource;
 pub mod skew;
 pub mod spread;
+pub mod statement;
 pub mod story;
 pub mod surge;
 pub mod suspects;
 pub mod waits;
+pub mod why;
 pub mod words;
 
 use domain::{Diagnosis, HypothesisStatus};

@@ -15,7 +15,7 @@ use storage::questions::sli::{Latency, SliMinute};
 use super::analysis::Analysis;
 use super::collect::changes::title as change_title;
 use super::collect::{Gathered, short};
-use super::hypotheses::reason_for;
+use super::why::reason_for;
 
 /// Endpoints shown.
 const MAX_ENDPOINTS: usize = 8;
@@ -169,7 +169,7 @@ pub fn considered(
         .chain(aboard)
         .cloned()
         .map(|change| {
-            let (score, reason) = reason_for(analysis, &change, first);
+            let (score, reason) = reason_for(analysis, &change, first, verdict);
             let named = first.is_some_and(|first| first.change.as_deref() == Some(change.reference.as_str()));
             let cites = first
                 .map(|first| first.supports.iter().take(2).copied().collect::<Vec<_>>())

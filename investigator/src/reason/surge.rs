@@ -13,6 +13,7 @@ use super::mechanism::repeated;
 use super::metrics::Topic;
 use super::resource::fills;
 use super::suspects::Suspect;
+use super::why::began;
 
 /// Requests must multiply by this to count as a surge.
 const SURGE: f64 = 1.6;
@@ -153,7 +154,7 @@ fn multiplied((before, now): (f64, f64)) -> bool {
 
 /// Whether the place was harmed before the requests multiplied: then they are its callers' retries, if anything.
 fn came_after(analysis: &Analysis<'_>, counted: &str, place: &str, usual: f64) -> bool {
-    let (Some(onset), Some(width)) = (analysis.onset_of(place), analysis.slice_seconds()) else {
+    let (Some(onset), Some(width)) = (began(analysis, place), analysis.slice_seconds()) else {
         return false;
     };
     let inside =
