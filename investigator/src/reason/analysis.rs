@@ -122,6 +122,15 @@ impl<'a> Analysis<'a> {
         Some((median(&mut before)?, median(&mut now)?)).filter(|_| enough)
     }
 
+    /// Requests to a service in the window, and how many of them failed.
+    pub fn requests_in_window(&self, service: &str) -> (u64, u64) {
+        let inside =
+            self.seen.requests.iter().filter(|slice| {
+                slice.service == service && self.question.window.contains(UnixNanos(slice.at))
+            });
+        inside.fold((0, 0), |(calls, errors), slice| (calls + slice.calls, errors + slice.errors))
+    }
+
     /// Width of the slices observed, seconds.
     pub fn slice_seconds(&self) -> Option<f64> {
         let starts: BTreeSet<i64> = self.seen.requests.iter().map(|slice| slice.at).collect();

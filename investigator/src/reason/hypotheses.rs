@@ -1,6 +1,6 @@
 //! Possible causes, what each predicts, and whether that was seen.
 
-use domain::text::{number, seconds};
+use domain::text::{duration, number, seconds};
 use domain::{
     Change, EvidenceKind, Hypothesis, HypothesisId, HypothesisStatus, Mechanism, Prediction, Sentence,
     UnixNanos,
@@ -87,16 +87,20 @@ fn of_suspect(
         contradicts = gathered.about(&first.place);
         contradicts.retain(|id| !supports.contains(id));
         contradicts.truncate(MAX_AGAINST);
-        predictions.push(Prediction {
-            text: Sentence::new(
-                format!(
-                    "It should deviate first and most; {}.",
-                    why::weaker(analysis, &suspect.place, &first.place)
+        // That nothing leads to it is said already.
+        let unreached = suspect.place != analysis.impacted
+            && analysis.path(&analysis.impacted, &suspect.place).is_empty()
+            && why::signs(analysis, &suspect.place).is_some();
+        if !unreached {
+            let text = why::weaker(analysis, &suspect.place, &first.place);
+            predictions.push(Prediction {
+                text: Sentence::new(
+                    format!("It should deviate first and most; {text}."),
+                    contradicts.clone(),
                 ),
-                contradicts.clone(),
-            ),
-            held: Some(false),
-        });
+                held: Some(false),
+            });
+        }
     }
     Hypothesis {
         id: HypothesisId(0),
@@ -145,17 +149,19 @@ fn predictions(
             held: Some(!path.is_empty()),
         });
     }
-    if let (Some(onset), Some(started)) = (onset, analysis.started()) {
+    let other = (suspect.place != analysis.impacted).then_some(());
+    if let (Some(onset), Some(started), Some(())) = (onset, analysis.started(), other) {
         let lag = started.seconds_since(onset);
         let slack = analysis.slice_seconds().unwrap_or(60.0) * 2.0;
         let cites: Vec<_> =
             gathered.find(EvidenceKind::ServiceLevel, &analysis.impacted).into_iter().collect();
-        let text = format!(
-            "It should deviate no later than {} does; it began {} {}.",
-            short(&analysis.impacted),
-            domain::text::duration(lag),
-            if lag >= 0.0 { "before" } else { "after" }
-        );
+        let when = match lag {
+            lag if lag.abs() < 0.5 => "at the same time".to_owned(),
+            lag if lag > 0.0 => format!("{} before", duration(lag)),
+            lag => format!("{} after", duration(lag)),
+        };
+        let text =
+            format!("It should deviate no later than {} does; it began {when}.", short(&analysis.impacted));
         predictions.push(Prediction { text: Sentence::new(text, cites), held: Some(lag >= -slack) });
     }
     let steps = &analysis.comparison.steps;
@@ -178,7 +184,7 @@ fn predictions(
         let text = format!(
             "The change should come first; {} came {} before.",
             title(change),
-            domain::text::duration(onset.seconds_since(change.at).max(0.0))
+            duration(onset.seconds_since(change.at).max(0.0))
         );
         predictions.push(Prediction { text: Sentence::new(text, cites), held: Some(true) });
     }

@@ -62,7 +62,7 @@ pub fn reason(seen: &Observations) -> Diagnosis {
     let changes = story::considered(&analysis, &hypotheses, verdict);
     Diagnosis {
         service: analysis.impacted.clone(),
-        title: story::title(&analysis, &impact),
+        title: story::title(&analysis, &gathered, &impact),
         window: analysis.question.window,
         baseline: Some(analysis.baseline),
         started: analysis.started(),
