@@ -14,7 +14,7 @@ use super::mechanism;
 use super::statement::statement;
 use super::surge::Surge;
 use super::suspects::{Remote, Suspect, remote_place};
-use super::why;
+use super::{undo, why};
 
 /// Suspects that become hypotheses.
 const MAX_SUSPECTS: usize = 5;
@@ -78,6 +78,9 @@ fn of_suspect(
             _ => true,
         })
     });
+    // A change that names no service is found at none.
+    supports
+        .extend(culprit.and_then(|culprit| gathered.of_change(culprit)).filter(|id| !supports.contains(id)));
     supports.sort_unstable();
     let statement = Sentence::new(statement(analysis, suspect, &harm, culprit), supports.clone());
     let ruled_out = rank > 0 && suspect.score < RULED_OUT * best;
@@ -180,7 +183,7 @@ fn predictions(
         predictions.push(Prediction { text: Sentence::new(text, cites), held: Some(own > 0.0) });
     }
     if let (Some(change), Some(onset)) = (culprit, onset) {
-        let cites: Vec<_> = gathered.find(EvidenceKind::Change, &suspect.place).into_iter().collect();
+        let cites: Vec<_> = gathered.of_change(change).into_iter().collect();
         let text = format!(
             "The change should come first; {} came {} before.",
             title(change),
@@ -188,7 +191,31 @@ fn predictions(
         );
         predictions.push(Prediction { text: Sentence::new(text, cites), held: Some(true) });
     }
+    if let Some(change) = culprit
+        && let Some(undo) = analysis.changes.undo_of(change)
+    {
+        predictions.push(after_undo(analysis, gathered, &suspect.place, undo));
+    }
     predictions
+}
+
+/// Harm that a change brought ends when it is undone.
+fn after_undo(analysis: &Analysis<'_>, gathered: &Gathered, place: &str, undo: &Change) -> Prediction {
+    let cites: Vec<_> = gathered.of_change(undo).into_iter().collect();
+    let ends = undo::ends(analysis, place, undo);
+    let what = match ends {
+        Some(true) => "it did",
+        Some(false) => "it goes on",
+        None => "there are too few requests after that to tell",
+    };
+    let within = analysis.slice_seconds().unwrap_or(60.0) * undo::SLICES as f64;
+    let text = format!(
+        "Harm should end within {} of the undo ({}, {}); {what}.",
+        duration(within),
+        title(undo),
+        undo.at.clock_time()
+    );
+    Prediction { text: Sentence::new(text, cites), held: ends }
 }
 
 /// Changes that somebody will suspect, with why they are not the cause.

@@ -32,6 +32,7 @@ pub mod statement;
 pub mod story;
 pub mod surge;
 pub mod suspects;
+pub mod undo;
 pub mod waits;
 pub mod why;
 pub mod words;

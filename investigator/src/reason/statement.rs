@@ -6,8 +6,10 @@ use domain::{Change, Mechanism};
 use super::analysis::Analysis;
 use super::collect::changes::title;
 use super::collect::short;
+use super::comparison::Step;
 use super::locks::{Lock, lock};
 use super::mechanism::{self, Harm};
+use super::metrics::{MetricMove, Topic};
 use super::neighbour::{Neighbour, neighbour};
 use super::outside::outside_address;
 use super::record::stuck_record;
@@ -39,7 +41,13 @@ pub fn statement(
                 .scoped()
                 .filter(|(_, step)| step.operation.service == suspect.place)
                 .filter_map(|(_, step)| mechanism::repeated(comparison, step).map(|counts| (step, counts)))
-                .max_by(|left, right| left.1.1.total_cmp(&right.1.1));
+                // The statement, not what waits for a connection to run it.
+                .max_by(|left, right| {
+                    let calls_out = |step: &Step| {
+                        !step.operation.database.is_empty() || step.leaves_service(&comparison.steps)
+                    };
+                    calls_out(left.0).cmp(&calls_out(right.0)).then(left.1.1.total_cmp(&right.1.1))
+                });
             match repeated {
                 Some((step, (before, now))) => format!(
                     "{who} runs {} {} times where it ran it {}: one call per item.",
@@ -90,10 +98,16 @@ pub fn statement(
             };
             match what.filter(|text| !text.is_empty()).or_else(logged) {
                 Some(text) => format!("{who} fails where it did not: “{}”.", short(&text)),
-                None => format!("{who} fails in {operation} where it did not."),
+                None => match (step, worst(analysis, &suspect.place, &[Topic::Errors, Topic::Success])) {
+                    (None, Some(metric)) => format!("{who} fails where it did not: {}.", movement(metric)),
+                    _ => format!("{who} fails in {operation} where it did not."),
+                },
             }
         }
-        Mechanism::SlowCode => format!("{who} became slow by itself in {operation}{times}."),
+        Mechanism::SlowCode => match (step, worst(analysis, &suspect.place, &[Topic::Latency])) {
+            (None, Some(metric)) => format!("{who} became slow by itself: {}.", movement(metric)),
+            _ => format!("{who} became slow by itself in {operation}{times}."),
+        },
         Mechanism::ChangedBehaviour => match harm.step.map(|place| &comparison.steps[place]) {
             Some(step) => {
                 let (before, now) = comparison.calls_per_parent(step);
@@ -159,13 +173,22 @@ pub fn statement(
     }
 }
 
-/// `1.4.1, deployed 14:02:10`.
+/// `1.4.1 deployed, 14:02:10`: the service is named beside it already.
 fn brought_by(change: &Change) -> String {
-    format!(
-        "{}, {}",
-        title(change).replacen(&format!("{} ", short(&change.service)), "", 1),
-        change.at.clock_time()
-    )
+    let title = title(change);
+    let without = match short(&change.service) {
+        service if service.is_empty() => title,
+        service => title.replacen(&format!("{service} "), "", 1),
+    };
+    format!("{without}, {}", change.at.clock_time())
+}
+
+/// The metric of these topics that moved most at a place, for the worse.
+fn worst<'a>(analysis: &'a Analysis<'_>, place: &str, topics: &[Topic]) -> Option<&'a MetricMove> {
+    let worse = |metric: &&MetricMove| {
+        metric.service == place && metric.worse_by > 0.0 && topics.contains(&metric.topic)
+    };
+    analysis.metrics.iter().find(worse)
 }
 
 fn times_word(count: f64) -> String {

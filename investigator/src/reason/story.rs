@@ -212,7 +212,7 @@ pub fn chain(
     let culprit =
         first.change.as_ref().and_then(|reference| analysis.changes.named(&first.service, reference));
     if let Some(change) = culprit {
-        let cites: Vec<_> = gathered.find(EvidenceKind::Change, &change.service).into_iter().collect();
+        let cites: Vec<_> = gathered.of_change(change).into_iter().collect();
         links.push(ChainLink {
             role: "Root cause".to_owned(),
             component: short(&format!("{} {}", change.service, change.version)),

@@ -4,13 +4,11 @@ use domain::text::{duration, seconds};
 use domain::{Change, Hypothesis, UnixNanos, Verdict};
 
 use super::analysis::Analysis;
-use super::blame::{Scene, Standing};
+use super::blame::{Scene, Standing, TELLING_WORD};
 use super::collect::changes::title;
 use super::collect::short;
 use super::resource::{fills, movement};
 
-/// Weight from which a word that a change shares with what fails is worth quoting.
-const TELLING_WORD: f64 = 0.1;
 /// Words quoted, and signs named.
 const FEW: usize = 3;
 
@@ -108,16 +106,20 @@ pub fn reason_for(
             });
             let where_to =
                 if change.service == first.service { "where the harm begins" } else { "next to the harm" };
+            let touched = match place.as_str() {
+                "" => "It names no service and may reach all".to_owned(),
+                place => format!("It touched {place}, {where_to}"),
+            };
             let text = format!(
-                "It touched {place}, {where_to}{when}.{}{}{}",
+                "{touched}{when}.{}{}{}",
                 said(analysis, change, &scene),
                 skewed(&scene, change),
                 beside(analysis, change, first, &scene, verdict)
             );
             (score, text)
         }
-        Standing::Elsewhere if change.service == first.service => {
-            (0.0, format!("It touched {place}; nothing ties it to what fails."))
+        Standing::Elsewhere if change.service.is_empty() => {
+            (0.0, "It names no service, and neither its time nor its words tie it to what fails.".to_owned())
         }
         Standing::Elsewhere => {
             (0.0, format!("It touched {place}: {}.", weaker(analysis, &change.service, &first.service)))
