@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use domain::text::plain;
-use domain::{CheckOutcome, HypothesisStatus, Report, Sentence, StepKind};
+use domain::{CheckOutcome, Hypothesis, HypothesisStatus, Report, Sentence, StepKind};
 
 /// Columns kept free at the left of wrapped text.
 const INDENT: usize = 2;
@@ -35,6 +35,9 @@ fn write(out: &mut String, report: &Report, width: usize) -> std::fmt::Result {
         ),
         width,
     )?;
+    if let Some(first) = diagnosis.hypotheses.first() {
+        predictions(out, first, width)?;
+    }
     writeln!(out)?;
     if !report.answer.next_steps.is_empty() {
         heading(out, "Do next")?;
@@ -91,6 +94,7 @@ fn write(out: &mut String, report: &Report, width: usize) -> std::fmt::Result {
                 ),
                 width,
             )?;
+            predictions(out, hypothesis, width)?;
         }
         writeln!(out)?;
     }
@@ -123,6 +127,19 @@ fn paragraphs(out: &mut String, sentences: &[Sentence], width: usize) -> std::fm
         wrapped(out, &cited(sentence), width)?;
     }
     writeln!(out)
+}
+
+/// What a hypothesis predicts, and whether it was seen.
+fn predictions(out: &mut String, hypothesis: &Hypothesis, width: usize) -> std::fmt::Result {
+    for prediction in &hypothesis.predictions {
+        let held = match prediction.held {
+            Some(true) => "seen",
+            Some(false) => "not seen",
+            None => "not known",
+        };
+        wrapped(out, &format!("     {held}: {}", cited(&prediction.text)), width)?;
+    }
+    Ok(())
 }
 
 fn cited(sentence: &Sentence) -> String {

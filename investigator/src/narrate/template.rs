@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use domain::text::{percent, plain, seconds};
 use domain::{
     Answer, Diagnosis, Evidence, EvidenceId, EvidenceKind, Hypothesis, NarratedBy, Report, Sentence, Step,
-    StepKind, Verdict,
+    StepKind, Strength, Verdict,
 };
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use serde::Deserialize;
@@ -94,6 +94,8 @@ fn going_on(diagnosis: &Diagnosis) -> Result<Vec<Sentence>, minijinja::Error> {
     let claim = |evidence: Option<&Evidence>| {
         evidence.map(|evidence| context! { claim => evidence.claim.clone(), cite => evidence.id.to_string() })
     };
+    let within = found(EvidenceKind::ServiceLevel)
+        .is_some_and(|level| level.strength == Strength::Weak && level.figures.len() > 1);
     let threshold = diagnosis.impact.objectives.iter().find(|status| status.sli == domain::Sli::Latency);
     lines(
         GOING_ON,
@@ -103,6 +105,8 @@ fn going_on(diagnosis: &Diagnosis) -> Result<Vec<Sentence>, minijinja::Error> {
             failed_share => share(impact.failed),
             slow_share => share(impact.slow),
             threshold => threshold.map_or_else(|| seconds(0.5), |status| status.name.rsplit("under ").next().unwrap_or_default().to_owned()),
+            within,
+            as_before => if within { ", as before" } else { "" },
             level_cites => found(EvidenceKind::ServiceLevel).map_or_else(|| cites(&leading(diagnosis)), |evidence| evidence.id.to_string()),
             errors => claim(found(EvidenceKind::ErrorCauses).filter(|_| impact.failed > 0)),
             latency => claim(found(EvidenceKind::LatencyDiff)),
@@ -227,6 +231,50 @@ mod tests {
                 let text = ENVIRONMENT.render_str(&step.text, values).expect(mechanism);
                 assert!(text.ends_with(['.', '?']), "{mechanism}: {text}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_said_to_be_amiss_is_what_the_evidence_says() {
+        let mut diagnosis = crate::narrate::fixture::diagnosis(domain::ConfidenceLevel::High);
+        let said = |diagnosis: &Diagnosis| going_on(diagnosis).unwrap()[0].text.clone();
+        let levels = |diagnosis: &mut Diagnosis, strength| {
+            let level = &mut diagnosis.evidence[0];
+            (level.kind, level.strength) = (EvidenceKind::ServiceLevel, strength);
+            let figure = diagnosis.evidence.iter().find_map(|evidence| evidence.figures.first()).cloned();
+            diagnosis.evidence[0].figures = vec![figure.expect("a figure"); 2];
+        };
+        diagnosis.impact = domain::Impact { requests: 1000, ..domain::Impact::default() };
+        levels(&mut diagnosis, Strength::Strong);
+        assert!(said(&diagnosis).ends_with("deviates from its baseline."), "{}", said(&diagnosis));
+        levels(&mut diagnosis, Strength::Weak);
+        assert!(said(&diagnosis).ends_with("its own requests are as they were."), "{}", said(&diagnosis));
+        diagnosis.impact.failed = 100;
+        assert!(said(&diagnosis).ends_with("requests fail, as before."), "{}", said(&diagnosis));
+    }
+
+    #[test]
+    fn every_mechanism_has_a_next_step() {
+        use domain::Mechanism::*;
+        let all = [
+            RepeatedCalls,
+            LockContention,
+            SlowQuery,
+            SlowDependency,
+            FailingDependency,
+            NewErrors,
+            SlowCode,
+            ChangedBehaviour,
+            TrafficSurge,
+            Saturation,
+            NoisyNeighbour,
+            BadInput,
+            Network,
+            Down,
+            Unknown,
+        ];
+        for mechanism in all {
+            assert!(STEPS.contains_key(mechanism.as_str()), "{mechanism:?}");
         }
     }
 

@@ -141,6 +141,12 @@ impl<'a> Analysis<'a> {
         })
     }
 
+    /// Requests to a service in the window, and how many of them failed.
+    pub fn requests_in_window(&self, service: &str) -> (u64, u64) {
+        let [_, now] = self.slices(service);
+        now.iter().fold((0, 0), |(calls, errors), slice| (calls + slice.calls, errors + slice.errors))
+    }
+
     /// Width of the slices observed, seconds.
     pub fn slice_seconds(&self) -> Option<f64> {
         if self.seen.slice_seconds > 0 {

@@ -23,6 +23,12 @@ const HALF_AGE_SECONDS: f64 = 900.0;
 pub const SHARP_HALF_AGE_SECONDS: f64 = 400.0;
 /// A change of a caller or a callee counts this much of one of the place itself.
 const NEXT_DOOR: f64 = 0.4;
+/// A change that names no service may reach all of them: it counts this much of one of the place itself.
+const EVERYWHERE: f64 = 0.25;
+/// And only where its words are those of what fails, or it came this close before the harm ([`closeness`]): within 150 s.
+const CLOSE: f64 = 0.85;
+/// What a change counts that was undone before the harm began.
+const UNDONE: f64 = 0.2;
 /// What a change counts whose words have nothing to do with the failure, where words are known at all.
 const UNRELATED: f64 = 0.15;
 
@@ -46,6 +52,9 @@ impl Onset {
         self.at.plus(self.resolution.max(CLOCK_SLACK))
     }
 }
+
+/// Weight from which a word that a change shares with what fails is worth quoting.
+pub const TELLING_WORD: f64 = 0.1;
 
 /// How a change stands towards a cause.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +139,7 @@ impl Changes {
     /// The standing of a change.
     pub fn standing(&self, change: &Change, scene: &Scene<'_>) -> Standing {
         let near = match change.service.as_str() {
+            "" if self.may_reach_all(change, scene) => EVERYWHERE,
             "" => return Standing::Elsewhere,
             service if service == scene.place => 1.0,
             service if scene.next_door.contains(service) => NEXT_DOOR,
@@ -147,13 +157,59 @@ impl Changes {
         };
         let Some(when) = closeness(change, scene.onset, HALF_AGE_SECONDS) else { return Standing::Later };
         let skew = scene.skew.filter(|_| change.service == scene.place).unwrap_or(1.0);
-        Standing::Explains(weight(change) * near * related * when * skew)
+        let undone = match self.undo_of(change) {
+            Some(undo)
+                if scene.onset.is_some() && closeness(undo, scene.onset, HALF_AGE_SECONDS).is_some() =>
+            {
+                UNDONE
+            }
+            _ => 1.0,
+        };
+        Standing::Explains(weight(change) * near * related * when * skew * undone)
+    }
+
+    /// What undid a change: the first rollback of its service after it, or a later change that sets back what it set.
+    pub fn undo_of(&self, change: &Change) -> Option<&Change> {
+        let undoes = |later: &&Change| {
+            let same = later.service == change.service && later.at > change.at;
+            let back = !change.previous.is_empty()
+                && later.kind == change.kind
+                && later.version == change.previous
+                && (change.kind != ChangeKind::Flag || later.reference == change.reference);
+            let rolled = later.kind == ChangeKind::Rollback
+                && matches!(change.kind, ChangeKind::Deploy | ChangeKind::CanaryStep)
+                // It undoes the latest deploy before it, unless it says where it goes back to.
+                && (!later.version.is_empty() && later.version == change.previous
+                    || !self.all.iter().any(|between| {
+                        between.service == change.service
+                            && matches!(between.kind, ChangeKind::Deploy | ChangeKind::CanaryStep)
+                            && between.at > change.at
+                            && between.at < later.at
+                    }));
+            same && (back || rolled)
+        };
+        self.all.iter().find(undoes)
+    }
+
+    /// Whether a change that names no service (a global flag, a migration, a configuration) may have reached the place. A
+    /// commit that names none runs nowhere.
+    fn may_reach_all(&self, change: &Change, scene: &Scene<'_>) -> bool {
+        let close = || {
+            scene.onset.is_some()
+                && closeness(change, scene.onset, HALF_AGE_SECONDS).is_some_and(|close| close >= CLOSE)
+        };
+        let shares = || self.shared_words(change, scene).iter().any(|(_, weight)| *weight >= TELLING_WORD);
+        change.kind != ChangeKind::Commit && (close() || shares())
     }
 
     /// The change to blame: the best score, then the latest. One next door is blamed only for what it touched.
     pub fn culprit(&self, scene: &Scene<'_>) -> Option<(&Change, f64)> {
         let scored = self.candidates().filter_map(|change| match self.standing(change, scene) {
-            Standing::Explains(_) if change.service != scene.place && !self.told => None,
+            Standing::Explains(_)
+                if !change.service.is_empty() && change.service != scene.place && !self.told =>
+            {
+                None
+            }
             Standing::Explains(score) if score > 0.0 => Some((change, score)),
             _ => None,
         });
@@ -186,6 +242,8 @@ pub fn closeness(change: &Change, onset: Option<Onset>, half_age: f64) -> Option
 /// A commit may run nowhere; what runs weighs more.
 fn weight(change: &Change) -> f64 {
     match change.kind {
+        // It brings back what ran before: seldom the cause, though old code may meet new data.
+        ChangeKind::Rollback => 0.3,
         ChangeKind::Commit => 0.6,
         ChangeKind::Scale | ChangeKind::Other => 0.7,
         _ => 1.0,
@@ -316,5 +374,60 @@ mod tests {
         check(None, true);
         check(Some(0.9), true);
         check(Some(0.0), false);
+    }
+
+    fn blamed(changes: &[Change], scene: &Scene<'_>) -> Option<String> {
+        let known = Changes::new(changes);
+        known.culprit(scene).map(|(change, _)| change.reference.clone())
+    }
+
+    #[test]
+    fn a_change_of_no_service_is_blamed_for_its_time_or_its_words_after_those_of_the_place() {
+        let of = |kind: ChangeKind, service: &str, reference: &str, at: i64| Change {
+            kind,
+            reference: reference.into(),
+            version: String::new(),
+            ..change(service, at)
+        };
+        let mut words = Words::default();
+        words.add_failure("tax engine: unknown region", 1.0);
+        let check = |changes: &[Change], words: &Words, expected: Option<&str>| {
+            let onset = Some(Onset::exact(UnixNanos::from_seconds(10_000)));
+            let scene = Scene { place: "cart", onset, words: words.clone(), ..Scene::default() };
+            assert_eq!(blamed(changes, &scene).as_deref(), expected);
+        };
+        let none = Words::default();
+        let flag = of(ChangeKind::Flag, "", "tax-engine", 9_000);
+        let soon = of(ChangeKind::Migration, "", "12", 9_960);
+        check(std::slice::from_ref(&flag), &none, None);
+        check(std::slice::from_ref(&flag), &words, Some("tax-engine"));
+        check(std::slice::from_ref(&soon), &none, Some("12"));
+        check(&[of(ChangeKind::Commit, "", "a1", 9_960)], &none, None);
+        // One of the place itself comes first, unless it is long ago.
+        check(&[soon.clone(), of(ChangeKind::Deploy, "cart", "own", 9_900)], &none, Some("own"));
+        check(&[soon, of(ChangeKind::Deploy, "cart", "own", 3_000)], &none, Some("12"));
+    }
+
+    #[test]
+    fn what_was_undone_and_what_undoes_are_seldom_to_blame() {
+        let named = |kind: ChangeKind, reference: &str, at: i64| Change {
+            kind,
+            reference: reference.into(),
+            ..change("cart", at)
+        };
+        let check = |changes: &[Change], expected: Option<&str>| {
+            let onset = Some(Onset::exact(UnixNanos::from_seconds(10_000)));
+            let scene = Scene { place: "cart", onset, ..Scene::default() };
+            assert_eq!(blamed(changes, &scene).as_deref(), expected);
+        };
+        let deploy = |at| named(ChangeKind::Deploy, "deploy", at);
+        let back = |at| named(ChangeKind::Rollback, "back", at);
+        let older = named(ChangeKind::Config, "limits", 9_000);
+        check(&[deploy(9_900), back(10_200)], Some("deploy"));
+        // Both before the harm: neither is likelier than another change of the place.
+        check(&[older, deploy(9_500), back(9_900)], Some("limits"));
+        let changes = Changes::new(&[deploy(9_000), deploy(9_900), back(10_200)]);
+        let undone: Vec<bool> = changes.all.iter().map(|change| changes.undo_of(change).is_some()).collect();
+        assert_eq!(undone, [false, true, false]);
     }
 }

@@ -24,6 +24,12 @@ const ASSUMED_REQUESTS: f64 = 200.0;
 /// A ratio is known to this at best.
 const RATIO_FLOOR: f64 = 0.002;
 
+/// A count of things under way is known to this much of one at best: a fraction of a thing is a chance of the sampling.
+const COUNT_FLOOR: f64 = 0.25;
+/// Words of what is measured, not counted.
+const MEASURED: [&str; 9] =
+    ["bytes", "duration", "latency", "milliseconds", "ms", "ratio", "seconds", "time", "wait"];
+
 /// Values that tell what is usual, and from which two series with the same order statistics are the same by no chance.
 const ENOUGH_VALUES: f64 = 5.0;
 /// How far out of the range of the past, beyond its own width, a value must lie to be news by that alone.
@@ -267,6 +273,7 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
     };
     // Ratios come in percent or in shares.
     let scale = if *is_ratio && past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
+    let counting = if counts_things(one) { COUNT_FLOOR } else { 0.0 };
     let score_of = |past: Level, with_spread_of: Level| {
         let value = reached(past);
         let spread = MAD_TO_SIGMA * with_spread_of.mad
@@ -275,7 +282,8 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
                 let behind = requests.unwrap_or(ASSUMED_REQUESTS).max(1.0);
                 scale * (RATIO_FLOOR + (share * (1.0 - share) / behind).sqrt())
             } else {
-                (FLOOR_SHARE + FEW_SHARE / past.count.max(1.0)) * past.median.abs().max(value.abs())
+                counting
+                    + (FLOOR_SHARE + FEW_SHARE / past.count.max(1.0)) * past.median.abs().max(value.abs())
             };
         let inside = value >= past.min && value <= past.max;
         let score = (value - past.median) / spread.max(f64::MIN_POSITIVE) * if inside { 0.5 } else { 1.0 };
@@ -285,7 +293,7 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
             > if *is_ratio {
                 2.0 * RATIO_FLOOR * scale
             } else {
-                RANGE_MARGIN * (past.max - past.min).max(FLOOR_SHARE * past.median.abs())
+                (RANGE_MARGIN * (past.max - past.min).max(FLOOR_SHARE * past.median.abs())).max(counting)
             };
         let rank = if beyond { (2.0 * past.count.max(1.0).ln()).sqrt() } else { 0.0 };
         let score = score.signum() * score.abs().max(rank);
@@ -334,6 +342,16 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         before: past,
         now,
     }
+}
+
+/// Whether the values are numbers of things that wait, are held or are worked on.
+fn counts_things(one: &Described<'_>) -> bool {
+    let measured = words(&one.series.name).iter().any(|word| MEASURED.contains(&word.as_str()));
+    one.topic == Topic::Saturation
+        && !one.is_share
+        && !measured
+        && one.series.kind == domain::MetricKind::Gauge
+        && !matches!(one.series.unit.as_str(), "s" | "ms" | "us" | "ns" | "By" | "bytes" | "%")
 }
 
 /// The score of a series that has been drifting one way since before the baseline began: everything in the window before

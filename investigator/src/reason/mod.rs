@@ -11,19 +11,31 @@ pub mod collect;
 pub mod comparison;
 pub mod conclude;
 pub mod confidence;
+pub mod failures;
+#[cfg(test)]
+mod fixture;
 pub mod flow;
 pub mod focus;
 pub mod hypotheses;
 pub mod implicate;
+pub mod locks;
 pub mod logs;
 pub mod mechanism;
 pub mod metrics;
+pub mod neighbour;
+pub mod outside;
+pub mod record;
+pub mod resource;
 pub mod skew;
 pub mod spread;
+pub mod statement;
 pub mod story;
+pub mod surge;
 pub mod suspects;
 pub mod topic;
+pub mod undo;
 pub mod waits;
+pub mod why;
 pub mod words;
 
 use domain::{Diagnosis, HypothesisStatus};
@@ -58,7 +70,7 @@ pub fn reason(seen: &Observations) -> Diagnosis {
     let changes = story::considered(&analysis, &hypotheses, verdict);
     Diagnosis {
         service: analysis.impacted.clone(),
-        title: story::title(&analysis, &impact),
+        title: story::title(&analysis, &gathered, &impact),
         window: analysis.question.window,
         baseline: Some(analysis.baseline),
         started: analysis.started(),

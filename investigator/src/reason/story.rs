@@ -8,14 +8,14 @@ use detectors::burn_rate::burn;
 use domain::text::{percent, seconds};
 use domain::{
     ChainLink, ConsideredChange, EvidenceKind, Hypothesis, Impact, ImpactedEndpoint, ObjectiveStatus,
-    Sentence, Sli, TimelineEntry, TimelineKind, Verdict,
+    Sentence, Sli, Strength, TimelineEntry, TimelineKind, Verdict,
 };
 use storage::questions::sli::{Latency, SliMinute};
 
 use super::analysis::Analysis;
 use super::collect::changes::title as change_title;
 use super::collect::{Gathered, short};
-use super::hypotheses::reason_for;
+use super::why::reason_for;
 
 /// Endpoints shown.
 const MAX_ENDPOINTS: usize = 8;
@@ -38,9 +38,13 @@ pub fn impact(analysis: &Analysis<'_>) -> Impact {
             minute.minute.plus(Duration::from_secs(59)) >= window.start && minute.minute < window.end
         })
         .collect();
-    let requests: u64 = now.iter().map(|minute| minute.requests).sum();
+    let timed: u64 = now.iter().map(|minute| minute.requests).sum();
     let failed: u64 = now.iter().map(|minute| minute.errors).sum();
     let slow: f64 = now.iter().map(|minute| minute.latency.slower_than(objectives.latency_ms)).sum();
+    // Whole minutes reach beyond the window; the slices that the evidence of service levels counts do not. One count for both.
+    let sliced = analysis.requests_in_window(service);
+    let (requests, failed) = if sliced.0 > 0 { sliced } else { (timed, failed) };
+    let slow = slow * requests as f64 / (timed as f64).max(1.0);
     let points: Vec<SliPoint> = minutes
         .iter()
         .map(|minute| SliPoint {
@@ -129,7 +133,7 @@ fn endpoints(analysis: &Analysis<'_>, now: &[&SliMinute]) -> Vec<ImpactedEndpoin
 }
 
 /// `checkout availability 92.1%, objective 99%`.
-pub fn title(analysis: &Analysis<'_>, impact: &Impact) -> String {
+pub fn title(analysis: &Analysis<'_>, gathered: &Gathered, impact: &Impact) -> String {
     let service = short(&analysis.impacted);
     let worst = impact
         .objectives
@@ -149,8 +153,15 @@ pub fn title(analysis: &Analysis<'_>, impact: &Impact) -> String {
             percent(status.objective)
         ),
         None if service.is_empty() => "No service stands out".to_owned(),
+        None if within_baseline(gathered) => format!("Something around {service} deviates"),
         None => format!("{service} deviates from its baseline"),
     }
+}
+
+/// Whether the requests of the impacted service were counted and are as they were.
+fn within_baseline(gathered: &Gathered) -> bool {
+    let level = gathered.evidence.iter().find(|evidence| evidence.kind == EvidenceKind::ServiceLevel);
+    level.is_some_and(|level| level.strength == Strength::Weak)
 }
 
 /// Changes, best explanation first, each with why.
@@ -169,7 +180,7 @@ pub fn considered(
         .chain(aboard)
         .cloned()
         .map(|change| {
-            let (score, reason) = reason_for(analysis, &change, first);
+            let (score, reason) = reason_for(analysis, &change, first, verdict);
             let named = first.is_some_and(|first| first.change.as_deref() == Some(change.reference.as_str()));
             let cites = first
                 .map(|first| first.supports.iter().take(2).copied().collect::<Vec<_>>())
@@ -201,7 +212,7 @@ pub fn chain(
     let culprit =
         first.change.as_ref().and_then(|reference| analysis.changes.named(&first.service, reference));
     if let Some(change) = culprit {
-        let cites: Vec<_> = gathered.find(EvidenceKind::Change, &change.service).into_iter().collect();
+        let cites: Vec<_> = gathered.of_change(change).into_iter().collect();
         links.push(ChainLink {
             role: "Root cause".to_owned(),
             component: short(&format!("{} {}", change.service, change.version)),
@@ -322,4 +333,32 @@ pub fn timeline(
         entries.drain(..entries.len() - MAX_ENTRIES);
     }
     entries
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::questions::sli::SliMinute;
+
+    use super::*;
+    use crate::reason::fixture::{HARM, World, at, load};
+    use crate::reason::reason;
+
+    #[test]
+    fn the_answer_counts_what_its_evidence_counts() {
+        let mut world = World::new().requests("shop", load(100, 0, 40.0), load(100, 50, 40.0));
+        // A minute that lies mostly before the window.
+        world.0.endpoints.push(SliMinute {
+            service: "shop".into(),
+            endpoint: "/".into(),
+            minute: at(HARM - 50),
+            requests: 60_000,
+            errors: 0,
+            latency: Latency::default(),
+        });
+        let diagnosis = reason(&world.0);
+        assert_eq!((diagnosis.impact.requests, diagnosis.impact.failed), (3000, 1500));
+        let figure = &diagnosis.evidence[0].figures[0];
+        assert_eq!((figure.name.as_str(), figure.now.as_str()), ("Availability", "50%"));
+        assert_eq!(diagnosis.title, "shop availability 50%, objective 99%");
+    }
 }

@@ -2,6 +2,7 @@
 
 use domain::{Change, ChangeKind, Exhibit, Strength};
 
+use super::super::blame::Standing;
 use super::{Analysis, Draft, Outcome, short};
 
 /// Changes that become evidence: the ones that touch a suspect.
@@ -13,7 +14,14 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
     if changes.is_empty() {
         return Outcome::Nothing("no change was recorded in the two hours before".to_owned());
     }
-    let rank = |change: &Change| analysis.suspects.iter().position(|suspect| suspect.place == change.service);
+    let first = analysis.suspects.first().map(|first| analysis.scene(&first.place, None));
+    let rank = |change: &Change| match (&first, change.service.as_str()) {
+        // What may have reached all of them is shown with those of the first.
+        (Some(scene), "") => {
+            matches!(analysis.changes.standing(change, scene), Standing::Explains(_)).then_some(0)
+        }
+        (_, service) => analysis.suspects.iter().position(|suspect| suspect.place == service),
+    };
     let mut touching: Vec<(usize, &Change)> =
         changes.iter().filter_map(|change| Some((rank(change)?, change))).collect();
     touching.sort_by_key(|(rank, change)| (*rank, std::cmp::Reverse(change.at)));
@@ -40,7 +48,7 @@ fn draft(analysis: &Analysis<'_>, change: &Change) -> Draft {
 /// `catalog 1.4.1 deployed`, `flag new-tax-engine set to on in checkout`. What is not known is left out.
 pub fn title(change: &Change) -> String {
     let (service, version, reference) =
-        (short(&change.service), short(&change.version), short(&change.reference));
+        (short(&change.service), named(&change.version), named(&change.reference));
     let with =
         |word: &str, name: &str| if name.is_empty() { String::new() } else { format!(" {word} {name}") };
     let (of, to_service) = (with("of", &service), with("to", &service));
@@ -58,6 +66,16 @@ pub fn title(change: &Change) -> String {
     };
     // Two names of which one is missing leave two spaces.
     title.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Digits of a hash that tell it from others.
+const HASH_DIGITS: usize = 12;
+
+/// A version or reference for people: hashes are cut to their first 12 digits.
+pub fn named(text: &str) -> String {
+    let is_hash = |word: &str| word.len() >= 20 && word.chars().all(|digit| digit.is_ascii_hexdigit());
+    let cut = |word: &str| if is_hash(word) { word[..HASH_DIGITS].to_owned() } else { word.to_owned() };
+    short(&text.split(':').map(cut).collect::<Vec<_>>().join(":"))
 }
 
 #[cfg(test)]
@@ -80,5 +98,8 @@ mod tests {
         check(Flag, ["", "", "new-tax"], "flag new-tax changed");
         check(Commit, ["", "", "0007d326"], "commit 0007d326");
         check(Migration, ["cart", "", "12"], "migration 12 of cart");
+        let hash = "a68027c0cb31d33d94ff56bb35bc4bedb0832019";
+        check(Commit, ["cart", "", hash], "commit a68027c0cb31 to cart");
+        check(Deploy, ["cart", &format!("sha256:{hash}"), ""], "cart sha256:a68027c0cb31 deployed");
     }
 }

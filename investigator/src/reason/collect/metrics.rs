@@ -108,7 +108,8 @@ fn shown(metric: &MetricMove, all: &[&MetricMove]) -> Figure {
     }
 }
 
-fn written(metric: &MetricMove, value: f64) -> String {
+/// A value of a metric, with its unit.
+pub fn written(metric: &MetricMove, value: f64) -> String {
     match metric.unit.as_str() {
         "By" | "bytes" => bytes(value),
         "s" if !metric.is_rate => domain::text::seconds(value),

@@ -113,6 +113,12 @@ impl Gathered {
             .map(|evidence| evidence.id)
     }
 
+    /// The evidence that shows a change.
+    pub fn of_change(&self, wanted: &domain::Change) -> Option<EvidenceId> {
+        let shows = |evidence: &&Evidence| matches!(&evidence.exhibit, Exhibit::Change { change } if (&change.service, change.at) == (&wanted.service, wanted.at));
+        self.evidence.iter().find(shows).map(|evidence| evidence.id)
+    }
+
     /// Evidence of a kind, about anything.
     pub fn first(&self, kind: EvidenceKind) -> Option<EvidenceId> {
         self.evidence.iter().find(|evidence| evidence.kind == kind).map(|evidence| evidence.id)
