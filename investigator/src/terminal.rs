@@ -128,9 +128,9 @@ fn paragraphs(out: &mut String, sentences: &[Sentence], width: usize) -> std::fm
 fn predictions(out: &mut String, hypothesis: &Hypothesis, width: usize) -> std::fmt::Result {
     for prediction in &hypothesis.predictions {
         let held = match prediction.held {
-            Some(true) => "seen",
-            Some(false) => "not seen",
-            None => "not known",
+            Some(true) => "fits",
+            Some(false) => "does not fit",
+            None => "not tested",
         };
         wrapped(out, &format!("     {held}: {}", cited(&prediction.text)), width)?;
     }

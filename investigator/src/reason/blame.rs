@@ -363,9 +363,9 @@ mod tests {
         let none = Words::default();
         let flag = of(ChangeKind::Flag, "", "tax-engine", 9_000);
         let soon = of(ChangeKind::Migration, "", "12", 9_960);
-        check(&[flag.clone()], &none, None);
-        check(&[flag.clone()], &words, Some("tax-engine"));
-        check(&[soon.clone()], &none, Some("12"));
+        check(std::slice::from_ref(&flag), &none, None);
+        check(std::slice::from_ref(&flag), &words, Some("tax-engine"));
+        check(std::slice::from_ref(&soon), &none, Some("12"));
         check(&[of(ChangeKind::Commit, "", "a1", 9_960)], &none, None);
         // One of the place itself comes first, unless it is long ago.
         check(&[soon.clone(), of(ChangeKind::Deploy, "cart", "own", 9_900)], &none, Some("own"));

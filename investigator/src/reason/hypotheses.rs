@@ -38,8 +38,9 @@ pub fn hypotheses(analysis: &Analysis<'_>, gathered: &Gathered) -> Vec<Hypothesi
     let first = found.first().cloned();
     let mut others = decoys(analysis, gathered, first.as_ref());
     // A change that a suspect is already said to have been brought by is told once.
+    let when = |one: &Hypothesis| Some(analysis.changes.named(&one.service, one.change.as_deref()?)?.at);
     others.retain(|other| {
-        !found.iter().any(|known| (&known.service, &known.change) == (&other.service, &other.change))
+        !found.iter().any(|known| known.service == other.service && when(known) == when(other))
     });
     found.extend(others);
     if let Some(surge) = surge_ruled_out(analysis, gathered, first.as_ref()) {
