@@ -56,6 +56,9 @@ pub fn number(value: f64) -> String {
         format!("{value:.1}")
     } else if magnitude >= 0.01 {
         format!("{value:.2}")
+    } else if magnitude >= 0.0001 {
+        let digits = if magnitude >= 0.001 { 4 } else { 5 };
+        format!("{value:.digits$}").trim_end_matches('0').to_owned()
     } else {
         format!("{value:.1e}")
     }
@@ -141,6 +144,10 @@ mod tests {
         assert_eq!(percent(0.000_001), "0.01%");
         assert_eq!(count(20_424), "20\u{202f}424");
         assert_eq!(number(18.42), "18.4");
+        assert_eq!(number(0.0023), "0.0023");
+        assert_eq!(number(0.005), "0.005");
+        assert_eq!(number(0.00017), "0.00017");
+        assert_eq!(number(0.000_017), "1.7e-5");
         assert_eq!(duration(1109.0), "18 m 29 s");
     }
 

@@ -107,8 +107,7 @@ impl Pattern {
             return Err(wrong("needs at least one check and one fix".to_owned()));
         }
         for step in pattern.checks.iter().chain(&pattern.mitigations).chain(&pattern.fixes) {
-            let values =
-                context! { service => "", caller => "", operation => "", change => "", previous => "" };
+            let values = context! { service => "", dependency => "", caller => "", operation => "", undo => "", change => "", previous => "" };
             let mut environment = Environment::new();
             environment.set_undefined_behavior(UndefinedBehavior::Strict);
             environment.render_str(step, values).map_err(|error| wrong(error.to_string()))?;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use domain::text::{count, duration, number, percent};
-use domain::{CheckOutcome, HypothesisStatus, Report, Sentence, StepKind};
+use domain::{CheckOutcome, ConfidenceLevel, HypothesisStatus, Report, Sentence, StepKind};
 
 /// The whole report. Outside text is escaped so that it cannot become markup.
 pub fn to_markdown(report: &Report) -> String {
@@ -29,7 +29,11 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     }
     let reasons: Vec<String> =
         diagnosis.confidence.reasons.iter().map(|reason| escape(&reason.text)).collect();
-    writeln!(out, "\n{} confidence. {}", diagnosis.confidence.level.word(), reasons.join(" "))?;
+    let confidence = match diagnosis.confidence.level {
+        ConfidenceLevel::Inconclusive => String::new(),
+        level => format!("{} confidence. ", level.word()),
+    };
+    writeln!(out, "\n{confidence}{}", reasons.join(" "))?;
     if !report.answer.next_steps.is_empty() {
         writeln!(out, "\n## Do next\n")?;
         for step in &report.answer.next_steps {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use domain::text::plain;
-use domain::{CheckOutcome, Hypothesis, HypothesisStatus, Report, Sentence, StepKind};
+use domain::{CheckOutcome, ConfidenceLevel, Hypothesis, HypothesisStatus, Report, Sentence, StepKind};
 
 /// Columns kept free at the left of wrapped text.
 const INDENT: usize = 2;
@@ -25,16 +25,11 @@ fn write(out: &mut String, report: &Report, width: usize) -> std::fmt::Result {
     heading(out, "Most likely cause")?;
     paragraphs(out, &report.answer.cause, width)?;
     let reasons: Vec<&str> = diagnosis.confidence.reasons.iter().map(|reason| reason.text.as_str()).collect();
-    wrapped(
-        out,
-        &format!(
-            "{} confidence ({:.2}). {}",
-            diagnosis.confidence.level.word(),
-            diagnosis.confidence.score,
-            reasons.join(" ")
-        ),
-        width,
-    )?;
+    let confidence = match diagnosis.confidence.level {
+        ConfidenceLevel::Inconclusive => String::new(),
+        level => format!("{} confidence ({:.2}). ", level.word(), diagnosis.confidence.score),
+    };
+    wrapped(out, &format!("{confidence}{}", reasons.join(" ")), width)?;
     if let Some(first) = diagnosis.hypotheses.first() {
         predictions(out, first, width)?;
     }
@@ -133,9 +128,9 @@ fn paragraphs(out: &mut String, sentences: &[Sentence], width: usize) -> std::fm
 fn predictions(out: &mut String, hypothesis: &Hypothesis, width: usize) -> std::fmt::Result {
     for prediction in &hypothesis.predictions {
         let held = match prediction.held {
-            Some(true) => "seen",
-            Some(false) => "not seen",
-            None => "not known",
+            Some(true) => "fits",
+            Some(false) => "does not fit",
+            None => "not tested",
         };
         wrapped(out, &format!("     {held}: {}", cited(&prediction.text)), width)?;
     }

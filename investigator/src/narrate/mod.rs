@@ -20,6 +20,7 @@ mod openai;
 mod pack;
 pub mod prompt;
 mod replay;
+mod steps;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -2,48 +2,31 @@
 //!
 //! A template yields lines of `text | E1 E2`. The text is plain; whoever shows it escapes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use domain::text::{percent, plain, seconds};
 use domain::{
-    Answer, Diagnosis, Evidence, EvidenceId, EvidenceKind, Hypothesis, NarratedBy, Report, Sentence, Step,
-    StepKind, Strength, Verdict,
+    Answer, Diagnosis, Evidence, EvidenceId, EvidenceKind, Hypothesis, NarratedBy, Report, Sentence,
+    Strength, Verdict,
 };
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
-use serde::Deserialize;
 
-use crate::knowledge::{Knowledge, Pattern};
+use super::steps;
+use crate::knowledge::Knowledge;
 
 const GOING_ON: &str = include_str!("../../../prompts/answer/going_on.txt");
 const CAUSE: &str = include_str!("../../../prompts/answer/cause.txt");
-const NEXT_STEPS: &str = include_str!("../../../knowledge/next_steps.toml");
-/// Steps given.
-const MAX_STEPS: usize = 3;
 /// Citations shown after one sentence.
 const MAX_CITES: usize = 4;
 
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+pub(super) static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     // Sentences are plain text; pages escape them.
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment
 });
-
-static STEPS: LazyLock<BTreeMap<String, Vec<KnownStep>>> =
-    LazyLock::new(|| toml::from_str(NEXT_STEPS).expect("knowledge/next_steps.toml is checked by a test"));
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KnownStep {
-    kind: StepKind,
-    text: String,
-    #[serde(default)]
-    command: String,
-    #[serde(default)]
-    change: Option<bool>,
-}
 
 /// The report of a diagnosis, with next steps from the project's own knowledge.
 pub fn narrate(diagnosis: Diagnosis) -> Result<Report, minijinja::Error> {
@@ -55,7 +38,7 @@ pub fn narrate_with(diagnosis: Diagnosis, knowledge: &Knowledge) -> Result<Repor
     let answer = Answer {
         going_on: going_on(&diagnosis)?,
         cause: cause(&diagnosis)?,
-        next_steps: next_steps(&diagnosis, knowledge)?,
+        next_steps: steps::next_steps(&diagnosis, knowledge)?,
     };
     let (citations, citations_checked) = count_citations(&answer, &diagnosis);
     Ok(Report {
@@ -122,7 +105,7 @@ fn cause(diagnosis: &Diagnosis) -> Result<Vec<Sentence>, minijinja::Error> {
 }
 
 /// The strongest evidence for a hypothesis, one per kind, in order of citation.
-fn strongest(diagnosis: &Diagnosis, hypothesis: &Hypothesis) -> Vec<EvidenceId> {
+pub(super) fn strongest(diagnosis: &Diagnosis, hypothesis: &Hypothesis) -> Vec<EvidenceId> {
     let mut supporting: Vec<&Evidence> =
         diagnosis.evidence.iter().filter(|evidence| hypothesis.supports.contains(&evidence.id)).collect();
     supporting.sort_by_key(|evidence| (std::cmp::Reverse(evidence.strength), evidence.id));
@@ -142,62 +125,6 @@ fn leading(diagnosis: &Diagnosis) -> Vec<EvidenceId> {
     } else {
         first
     }
-}
-
-fn next_steps(diagnosis: &Diagnosis, knowledge: &Knowledge) -> Result<Vec<Step>, minijinja::Error> {
-    let Some(first) = diagnosis.hypotheses.first() else { return Ok(Vec::new()) };
-    let blamed = diagnosis.changes.iter().find(|change| change.blamed);
-    let general = STEPS.get(first.mechanism.as_str()).map_or(&[][..], Vec::as_slice);
-    let fit = knowledge.fit(diagnosis);
-    let known = match &fit {
-        Some(fit) => special(fit.pattern, general, blamed.is_some()),
-        None => general.to_vec(),
-    };
-    let operation = diagnosis
-        .evidence
-        .iter()
-        .find(|evidence| evidence.kind == EvidenceKind::LatencyDiff && evidence.service == first.service);
-    let operation = operation
-        .and_then(|evidence| evidence.figures.get(1))
-        .map(|figure| figure.name.trim_end_matches(" itself").to_owned());
-    let caller = diagnosis
-        .chain
-        .iter()
-        .skip_while(|link| link.component != first.service)
-        .nth(1)
-        .map_or_else(|| diagnosis.service.clone(), |link| link.component.clone());
-    let values = context! {
-        service => plain(&first.service, 90),
-        caller => plain(&caller, 90),
-        operation => operation.unwrap_or_else(|| "the call".to_owned()),
-        change => blamed.map_or_else(String::new, |blamed| crate::reason::collect::changes::title(&blamed.change)),
-        previous => blamed.map_or_else(String::new, |blamed| plain(&blamed.change.previous, 60)),
-    };
-    let fitting = known.iter().filter(|step| step.change.is_none_or(|needs| needs == blamed.is_some()));
-    let cites = fit.map_or_else(|| strongest(diagnosis, first), |fit| fit.evidence);
-    fitting
-        .take(MAX_STEPS)
-        .enumerate()
-        .map(|(place, step)| {
-            let text = ENVIRONMENT.render_str(&step.text, &values)?;
-            let command = ENVIRONMENT.render_str(&step.command, &values)?;
-            let cites: Vec<EvidenceId> = cites.get(place).or(cites.first()).copied().into_iter().collect();
-            Ok(Step { kind: step.kind, text: Sentence::new(text, cites), command })
-        })
-        .collect()
-}
-
-/// The steps of a pattern: its first check, mitigation and fix. Undoing the change to blame is the better mitigation.
-fn special(pattern: &Pattern, general: &[KnownStep], has_change: bool) -> Vec<KnownStep> {
-    let step =
-        |kind, text: &String| KnownStep { kind, text: text.clone(), command: String::new(), change: None };
-    let undo = general
-        .iter()
-        .find(|step| has_change && step.kind == StepKind::Mitigate && step.change == Some(true));
-    let relief = || pattern.mitigations.first().map(|text| step(StepKind::Mitigate, text));
-    let verify = pattern.checks.first().map(|text| step(StepKind::Verify, text));
-    let fix = pattern.fixes.first().map(|text| step(StepKind::Fix, text));
-    [verify, undo.cloned().or_else(relief), fix].into_iter().flatten().collect()
 }
 
 fn cites(ids: &[EvidenceId]) -> String {
@@ -223,18 +150,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_step_renders_for_every_mechanism() {
-        for (mechanism, steps) in STEPS.iter() {
-            assert!(!steps.is_empty(), "{mechanism}");
-            for step in steps {
-                let values = context! { service => "a", caller => "b", operation => "c", change => "d", previous => "e" };
-                let text = ENVIRONMENT.render_str(&step.text, values).expect(mechanism);
-                assert!(text.ends_with(['.', '?']), "{mechanism}: {text}");
-            }
-        }
-    }
-
-    #[test]
     fn what_is_said_to_be_amiss_is_what_the_evidence_says() {
         let mut diagnosis = crate::narrate::fixture::diagnosis(domain::ConfidenceLevel::High);
         let said = |diagnosis: &Diagnosis| going_on(diagnosis).unwrap()[0].text.clone();
@@ -251,31 +166,6 @@ mod tests {
         assert!(said(&diagnosis).ends_with("its own requests are as they were."), "{}", said(&diagnosis));
         diagnosis.impact.failed = 100;
         assert!(said(&diagnosis).ends_with("requests fail, as before."), "{}", said(&diagnosis));
-    }
-
-    #[test]
-    fn every_mechanism_has_a_next_step() {
-        use domain::Mechanism::*;
-        let all = [
-            RepeatedCalls,
-            LockContention,
-            SlowQuery,
-            SlowDependency,
-            FailingDependency,
-            NewErrors,
-            SlowCode,
-            ChangedBehaviour,
-            TrafficSurge,
-            Saturation,
-            NoisyNeighbour,
-            BadInput,
-            Network,
-            Down,
-            Unknown,
-        ];
-        for mechanism in all {
-            assert!(STEPS.contains_key(mechanism.as_str()), "{mechanism:?}");
-        }
     }
 
     #[test]

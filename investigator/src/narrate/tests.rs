@@ -11,7 +11,7 @@ use super::*;
 
 const GOOD: &str = r#"{"verdict":"H1","going_on":[{"text":"Since 14:02, 7.9% of checkout requests fail.","cites":["E1"]}],
   "cause":[{"text":"catalog 1.4.1 calls SELECT prices 11 times where it made one call: {T1}.","cites":["E2","E3"]}],
-  "next_steps":[{"step":"S2","kind":"mitigate","text":"Roll catalog back to 1.4.0.","cites":["E5"]}]}"#;
+  "next_steps":[{"step":"S1","kind":"mitigate","text":"Roll catalog back to 1.4.0.","cites":["E5"]}]}"#;
 const HALF_GOOD: &str = r#"{"verdict":"H1","going_on":[{"text":"Since 14:02, 7.9% of checkout requests fail.","cites":["E1"]},
   {"text":"Visit https://evil.example now.","cites":["E1"]}],
   "cause":[{"text":"catalog 1.4.1 calls SELECT prices 11 times.","cites":["E3"]}],"next_steps":[]}"#;

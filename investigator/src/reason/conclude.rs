@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use domain::text::percent;
 use domain::{
     CheckOutcome, Confidence, ConfidenceLevel, EvidenceKind, Hypothesis, Mechanism, Sentence, Strength,
     Verdict,
@@ -60,7 +59,7 @@ pub fn conclude(
     if level == ConfidenceLevel::Inconclusive {
         let why = if silent {
             format!(
-                "No cause is named: {} is asked about or changed, but nothing deviates beyond chance.",
+                "No cause is named: {} is asked about or changed, but nothing that callers feel deviates beyond chance.",
                 short(&first.service)
             )
         } else {
@@ -74,11 +73,9 @@ pub fn conclude(
 /// Why a chance that looks good names no cause: it supposes that something is wrong.
 fn undecided(service: &str, score: f64) -> String {
     format!(
-        "No cause is named: if something is wrong, it lies in {} with a chance of {}, and below {} the signs are no stronger \
-         than where nothing is wrong.",
-        short(service),
-        percent(score),
-        percent(INCONCLUSIVE)
+        "No cause is named: {} is the strongest lead, but what speaks for it is no more than quiet times show by chance \
+         ({score:.2}; a cause is named from {INCONCLUSIVE:.2}).",
+        short(service)
     )
 }
 

@@ -38,8 +38,9 @@ pub fn hypotheses(analysis: &Analysis<'_>, gathered: &Gathered) -> Vec<Hypothesi
     let first = found.first().cloned();
     let mut others = decoys(analysis, gathered, first.as_ref());
     // A change that a suspect is already said to have been brought by is told once.
+    let when = |one: &Hypothesis| Some(analysis.changes.named(&one.service, one.change.as_deref()?)?.at);
     others.retain(|other| {
-        !found.iter().any(|known| (&known.service, &known.change) == (&other.service, &other.change))
+        !found.iter().any(|known| known.service == other.service && when(known) == when(other))
     });
     found.extend(others);
     if let Some(surge) = surge_ruled_out(analysis, gathered, first.as_ref()) {
@@ -85,6 +86,9 @@ fn of_suspect(
     let statement = Sentence::new(statement(analysis, suspect, &harm, culprit), supports.clone());
     let ruled_out = rank > 0 && suspect.score < RULED_OUT * best;
     let mut predictions = predictions(analysis, gathered, suspect, culprit, onset);
+    if let Some(surge) = Surge::of(analysis, suspect).filter(|_| harm.mechanism == Mechanism::TrafficSurge) {
+        predictions.extend(of_surge(gathered, &surge, &suspect.place));
+    }
     let mut contradicts = Vec::new();
     if let Some(first) = analysis.suspects.first().filter(|_| ruled_out) {
         contradicts = gathered.about(&first.place);
@@ -283,20 +287,7 @@ fn surge_ruled_out(
         .or_else(|| gathered.first(EvidenceKind::ServiceLevel))
         .into_iter()
         .collect();
-    let mut predictions = vec![Prediction {
-        text: Sentence::new(
-            format!(
-                "Predicts more requests: {} per second before, {} now.",
-                number(surge.rate.0),
-                number(surge.rate.1)
-            ),
-            cites.clone(),
-        ),
-        held: Some(surge.rose),
-    }];
-    if surge.rose {
-        predictions.extend(beside_the_traffic(gathered, &surge, place));
-    }
+    let predictions = of_surge(gathered, &surge, place);
     let fails = predictions.iter().any(|prediction| prediction.held == Some(false));
     Some(Hypothesis {
         id: HypothesisId(0),
@@ -314,39 +305,52 @@ fn surge_ruled_out(
     })
 }
 
-/// What a surge that there was predicts, and what was seen instead.
-fn beside_the_traffic(gathered: &Gathered, surge: &Surge<'_>, place: &str) -> Vec<Prediction> {
+/// What a surge predicts, and what was seen.
+fn of_surge(gathered: &Gathered, surge: &Surge<'_>, place: &str) -> Vec<Prediction> {
+    let counted: Vec<_> = gathered
+        .first(EvidenceKind::Traffic)
+        .or_else(|| gathered.first(EvidenceKind::ServiceLevel))
+        .into_iter()
+        .collect();
+    let (before, now) = surge.rate;
+    let text =
+        format!("It predicts more requests: {} per second before, {} now.", number(before), number(now));
+    let mut predictions = vec![Prediction { text: Sentence::new(text, counted), held: Some(surge.rose) }];
+    if !surge.rose {
+        return predictions;
+    }
     let mut cites = gathered.about(place);
     cites.truncate(2);
     let name = short(place);
     let predict =
         |held: bool, text: String| Prediction { text: Sentence::new(text, cites.clone()), held: Some(held) };
-    let mut predictions = vec![predict(
+    predictions.push(predict(
         surge.strains,
         format!(
-            "Predicts that {name} fills up, slows down or times out; {}.",
-            if surge.strains { "something there does" } else { "nothing there does" }
+            "It predicts that {name} fills up, slows down or times out; {}.",
+            if surge.strains { "it does" } else { "it does not" }
         ),
-    )];
+    ));
     if surge.came_after {
         predictions.push(predict(
             false,
-            format!("Predicts that {name} suffers after requests rise; it did before."),
+            format!("It predicts that {name} suffers after requests rise; it did before."),
         ));
     }
     if surge.repeats {
-        predictions.push(predict(false, format!("Predicts no more work per request; {name} repeats calls.")));
+        predictions
+            .push(predict(false, format!("It predicts no more work per request; {name} repeats calls.")));
     }
     if let Some(message) = &surge.foreign {
         predictions.push(predict(
             false,
-            format!("Predicts timeouts and refusals; what newly fails says “{}”.", short(message)),
+            format!("It predicts timeouts and refusals; what newly fails says “{}”.", short(message)),
         ));
     }
     if let Some(change) = surge.change {
         predictions.push(predict(
             false,
-            format!("Predicts harm without a change; {} came right before.", title(change)),
+            format!("It predicts harm without a change; {} came right before.", title(change)),
         ));
     }
     predictions

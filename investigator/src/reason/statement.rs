@@ -25,7 +25,7 @@ pub fn statement(
     culprit: Option<&Change>,
 ) -> String {
     let who = match culprit {
-        Some(change) => format!("{} ({})", short(&suspect.place), brought_by(change)),
+        Some(change) => format!("{} ({})", short(&suspect.place), brought_by(change, &suspect.place)),
         None => short(&suspect.place),
     };
     let comparison = &analysis.comparison;
@@ -173,13 +173,11 @@ pub fn statement(
     }
 }
 
-/// `1.4.1 deployed, 14:02:10`: the service is named beside it already.
-fn brought_by(change: &Change) -> String {
+/// `1.4.1 deployed, 14:02:10`; whose it is, where it is of another.
+fn brought_by(change: &Change, place: &str) -> String {
     let title = title(change);
-    let without = match short(&change.service) {
-        service if service.is_empty() => title,
-        service => title.replacen(&format!("{service} "), "", 1),
-    };
+    let own = !place.is_empty() && change.service == place;
+    let without = if own { title.replacen(&format!("{} ", short(place)), "", 1) } else { title };
     format!("{without}, {}", change.at.clock_time())
 }
 
@@ -209,4 +207,24 @@ fn longer(per_call: Option<(f64, f64)>) -> String {
 fn called_by(analysis: &Analysis<'_>, place: &str) -> String {
     let caller = analysis.edges.iter().find(|(_, callee)| callee == place).map(|(caller, _)| caller);
     caller.map_or_else(String::new, |caller| format!(" to {}", short(caller)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::fixture::deploy;
+
+    #[test]
+    fn a_change_of_another_is_named_with_its_service() {
+        let change = deploy("cart", 60);
+        assert!(brought_by(&change, "cart").starts_with("2.0 deployed, "));
+        assert!(brought_by(&change, "database").starts_with("cart 2.0 deployed, "));
+        let global = Change {
+            service: String::new(),
+            kind: domain::ChangeKind::Flag,
+            reference: "tax".into(),
+            ..change
+        };
+        assert!(brought_by(&global, "cart").starts_with("flag tax set to 2.0, "));
+    }
 }

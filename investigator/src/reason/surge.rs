@@ -277,7 +277,7 @@ mod tests {
         let surge = surge.expect("it is ruled out in the open");
         assert_eq!(surge.status, HypothesisStatus::RuledOut);
         let held: Vec<_> = surge.predictions.iter().map(|one| (one.text.text.as_str(), one.held)).collect();
-        assert_eq!(held[0], ("Predicts more requests: 10 per second before, 30 now.", Some(true)));
+        assert_eq!(held[0], ("It predicts more requests: 10 per second before, 30 now.", Some(true)));
         assert!(held.iter().any(|(_, held)| *held == Some(false)), "{held:?}");
     }
 }

@@ -1,12 +1,13 @@
 //! Why one cause, one change, is named before another: in words, never in scores.
 
 use domain::text::{duration, seconds};
-use domain::{Change, Hypothesis, UnixNanos, Verdict};
+use domain::{Change, Hypothesis, Mechanism, UnixNanos, Verdict};
 
 use super::analysis::Analysis;
 use super::blame::{Scene, Standing, TELLING_WORD};
 use super::collect::changes::title;
 use super::collect::short;
+use super::outside::outside_address;
 use super::resource::{fills, movement};
 
 /// Words quoted, and signs named.
@@ -125,10 +126,23 @@ pub fn reason_for(
             (0.0, format!("It touched {place}: {}.", weaker(analysis, &change.service, &first.service)))
         }
         Standing::Later => (0.0, "It came after the harm began.".to_owned()),
-        Standing::Unneeded => {
-            (0.0, format!("What happened to {} came from outside it.", short(&first.service)))
-        }
+        Standing::Unneeded => (0.0, unneeded(analysis, &place, first)),
     }
+}
+
+/// What explains the harm without a change.
+fn unneeded(analysis: &Analysis<'_>, touched: &str, first: &Hypothesis) -> String {
+    let place = short(&first.service);
+    let cause = match first.mechanism {
+        Mechanism::TrafficSurge => format!("more requests than {place} can serve"),
+        Mechanism::BadInput => format!("one record that {place} cannot read"),
+        Mechanism::NoisyNeighbour => format!("what {place} shares its machine with"),
+        _ => match outside_address(analysis, &first.service) {
+            Some(host) => short(host),
+            None => format!("{place}, which sends no telemetry,"),
+        },
+    };
+    format!("It touched {touched}, but {cause} explains the harm without a change.")
 }
 
 /// What is better than a change that would explain the harm as well, or why none is blamed. Empty for the one that is.

@@ -109,7 +109,10 @@ impl Story {
         let sentences = |sentences: &[domain::Sentence]| {
             sentences.iter().map(|sentence| domain::text::plain(&sentence.text, 400)).collect::<Vec<_>>()
         };
-        let mut lines = vec![format!("{} confidence", report.diagnosis.confidence.level.word())];
+        let mut lines = match report.diagnosis.confidence.level {
+            domain::ConfidenceLevel::Inconclusive => Vec::new(),
+            level => vec![format!("{} confidence", level.word())],
+        };
         lines.extend(sentences(&report.answer.going_on));
         lines.extend(sentences(&report.answer.cause));
         lines.extend(

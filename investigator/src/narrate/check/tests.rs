@@ -33,7 +33,7 @@ fn faithful() -> Draft {
             "catalog 1.4.1, deployed at 14:02:10, calls SELECT prices 11 times where it made one call.",
             "E3 E5",
         )],
-        next_steps: vec![step("S2", "mitigate", "Roll catalog back to 1.4.0.")],
+        next_steps: vec![step("S1", "mitigate", "Roll catalog back to 1.4.0.")],
     }
 }
 
@@ -93,10 +93,10 @@ fn breaking(rule: Rule) -> Vec<Draft> {
         ],
         Rule::Certainty => vec![cause("catalog certainly calls SELECT prices 11 times.", "E3")],
         Rule::Step => vec![
-            steps(vec![step("S2", "fix", "Roll catalog back to 1.4.0.")]),
-            steps(vec![step("S2", "mitigate", "Roll catalog back to 1.4.0."); 2]),
+            steps(vec![step("S1", "fix", "Roll catalog back to 1.4.0.")]),
+            steps(vec![step("S1", "mitigate", "Roll catalog back to 1.4.0."); 2]),
         ],
-        Rule::Action => vec![steps(vec![step("S1", "verify", "Drop the prices of catalog.")])],
+        Rule::Action => vec![steps(vec![step("S2", "verify", "Drop the prices of catalog.")])],
     }
 }
 

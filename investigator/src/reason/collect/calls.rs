@@ -22,7 +22,17 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
         .map(|(place, step)| (comparison.calls_z(step), place))
         .filter(|(z, _)| z.abs() >= SIGNIFICANT)
         .collect();
-    changed.sort_by(|left, right| right.0.abs().total_cmp(&left.0.abs()).then(left.1.cmp(&right.1)));
+    // What is called before what waits for it: a statement or another service, where it is nearly as certain.
+    let most = changed.iter().map(|(z, _)| z.abs()).fold(0.0, f64::max);
+    let inside = |(z, place): &(f64, usize)| {
+        let step = &comparison.steps[*place];
+        let calls_out = !step.operation.database.is_empty() || step.leaves_service(&comparison.steps);
+        !(calls_out && z.abs() >= 0.5 * most)
+    };
+    changed.sort_by(|left, right| {
+        let order = inside(left).cmp(&inside(right)).then(right.0.abs().total_cmp(&left.0.abs()));
+        order.then(left.1.cmp(&right.1))
+    });
     let Some((z, first)) = changed.first().copied() else {
         return Outcome::Nothing("requests make the same calls as before".to_owned());
     };
