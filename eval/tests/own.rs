@@ -48,6 +48,26 @@ async fn a_surge_that_no_change_is_to_blame_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_wrong_no_cause_is_named() {
+    // The shop under load, with nothing broken.
+    let folder = recordings().join("shop-clean");
+    let calm = eval::case::investigate(&folder, || Duration::ZERO).await.expect("an investigation").report;
+    assert_eq!(calm.diagnosis.verdict, Verdict::Inconclusive, "{:?}", calm.diagnosis.hypotheses.first());
+    assert!(calm.diagnosis.evidence.iter().any(|evidence| !evidence.figures.is_empty()), "there was load");
+    // And the quiet times of the others, asked about as if somebody had been alarmed.
+    for name in ["shop-n-plus-one", "shop-database-lock", "shop-traffic-surge"] {
+        let (_, quiet) = eval::quiet::observed(&recordings().join(name)).await.expect("quiet times");
+        assert!(!quiet.is_empty(), "{name}");
+        for seen in quiet {
+            let diagnosis = investigator::reason::reason(&seen);
+            let first =
+                diagnosis.hypotheses.first().map(|first| (&first.statement.text, diagnosis.confidence.score));
+            assert_eq!(diagnosis.verdict, Verdict::Inconclusive, "{name} {:?}: {first:?}", diagnosis.window);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_piece_of_evidence_has_a_query_that_runs() {
     for name in ["shop-n-plus-one", "shop-database-lock", "shop-traffic-surge"] {
         let store = storage::Store::scratch().await.expect("a store");
