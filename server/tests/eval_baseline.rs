@@ -23,8 +23,7 @@ fn a_regression_fails_the_run() {
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let first = path("first.json");
     assert!(run(&["--json", &first]).0);
-    let told: Value =
-        serde_json::from_str(&std::fs::read_to_string(&first).expect("results")).expect("JSON");
+    let told: Value = serde_json::from_str(&std::fs::read_to_string(&first).expect("results")).expect("JSON");
 
     let check = |change: &dyn Fn(&mut Value), expected: bool, says: &str| {
         let mut earlier = told.clone();
