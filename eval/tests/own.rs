@@ -48,6 +48,43 @@ async fn a_surge_that_no_change_is_to_blame_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_wrong_no_cause_is_named() {
+    // The shop under load, with nothing broken, asked about at several times. Then its host was busy with something else,
+    // and requests took twice as long: those times are not asked about.
+    let store = storage::Store::scratch().await.expect("a store");
+    let folder = recordings().join("shop-clean");
+    let recording = storage::recording::load(&store, &folder).await.expect("a recording");
+    let asked = eval::case::question(&recording);
+    let began = asked.baseline.expect("a baseline").start;
+    for end in (75..=150).step_by(15) {
+        let at = |seconds: u64| began.plus(Duration::from_secs(seconds));
+        let question = investigator::Question {
+            window: domain::Window::new(at(end - 15), at(end)),
+            baseline: Some(domain::Window::new(began, at(end - 20))),
+            started: Some(at(end - 2)),
+            ..asked.clone()
+        };
+        let diagnosis = investigator::diagnose(&store, &question, |_| {}).await.expect("a diagnosis");
+        let first =
+            diagnosis.hypotheses.first().map(|first| (&first.statement.text, diagnosis.confidence.score));
+        assert_eq!(diagnosis.verdict, Verdict::Inconclusive, "{end}: {first:?}");
+        assert!(diagnosis.impact.requests > 100, "there was load");
+    }
+    store.close().await.expect("a closed store");
+    // And the quiet times of the others, asked about as if somebody had been alarmed.
+    for name in ["shop-n-plus-one", "shop-database-lock", "shop-traffic-surge"] {
+        let (_, quiet) = eval::quiet::observed(&recordings().join(name)).await.expect("quiet times");
+        assert!(!quiet.is_empty(), "{name}");
+        for seen in quiet {
+            let diagnosis = investigator::reason::reason(&seen);
+            let first =
+                diagnosis.hypotheses.first().map(|first| (&first.statement.text, diagnosis.confidence.score));
+            assert_eq!(diagnosis.verdict, Verdict::Inconclusive, "{name} {:?}: {first:?}", diagnosis.window);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_piece_of_evidence_has_a_query_that_runs() {
     for name in ["shop-n-plus-one", "shop-database-lock", "shop-traffic-surge"] {
         let store = storage::Store::scratch().await.expect("a store");

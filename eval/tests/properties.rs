@@ -246,21 +246,21 @@ impl Numbers {
             1e300,
         ];
         for value in values {
-            if self.next() % rarity == 0 {
+            if self.next().is_multiple_of(rarity) {
                 *value = HOSTILE[(self.next() % HOSTILE.len() as u64) as usize];
             }
         }
     }
 
     fn spoil_count(&mut self, value: &mut u64, rarity: u64) {
-        if self.next() % rarity == 0 {
+        if self.next().is_multiple_of(rarity) {
             // Counts are the engine's own: as many rows as it could ever hold.
             *value = [0, 1, u64::from(u32::MAX), 1 << 53][(self.next() % 4) as usize];
         }
     }
 
     fn spoil_time(&mut self, value: &mut i64, rarity: u64) {
-        if self.next() % rarity == 0 {
+        if self.next().is_multiple_of(rarity) {
             *value = [0, -1, i64::MIN, i64::MAX][(self.next() % 4) as usize];
         }
     }

@@ -11,7 +11,7 @@ use domain::{
 };
 
 use super::analysis::Analysis;
-use super::collect::{Gathered, short};
+use super::collect::{Gathered, levels, short};
 use super::confidence::{Signs, confidence};
 use super::hypotheses::has_traces;
 use super::suspects::Suspect;
@@ -43,8 +43,14 @@ pub fn conclude(
     let score = confidence(&signs(analysis, hypotheses, gathered));
     // Where no place shows any sign, one is first only because it was asked about or changed.
     let silent = analysis.suspects.iter().all(|suspect| suspect.strongest() == 0.0);
+    // Slowness of a part that the service asked about does not feel: parts are always a little slower or faster.
+    let slow_only =
+        analysis.suspects.iter().find(|suspect| suspect.place == first.service).is_some_and(|suspect| {
+            suspect.errors == 0.0 && suspect.logs == 0.0 && suspect.paths == 0.0 && suspect.changed == 0.0
+        });
+    let unfelt = slow_only && levels::is_well(analysis);
     let level = match score {
-        _ if silent => ConfidenceLevel::Inconclusive,
+        _ if silent || unfelt => ConfidenceLevel::Inconclusive,
         score if score >= HIGH => ConfidenceLevel::High,
         score if score >= MEDIUM => ConfidenceLevel::Medium,
         score if score >= INCONCLUSIVE => ConfidenceLevel::Low,
@@ -61,6 +67,12 @@ pub fn conclude(
             format!(
                 "No cause is named: {} is asked about or changed, but nothing that callers feel deviates beyond chance.",
                 short(&first.service)
+            )
+        } else if unfelt {
+            format!(
+                "No cause is named: {} is slower than usual, but requests to {} fare as they do in the baseline.",
+                short(&first.service),
+                short(&analysis.impacted)
             )
         } else {
             undecided(&first.service, score)

@@ -7,6 +7,8 @@ use storage::questions::operations::OperationSlice;
 
 use super::{Analysis, Draft, Outcome, figure};
 
+/// Requests on either side below which nobody can say that a service is well.
+const FEW: f64 = 100.0;
 /// Slices of the baseline that are drawn.
 const MAX_DRAWN: usize = 180;
 
@@ -18,10 +20,6 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
     if calls_now == 0.0 {
         return Outcome::Blind(format!("no requests to {} in the window", super::short(service)));
     }
-    let good = |slices: &[&OperationSlice]| {
-        1.0 - slices.iter().map(|slice| slice.errors as f64).sum::<f64>() / calls(slices).max(1.0)
-    };
-    let p95 = |slices: &[&OperationSlice]| weighted(slices, |slice| slice.p95_ms) / 1000.0;
     let mut figures = vec![
         figure("Availability", good(&before), good(&now), percent),
         figure("Latency p95", p95(&before), p95(&now), seconds),
@@ -29,9 +27,7 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
     if let Some((before, now)) = analysis.traffic(service) {
         figures.push(figure("Requests per s", before, now, number));
     }
-    let failing = good(&before) - good(&now);
-    let slower = p95(&now) / p95(&before).max(1e-6);
-    let moved = failing > 0.005 || slower > 1.5;
+    let moved = moved(&before, &now);
     let began = analysis.onset(service);
     let claim = match (calls_before > 0.0, moved, began) {
         (false, _, _) => {
@@ -50,6 +46,28 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
         query: analysis.seen.queries.requests.clone(),
         exhibit: panels(analysis, &before, &now),
     }])
+}
+
+/// Whether requests fare worse than in the baseline by what their callers would notice.
+fn moved(before: &[&OperationSlice], now: &[&OperationSlice]) -> bool {
+    let (failing, slower) = (good(before) - good(now), p95(now) / p95(before).max(1e-6));
+    failing > 0.005 || slower > 1.5
+}
+
+/// Whether the impacted service is seen to fare as in its baseline.
+pub fn is_well(analysis: &Analysis<'_>) -> bool {
+    let [before, now] = analysis.slices(&analysis.impacted);
+    calls(&before) >= FEW && calls(&now) >= FEW && !moved(&before, &now)
+}
+
+/// Share of requests that succeed.
+fn good(slices: &[&OperationSlice]) -> f64 {
+    1.0 - slices.iter().map(|slice| slice.errors as f64).sum::<f64>() / calls(slices).max(1.0)
+}
+
+/// Mean of the 95th percentiles, seconds.
+fn p95(slices: &[&OperationSlice]) -> f64 {
+    weighted(slices, |slice| slice.p95_ms) / 1000.0
 }
 
 fn calls(slices: &[&OperationSlice]) -> f64 {
