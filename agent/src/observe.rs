@@ -152,10 +152,10 @@ impl Observer {
             }
             kind::OOM => self.processes.out_of_memory(event.pid),
             kind::LISTEN => {
-                self.listeners.open(event.netns, event.local, event.pid);
+                self.listeners.opened(event.netns, event.local, event.pid, event.socket);
                 self.processes.known(event.pid);
             }
-            kind::LISTEN_END => self.listeners.close(event.netns, event.local),
+            kind::LISTEN_END => self.listeners.closed(event.netns, event.local, event.socket),
             kind::OPEN => self.opened(event, at),
             kind::CONNECT_FAILED => self.connect_failed(event),
             kind::MOVED => self.moved(event, at),

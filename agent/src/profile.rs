@@ -4,6 +4,7 @@
 //! shipped once a minute.
 
 mod addresses;
+mod apart;
 mod elf;
 mod kernel;
 mod symbols;

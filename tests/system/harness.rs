@@ -90,6 +90,13 @@ impl TestServer {
         self.running = Some(start(self.data.path(), change).await);
     }
 
+    /// Stops it in order, lets `meanwhile` happen, and starts it again on the same folder.
+    pub async fn away_during(&mut self, change: impl Fn(&mut Config), meanwhile: impl AsyncFnOnce()) {
+        self.stop().await;
+        meanwhile().await;
+        self.running = Some(start(self.data.path(), change).await);
+    }
+
     async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.shutdown().await.expect("an orderly stop");

@@ -13,6 +13,8 @@ const MOST: usize = 16 * 1024;
 #[derive(Debug, Default)]
 pub struct Listeners {
     sockets: BTreeMap<(u32, u16), Vec<(IpAddr, u32)>>,
+    /// Where those sockets listen that were seen to begin, by their address in the kernel.
+    places: HashMap<u64, SocketAddr>,
 }
 
 impl Listeners {
@@ -25,6 +27,20 @@ impl Listeners {
         let found = self.sockets.entry((netns, local.port())).or_default();
         found.retain(|(address, _)| *address != local.ip());
         found.push((local.ip(), pid));
+    }
+
+    /// The same, of a `socket` whose end will be told.
+    pub fn opened(&mut self, netns: u32, local: SocketAddr, pid: u32, socket: u64) {
+        if self.places.len() < MOST {
+            self.places.insert(socket, local);
+        }
+        self.open(netns, local, pid);
+    }
+
+    /// `socket` listens no more. When the kernel chose its port, it has lost it already: `local` is without.
+    pub fn closed(&mut self, netns: u32, local: SocketAddr, socket: u64) {
+        let known = self.places.remove(&socket);
+        self.close(netns, if local.port() == 0 { known.unwrap_or(local) } else { local });
     }
 
     /// Nobody listens at `local` any more.
@@ -162,6 +178,18 @@ mod tests {
         assert_eq!(listening(line), Some(("[::1]:80".parse().expect("an address"), 7)));
         assert_eq!(listening(&line.replace(" 0A ", " 01 ")), None);
         assert_eq!(listening(""), None);
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chose_is_lost_before_its_end() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let mut listeners = Listeners::default();
+        listeners.opened(1, at("127.0.0.1:40000"), 10, 0xff);
+        listeners.opened(1, at("127.0.0.1:80"), 10, 0xfe);
+        listeners.closed(1, at("127.0.0.1:0"), 0xff);
+        assert_eq!(listeners.all().collect::<Vec<_>>(), [(80, 10)]);
+        listeners.closed(1, at("127.0.0.1:80"), 0xfe);
+        assert_eq!((listeners.all().count(), listeners.places.len()), (0, 0));
     }
 
     #[test]

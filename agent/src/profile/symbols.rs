@@ -59,7 +59,7 @@ impl Symbols {
         }
         self.maps.clear();
         self.compiled.clear();
-        let mut files: BTreeMap<FileId, (PathBuf, BTreeSet<u64>)> = BTreeMap::new();
+        let mut files: BTreeMap<FileId, ((PathBuf, PathBuf), BTreeSet<u64>)> = BTreeMap::new();
         let mut perf: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
         let mut kernel = BTreeSet::new();
         for (pid, user, above) in stacks {
@@ -72,8 +72,8 @@ impl Symbols {
                         let place = address - region.from + region.offset;
                         if !self.names.contains_key(&(region.file, place)) {
                             let path = || {
-                                root.join(format!("proc/{pid}/root"))
-                                    .join(region.path.strip_prefix("/").unwrap_or(&region.path))
+                                let process = root.join(format!("proc/{pid}/root"));
+                                (process.join(region.path.strip_prefix("/").unwrap_or(&region.path)), process)
                             };
                             files
                                 .entry(region.file)
@@ -89,10 +89,11 @@ impl Symbols {
                 }
             }
         }
-        for (file, (path, places)) in files {
+        for (file, ((path, process), places)) in files {
             let plain: Arc<str> =
                 format!("[{}]", path.file_name().unwrap_or_default().to_string_lossy()).into();
-            let found = elf::names(&path, &places).unwrap_or_else(|error| {
+            let roots = [process, self.root.clone()];
+            let found = elf::names(&path, &roots, &places).unwrap_or_else(|error| {
                 tracing::debug!(file = %path.display(), %error, "functions of a file stay without names");
                 Default::default()
             });

@@ -10,7 +10,8 @@ use domain::{UnixNanos, Window};
 use tokio_util::sync::CancellationToken;
 
 use super::can_watch;
-use crate::harness::{TestServer, now, serve};
+use crate::harness::{TestServer, now, serve, serve_with};
+use crate::programs::free_address;
 
 const SERVICE: &str = "logs-under-test";
 
@@ -97,6 +98,66 @@ async fn each_line_once() {
         stop.cancel();
         third.await.expect("no panic").expect("an orderly end");
         assert_eq!(total(server, since).await, 81, "{:?}", stored(server, since).await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_misses_nothing() {
+    if !can_watch() {
+        return;
+    }
+    // Where the agent finds it again.
+    let grpc = free_address();
+    let at_home = |config: &mut server::config::Config| config.listen.grpc = grpc;
+    serve_with(at_home, async |server| {
+        let since = now();
+        let folder = tempfile::tempdir().expect("a folder");
+        let logs = folder.path().join(SERVICE);
+        fs::create_dir(&logs).expect("a folder");
+        let settings = Settings {
+            server: format!("http://{grpc}"),
+            data: folder.path().join("agent"),
+            metrics: None,
+            watch: Watch { requests: false, tls: false, profiles: false },
+            logs: Logs { files: vec![format!("{}/*.log", logs.display())], journal: false },
+            ..Settings::default()
+        };
+        let stop = CancellationToken::new();
+        let _stops = stop.clone().drop_guard();
+        let running = tokio::spawn(agent::run::run(settings, stop.clone()));
+        let positions = folder.path().join("agent/log-positions");
+        server.until("places noted", async |_| positions.exists().then_some(())).await;
+        write(&logs.join("a.log"), 0..10);
+        until(server, since, 10).await;
+        let spool = folder.path().join("agent/spool");
+        let waiting = || {
+            let names = fs::read_dir(&spool).into_iter().flatten().flatten().map(|it| it.file_name());
+            names.filter(|name| !name.to_string_lossy().ends_with(".part")).count()
+        };
+        server
+            .away_during(at_home, async || {
+                // Line after line, until some of them are on disk, and then some more.
+                let (mut next, mut kept) = (10, 0);
+                while next < 70 || kept == 0 {
+                    write(&logs.join("a.log"), next..next + 1);
+                    next += 1;
+                    kept = waiting();
+                    assert!(next < 1_000, "nothing waits on disk");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                fs::write(folder.path().join("written"), next.to_string()).expect("written");
+            })
+            .await;
+        let text = fs::read_to_string(folder.path().join("written")).expect("written");
+        let written: usize = text.parse().expect("a number");
+        write(&logs.join("a.log"), written..written + 5);
+        until(server, since, written as u64 + 5).await;
+        let found = stored(server, since).await;
+        assert_eq!(found.len(), written + 5, "{found:?}");
+        server.until("an empty spool", async |_| (waiting() == 0).then_some(())).await;
+        stop.cancel();
+        running.await.expect("no panic").expect("an orderly end");
     })
     .await;
 }

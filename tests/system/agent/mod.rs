@@ -149,15 +149,16 @@ impl Watched<'_> {
         answer.text().await.ok()
     }
 
-    /// A measurement of the agent, once it is above 0: the first whose line begins with `name` and has all of `labels`.
+    /// A measurement of the agent, once one is above 0: the first such whose line begins with `name` and has all of `labels`.
     async fn measured(&self, name: &str, labels: &[&str]) -> f64 {
         let look = async |_: &TestServer| {
             let page = self.page().await?;
             let fits = |line: &&str| {
                 line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label))
             };
-            let value: f64 = page.lines().find(fits)?.rsplit(' ').next()?.parse().ok()?;
-            (value > 0.0).then_some(value)
+            let value =
+                |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok().filter(|value| *value > 0.0);
+            page.lines().filter(fits).find_map(value)
         };
         if let Some(value) = self.server.patiently(look).await {
             return value;

@@ -1,6 +1,6 @@
 //! Requests of real clients to real servers, seen from both ends.
 
-use super::watch;
+use super::{watch, watch_with};
 use crate::programs::{accepting, finish, free_address, installed, python, start};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,6 +95,115 @@ async fn https_through_openssl() {
         }
         check_pair(&watched.trace("https-under-test", "GET /key").await, "openssl", "https-under-test");
     })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_a_request_carries_is_continued() {
+    watch(async |watched| {
+        let Some(python) = python() else { return };
+        let port = free_address().port();
+        let folder = watched.folder();
+        let arguments = ["-m", "http.server", &port.to_string(), "--bind", "127.0.0.1"];
+        let _server = start(folder, "traced-under-test", &python, &arguments);
+        accepting(port).await;
+        let (trace, caller) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        let header = format!("traceparent: 00-{trace}-{caller}-01");
+        let url = format!("http://127.0.0.1:{port}/");
+        assert!(finish(folder, "", "curl", &["-s", "-H", &header, &url]).await);
+        let spans = watched
+            .until("both spans of the trace", async |it| {
+                let spans = it.server.store().trace(trace).await.expect("the store answers");
+                (spans.len() >= 2).then_some(spans)
+            })
+            .await;
+        check_pair(&spans, "curl", "traced-under-test");
+        assert!(spans.iter().any(|span| span.service == "curl" && span.parent == caller), "{spans:#?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_over_ipv6() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("skipped: there is no IPv6 here");
+        return;
+    }
+    watch(async |watched| {
+        let Some(python) = python() else { return };
+        let port = free_address().port();
+        let folder = watched.folder();
+        let arguments = ["-m", "http.server", &port.to_string(), "--bind", "::1"];
+        let _server = start(folder, "ipv6-under-test", &python, &arguments);
+        let url = format!("http://[::1]:{port}/");
+        for _ in 0..100 {
+            if finish(folder, "", "curl", &["-sf", &url]).await {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        for _ in 0..3 {
+            assert!(finish(folder, "", "curl", &["-sf", &url]).await);
+        }
+        check_pair(&watched.trace("ipv6-under-test", "GET /").await, "curl", "ipv6-under-test");
+        let labels = ["service=\"curl\"", "destination=\"ipv6-under-test\""];
+        watched.measured("container_net_tcp_successful_connects_total", &labels).await;
+        let listens = ["service=\"ipv6-under-test\"", &format!("port=\"{port}\"")];
+        watched.measured("container_net_tcp_listen_info", &listens).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_what_it_may_use_it_captures_less_and_says_so() {
+    // So little that to read any event at all is too much.
+    watch_with(
+        |settings, _| settings.cores = 0.000_1,
+        async |watched| {
+            let Some(python) = python() else { return };
+            let port = free_address().port();
+            let folder = watched.folder();
+            let arguments = ["-m", "http.server", &port.to_string(), "--bind", "127.0.0.1"];
+            let _server = start(folder, "shed-under-test", &python, &arguments);
+            accepting(port).await;
+            let url = format!("http://127.0.0.1:{port}/");
+            let value = |page: &str, name: &str| -> Option<f64> {
+                let line =
+                    page.lines().find(|line| line.strip_prefix(name).is_some_and(|it| it.starts_with(' ')));
+                line?.rsplit(' ').next()?.parse().ok()
+            };
+            let shed = "inquest_agent_events_lost_total{reason=\"shed\"}";
+            let (ratio, shed) = watched
+                .until("events left out", async |it| {
+                    // Each from another port, so that it is not the same ones that are captured or left out.
+                    for _ in 0..10 {
+                        finish(folder, "", "curl", &["-s", &url]).await;
+                    }
+                    let page = it.page().await?;
+                    let found = (value(&page, "inquest_agent_captured_ratio")?, value(&page, shed)?);
+                    (found.0 < 1.0 && found.1 > 0.0).then_some(found)
+                })
+                .await;
+            // One of a power of two, 64 at most.
+            let (one_of, counted) = (1.0 / ratio, shed);
+            assert!((2.0..=64.0).contains(&one_of) && one_of.log2().fract() == 0.0, "{ratio}");
+            // What is left out goes on to be counted, and connections are counted all the same.
+            for _ in 0..50 {
+                finish(folder, "", "curl", &["-s", &url]).await;
+            }
+            watched
+                .until("more events left out", async |it| {
+                    let page = it.page().await?;
+                    value(&page, "inquest_agent_events_lost_total{reason=\"shed\"}")
+                        .filter(|now| *now > counted)
+                })
+                .await;
+            let accepted = watched
+                .measured("container_net_tcp_accepted_connects_total", &["service=\"shed-under-test\""])
+                .await;
+            assert!(accepted >= 50.0, "{accepted}");
+        },
+    )
     .await;
 }
 
