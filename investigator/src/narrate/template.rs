@@ -145,7 +145,7 @@ fn next_steps(diagnosis: &Diagnosis, knowledge: &Knowledge) -> Result<Vec<Step>,
     let general = STEPS.get(first.mechanism.as_str()).map_or(&[][..], Vec::as_slice);
     let fit = knowledge.fit(diagnosis);
     let known = match &fit {
-        Some(fit) => special(fit.pattern, general, blamed.is_some()),
+        Some(fit) => special(&fit.pattern, general, blamed.is_some()),
         None => general.to_vec(),
     };
     let operation = diagnosis
