@@ -1,7 +1,7 @@
 //! An incident is opened, explained, told, and outlives the program.
 
 use domain::{ConfidenceLevel, Incident, IncidentStatus};
-use serde_json::Value;
+use serde_json::{Value, json};
 use system_tests::load::{self, Behaviour, Outcome, Signal, SpanTemplate};
 
 use crate::harness::{TestServer, serve};
