@@ -307,7 +307,7 @@ mod tests {
             Place::GoingOn,
             "checkout waits for payment-db2.",
             &[1],
-            &["2 is not in what is cited", "payment-db2 is not in what is cited"],
+            &["payment-db2 is not in what is cited"],
         );
         check(Place::Cause, "gateway logs a new pattern.", &[3], &["E3 does not speak for the cause"]);
         let unknown = "is no step that is known";
