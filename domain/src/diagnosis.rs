@@ -54,6 +54,35 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
+    /// Every one.
+    pub const ALL: [Self; 15] = [
+        Self::RepeatedCalls,
+        Self::LockContention,
+        Self::SlowQuery,
+        Self::SlowDependency,
+        Self::FailingDependency,
+        Self::NewErrors,
+        Self::SlowCode,
+        Self::ChangedBehaviour,
+        Self::TrafficSurge,
+        Self::Saturation,
+        Self::NoisyNeighbour,
+        Self::BadInput,
+        Self::Network,
+        Self::Down,
+        Self::Unknown,
+    ];
+
+    /// Reads what [`Self::as_str`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mechanism| mechanism.as_str() == text)
+    }
+
+    /// As people read it: `repeated calls`.
+    pub fn words(self) -> String {
+        self.as_str().replace('_', " ")
+    }
+
     /// The name used by the API and the eval harness.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -88,6 +88,13 @@ pub enum IncidentEvent {
         /// What it really was, or empty.
         text: String,
     },
+    /// A person says how it failed; belongs to the feedback before it.
+    Mechanism {
+        /// Who.
+        actor: String,
+        /// How.
+        mechanism: crate::Mechanism,
+    },
     /// A person says what fixed it.
     Fixed {
         /// Who.
@@ -174,7 +181,9 @@ impl Incident {
                 self.status = IncidentStatus::Resolved;
                 self.resolved = Some(at);
             }
-            IncidentEvent::Feedback { .. } | IncidentEvent::Fixed { .. } => {}
+            IncidentEvent::Feedback { .. }
+            | IncidentEvent::Mechanism { .. }
+            | IncidentEvent::Fixed { .. } => {}
         }
     }
 

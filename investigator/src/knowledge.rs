@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use domain::{Diagnosis, Evidence, EvidenceId, Exhibit};
+use domain::{Diagnosis, Evidence, EvidenceId, Exhibit, Mechanism};
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Deserialize;
 
@@ -27,9 +27,10 @@ struct Files;
 static BUILT_IN: LazyLock<Knowledge> = LazyLock::new(|| {
     let patterns = Files::iter().filter_map(|name| {
         let file = Files::get(&name)?;
-        Some(Pattern::parse(&name, &String::from_utf8_lossy(&file.data)).expect("a test reads every pattern"))
+        let pattern = Pattern::parse(&name, &String::from_utf8_lossy(&file.data));
+        Some(Arc::new(pattern.expect("a test reads every pattern")))
     });
-    Knowledge { patterns: patterns.collect() }
+    Knowledge::of(patterns.collect())
 });
 
 /// A failure pattern: what it looks like, how it does harm, what to do.
@@ -62,20 +63,23 @@ pub struct Pattern {
 
 /// A pattern that fits a diagnosis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fit<'a> {
+pub struct Fit {
     /// The pattern.
-    pub pattern: &'a Pattern,
+    pub pattern: Arc<Pattern>,
     /// Phrases that were found.
-    pub symptoms: Vec<&'a str>,
+    pub symptoms: Vec<String>,
     /// Evidence in which they were.
     pub evidence: Vec<EvidenceId>,
 }
 
-/// Known patterns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Known patterns. They may be replaced while others look them up: see [`Knowledge::read_again`].
+#[derive(Debug, Default)]
 pub struct Knowledge {
-    patterns: Vec<Pattern>,
+    patterns: RwLock<Patterns>,
 }
+
+/// Patterns as they were at one time.
+pub type Patterns = Arc<[Arc<Pattern>]>;
 
 /// Why a file of knowledge cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +102,11 @@ impl Pattern {
             .and_then(|rest| rest.split_once("\n+++"))
             .ok_or_else(|| wrong("begins with no front matter between lines of +++".to_owned()))?;
         let mut pattern: Self = toml::from_str(front).map_err(|error| wrong(error.message().to_owned()))?;
+        if let Some(unknown) = pattern.mechanisms.iter().find(|named| Mechanism::parse(named).is_none()) {
+            let known = Mechanism::ALL.map(Mechanism::as_str).join(", ");
+            let unknown = domain::text::plain(unknown, 60);
+            return Err(wrong(format!("the mechanism `{unknown}` is unknown; there are {known}")));
+        }
         pattern.name = name.trim_end_matches(".md").to_owned();
         pattern.text = text.trim().to_owned();
         if pattern.symptoms.iter().any(|symptom| symptom.trim().is_empty()) || pattern.symptoms.is_empty() {
@@ -116,7 +125,17 @@ impl Pattern {
     }
 }
 
+impl Clone for Knowledge {
+    fn clone(&self) -> Self {
+        Self { patterns: RwLock::new(self.patterns()) }
+    }
+}
+
 impl Knowledge {
+    fn of(patterns: Vec<Arc<Pattern>>) -> Self {
+        Self { patterns: RwLock::new(patterns.into()) }
+    }
+
     /// The project's own patterns.
     pub fn built_in() -> &'static Self {
         &BUILT_IN
@@ -128,19 +147,30 @@ impl Knowledge {
         let mut found = Vec::new();
         read_folder(folder, MAX_DEPTH, &mut found)?;
         let names: BTreeSet<&str> = found.iter().map(|pattern| pattern.name.as_str()).collect();
-        let mut patterns: Vec<Pattern> =
-            self.patterns.iter().filter(|known| !names.contains(known.name.as_str())).cloned().collect();
-        patterns.extend(found.iter().cloned());
-        Ok(Self { patterns })
+        let known = self.patterns();
+        let mut patterns: Vec<Arc<Pattern>> =
+            known.iter().filter(|known| !names.contains(known.name.as_str())).cloned().collect();
+        patterns.extend(found.iter().cloned().map(Arc::new));
+        Ok(Self::of(patterns))
     }
 
-    /// All patterns.
-    pub fn patterns(&self) -> &[Pattern] {
-        &self.patterns
+    /// Reads a folder again: from now on the project's own patterns and those that it holds now are known; how many. When a file
+    /// cannot be used, all stays as it was.
+    pub fn read_again(&self, folder: &Path) -> Result<usize, KnowledgeError> {
+        let fresh = Self::built_in().with_folder(folder)?.patterns();
+        let count = fresh.len();
+        *self.patterns.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(count)
+    }
+
+    /// All patterns, as they are now.
+    pub fn patterns(&self) -> Patterns {
+        // Replaced as a whole: a panic elsewhere leaves it whole.
+        self.patterns.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The pattern that fits the cause best: most symptoms found, then longest ones, then by name.
-    pub fn fit(&self, diagnosis: &Diagnosis) -> Option<Fit<'_>> {
+    pub fn fit(&self, diagnosis: &Diagnosis) -> Option<Fit> {
         let cause = diagnosis.hypotheses.first()?;
         let texts: Vec<(EvidenceId, String)> = diagnosis
             .evidence
@@ -149,13 +179,13 @@ impl Knowledge {
             .map(|evidence| (evidence.id, words(evidence)))
             .collect();
         let mechanism = cause.mechanism.as_str();
-        let fits = self
-            .patterns
+        let patterns = self.patterns();
+        let fits = patterns
             .iter()
             .filter(|pattern| {
                 pattern.mechanisms.is_empty() || pattern.mechanisms.iter().any(|known| known == mechanism)
             })
-            .filter_map(|pattern| pattern.fit(&texts));
+            .filter_map(|pattern| fit(pattern, &texts));
         fits.min_by_key(|fit| {
             let length: usize = fit.symptoms.iter().map(|symptom| symptom.len()).sum();
             (std::cmp::Reverse((fit.symptoms.len(), length)), fit.pattern.name.clone())
@@ -163,22 +193,20 @@ impl Knowledge {
     }
 }
 
-impl Pattern {
-    fn fit(&self, texts: &[(EvidenceId, String)]) -> Option<Fit<'_>> {
-        let mut symptoms = Vec::new();
-        let mut evidence = BTreeSet::new();
-        for symptom in &self.symptoms {
-            let lower = symptom.to_lowercase();
-            let seen = texts.iter().filter(|(_, text)| has_phrase(text, &lower)).map(|(id, _)| *id);
-            let before = evidence.len();
-            let count = seen.map(|id| evidence.insert(id)).count();
-            if count > 0 || evidence.len() > before {
-                symptoms.push(symptom.as_str());
-            }
+fn fit(pattern: &Arc<Pattern>, texts: &[(EvidenceId, String)]) -> Option<Fit> {
+    let mut symptoms = Vec::new();
+    let mut evidence = BTreeSet::new();
+    for symptom in &pattern.symptoms {
+        let lower = symptom.to_lowercase();
+        let seen: Vec<EvidenceId> =
+            texts.iter().filter(|(_, text)| has_phrase(text, &lower)).map(|(id, _)| *id).collect();
+        if !seen.is_empty() {
+            symptoms.push(symptom.clone());
+            evidence.extend(seen);
         }
-        let evidence = evidence.into_iter().collect();
-        (!symptoms.is_empty()).then_some(Fit { pattern: self, symptoms, evidence })
     }
+    let evidence = evidence.into_iter().collect();
+    (!symptoms.is_empty()).then(|| Fit { pattern: pattern.clone(), symptoms, evidence })
 }
 
 /// Everything that a piece of evidence says, in lower case.
@@ -251,13 +279,8 @@ mod tests {
     fn every_pattern_of_ours_is_read() {
         let patterns = Knowledge::built_in().patterns();
         assert!(patterns.len() >= 40, "{}", patterns.len());
-        for pattern in patterns {
+        for pattern in patterns.iter() {
             assert!(pattern.text.len() > 40 && pattern.mechanism.ends_with('.'), "{}", pattern.name);
-            for mechanism in &pattern.mechanisms {
-                let known: Result<domain::diagnosis::Mechanism, _> =
-                    serde_json::from_value(serde_json::Value::String(mechanism.clone()));
-                assert!(known.is_ok(), "{}: {mechanism}", pattern.name);
-            }
             assert!(!pattern.mitigations.is_empty(), "{}", pattern.name);
         }
     }
@@ -279,6 +302,18 @@ mod tests {
     }
 
     #[test]
+    fn a_mechanism_that_nobody_knows_is_an_error_that_names_those_known() {
+        let file = "+++\ntitle = 'x'\nmechanisms = ['saturation', 'gremlins']\nsymptoms = ['y']\nmechanism = 'X.'\nchecks = ['Look.']\nfixes = ['Fix.']\n+++\n";
+        let error = Pattern::parse("team.md", file).unwrap_err().to_string();
+        assert!(
+            error.starts_with("team.md: the mechanism `gremlins` is unknown; there are repeated_calls, "),
+            "{error}"
+        );
+        assert!(error.ends_with("down, unknown"), "{error}");
+        assert!(Pattern::parse("team.md", &file.replace("gremlins", "network")).is_ok());
+    }
+
+    #[test]
     fn a_folder_adds_and_replaces() {
         let folder = std::env::temp_dir().join(format!("inquest-knowledge-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("team")).unwrap();
@@ -292,6 +327,14 @@ mod tests {
         std::fs::write(folder.join("bad.md"), "+++\ntitle = 'x'\n+++").unwrap();
         let error = Knowledge::built_in().with_folder(&folder).unwrap_err();
         assert!(error.to_string().starts_with("bad.md: missing field"), "{error}");
+        // What cannot be used changes nothing; what can is known from then on.
+        std::fs::write(folder.join("team/n-plus-one.md"), own.replace("'Ours'", "'Later'")).unwrap();
+        let title = || knowledge.fit(&diagnosis).unwrap().pattern.title.clone();
+        assert!(knowledge.read_again(&folder).is_err());
+        assert_eq!(title(), "Ours");
+        std::fs::remove_file(folder.join("bad.md")).unwrap();
+        assert_eq!(knowledge.read_again(&folder).unwrap(), Knowledge::built_in().patterns().len());
+        assert_eq!(title(), "Later");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -15,6 +15,7 @@ pub mod evaluate;
 pub mod export;
 pub mod incidents;
 pub mod investigate;
+pub mod knowledge;
 pub mod known_service;
 pub mod lifecycle;
 pub mod logging;

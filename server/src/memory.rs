@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, ensure};
-use domain::{Clock, Diagnosis, Incident, IncidentEvent, IncidentId};
+use domain::{Clock, Diagnosis, Incident, IncidentEvent, IncidentId, Mechanism};
 use investigator::narrate::Embeddings;
 use investigator::similar;
 use storage::{Neighbour, Remembered, Store};
@@ -187,24 +187,55 @@ impl Memory {
     }
 }
 
+/// What people said last of an answer.
+struct Said<'a> {
+    verdict: &'a str,
+    service: &'a str,
+    mechanism: Option<Mechanism>,
+    text: &'a str,
+}
+
+fn said(incident: &Incident) -> Option<Said<'_>> {
+    let mut last = None;
+    for (_, event) in &incident.events {
+        match event {
+            IncidentEvent::Feedback { verdict, service, text, .. } => {
+                last = Some(Said { verdict, service, mechanism: None, text });
+            }
+            IncidentEvent::Mechanism { mechanism, .. } => {
+                last = last.map(|said| Said { mechanism: Some(*mechanism), ..said });
+            }
+            _ => {}
+        }
+    }
+    last
+}
+
+impl Said<'_> {
+    /// What it really was.
+    fn really(&self) -> String {
+        let place = (!self.service.is_empty()).then(|| format!("it was in {}", self.service));
+        let how = self.mechanism.map(|mechanism| match &place {
+            Some(place) => format!("{place}, {}", mechanism.words()),
+            None => format!("it was {}", mechanism.words()),
+        });
+        match (how.or(place), self.text) {
+            (None, "") => "what it was is not said".into(),
+            (None, text) => text.into(),
+            (Some(said), "") => said,
+            (Some(said), text) => format!("{said}: {text}"),
+        }
+    }
+}
+
 /// What people said it was, or what the answer was that nobody has judged.
 fn confirmed(incident: &Incident) -> String {
-    let said = incident.events.iter().rev().find_map(|(_, event)| match event {
-        IncidentEvent::Feedback { verdict, service, text, .. } => Some((verdict, service, text)),
-        _ => None,
-    });
-    let really = |service: &str, text: &str| match (service.is_empty(), text.is_empty()) {
-        (true, true) => "what it was is not said".to_owned(),
-        (true, false) => text.to_owned(),
-        (false, true) => format!("it was in {service}"),
-        (false, false) => format!("it was in {service}: {text}"),
-    };
-    match said {
-        Some((verdict, _, _)) if verdict == "right" => format!("Confirmed: {}", incident.summary),
-        Some((verdict, service, text)) if verdict == "not-quite" => {
-            format!("Not quite “{}”; {}", incident.summary, really(service, text))
+    match said(incident) {
+        Some(Said { verdict: "right", .. }) => format!("Confirmed: {}", incident.summary),
+        Some(said) if said.verdict == "not-quite" => {
+            format!("Not quite “{}”; {}", incident.summary, said.really())
         }
-        Some((_, service, text)) => format!("The answer was wrong; {}", really(service, text)),
+        Some(said) => format!("The answer was wrong; {}", said.really()),
         None if incident.summary.is_empty() => "Never explained".to_owned(),
         None => format!("Not confirmed by anybody: {}", incident.summary),
     }
@@ -225,19 +256,22 @@ fn fixed(incident: &Incident) -> String {
     noted.or_else(ended).unwrap_or_else(|| "it is still open".to_owned())
 }
 
-/// What people said of an incident's answer, as the label of its recording; nothing when they did not say what was right.
+/// What people said of an incident's answer, as the label of its recording; nothing when nobody judged it. The service to blame and
+/// the kind of fault stand in it when they were said, or when the answer that names them was called right.
 pub fn label(incident: &Incident) -> Option<serde_json::Value> {
-    let (verdict, service, text) = incident.events.iter().rev().find_map(|(_, event)| match event {
-        IncidentEvent::Feedback { verdict, service, text, .. } => Some((verdict, service, text)),
-        _ => None,
-    })?;
-    let root = if verdict == "right" { &incident.root_service } else { service };
-    if root.is_empty() {
-        return None;
-    }
-    let mut label = serde_json::json!({ "root_service": root });
-    if !text.is_empty() {
-        label["fault_type"] = text.clone().into();
+    let said = said(incident)?;
+    let mut label = serde_json::json!({ "verdict": said.verdict });
+    let root = match (said.service, said.verdict) {
+        ("", "right") => &incident.root_service,
+        (service, _) => service,
+    };
+    let parts = [
+        ("root_service", root),
+        ("fault_type", said.mechanism.map_or("", Mechanism::as_str)),
+        ("text", said.text),
+    ];
+    for (name, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
+        label[name] = value.into();
     }
     Some(label)
 }
@@ -245,11 +279,18 @@ pub fn label(incident: &Incident) -> Option<serde_json::Value> {
 #[cfg(test)]
 mod tests {
     use domain::{ConfidenceLevel, UnixNanos};
+    use serde_json::json;
 
     use super::*;
     use crate::pages::fixture;
 
-    fn judged(verdict: &str, service: &str, text: &str) -> Incident {
+    fn judged(
+        verdict: &str,
+        service: &str,
+        mechanism: Option<Mechanism>,
+        text: &str,
+        blamed: &str,
+    ) -> Incident {
         let mut events = fixture::incident().events;
         let at = UnixNanos::from_seconds(2_000_000_000);
         events.push((
@@ -258,7 +299,7 @@ mod tests {
                 run: 9,
                 summary: "catalog waits for a lock".into(),
                 confidence: ConfidenceLevel::High,
-                root_service: "catalog".into(),
+                root_service: blamed.into(),
                 elapsed_ms: 1,
             },
         ));
@@ -271,26 +312,50 @@ mod tests {
                 text: text.into(),
             },
         ));
+        events.extend(
+            mechanism.map(|mechanism| (at, IncidentEvent::Mechanism { actor: String::new(), mechanism })),
+        );
         Incident::fold(IncidentId(7), &events).expect("opened first")
     }
 
     #[test]
     fn what_people_said_is_the_label_and_the_memory() {
-        let check = |verdict, service, text, label_expected: Option<serde_json::Value>, said: &str| {
-            let incident = judged(verdict, service, text);
-            assert_eq!(label(&incident), label_expected, "{verdict} {service} {text}");
+        let check = |incident: Incident, expected: serde_json::Value, said: &str| {
+            assert_eq!(label(&incident), Some(expected));
             assert_eq!(confirmed(&incident), said);
         };
-        let root = |service: &str| Some(serde_json::json!({ "root_service": service }));
-        check("right", "", "", root("catalog"), "Confirmed: catalog waits for a lock");
-        check("wrong", "mail", "", root("mail"), "The answer was wrong; it was in mail");
-        check("wrong", "", "", None, "The answer was wrong; what it was is not said");
         check(
-            "not-quite",
-            "mail",
-            "full disk",
-            Some(serde_json::json!({ "root_service": "mail", "fault_type": "full disk" })),
-            "Not quite “catalog waits for a lock”; it was in mail: full disk",
+            judged("right", "", None, "", "catalog"),
+            json!({"verdict": "right", "root_service": "catalog"}),
+            "Confirmed: catalog waits for a lock",
         );
+        // Right to name no cause.
+        check(
+            judged("right", "", None, "", ""),
+            json!({"verdict": "right"}),
+            "Confirmed: catalog waits for a lock",
+        );
+        check(
+            judged("wrong", "mail", None, "", "catalog"),
+            json!({"verdict": "wrong", "root_service": "mail"}),
+            "The answer was wrong; it was in mail",
+        );
+        check(
+            judged("wrong", "", None, "", "catalog"),
+            json!({"verdict": "wrong"}),
+            "The answer was wrong; what it was is not said",
+        );
+        check(
+            judged("wrong", "", None, "the bank was closed", "catalog"),
+            json!({"verdict": "wrong", "text": "the bank was closed"}),
+            "The answer was wrong; the bank was closed",
+        );
+        check(
+            judged("not-quite", "mail", Some(Mechanism::Saturation), "full disk", "catalog"),
+            json!({"verdict": "not-quite", "root_service": "mail", "fault_type": "saturation", "text": "full disk"}),
+            "Not quite “catalog waits for a lock”; it was in mail, saturation: full disk",
+        );
+        let never = Incident { events: Vec::new(), ..judged("right", "", None, "", "catalog") };
+        assert_eq!(label(&never), None);
     }
 }

@@ -18,6 +18,7 @@ use crate::config::{self, Config};
 use crate::detect::{Detector, Look};
 use crate::incidents::Incidents;
 use crate::investigate::Investigations;
+use crate::knowledge;
 use crate::lifecycle::Stage;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -153,6 +154,9 @@ async fn assemble(
         None => Knowledge::built_in().clone(),
         Some(folder) => Knowledge::built_in().with_folder(folder).context("cannot use `knowledge.folder`")?,
     });
+    if let Some(folder) = &config.knowledge.folder {
+        schedules.spawn(knowledge::keep(knowledge.clone(), folder.clone(), schedules.token()));
+    }
     let telling = Telling::load(&config.narrator, knowledge.clone(), store.clone(), clock.clone()).await?;
     let memory = Memory::new(&config.memory, store.clone(), incidents.clone(), clock.clone())?;
     let (token, level) = (schedules.token(), memory.clone());

@@ -1,6 +1,7 @@
 //! How well a model's telling of answers is held to the evidence: recorded incidents with recorded (or live) answers, and a
 //! hostile set in which outside text gives orders and the model obeys them.
 
+mod faults;
 mod hostile;
 mod judge;
 mod recorded;

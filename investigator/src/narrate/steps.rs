@@ -45,7 +45,7 @@ pub fn next_steps(diagnosis: &Diagnosis, knowledge: &Knowledge) -> Result<Vec<St
     let general = STEPS.get(first.mechanism.as_str()).map_or(&[][..], Vec::as_slice);
     let fit = knowledge.fit(diagnosis);
     let mut known = match &fit {
-        Some(fit) => special(fit.pattern),
+        Some(fit) => special(&fit.pattern),
         None => general.to_vec(),
     };
     if let Some(blamed) = blamed {

@@ -84,6 +84,7 @@ impl Story {
                 }
                 IncidentEvent::Acknowledged { .. }
                 | IncidentEvent::Feedback { .. }
+                | IncidentEvent::Mechanism { .. }
                 | IncidentEvent::Fixed { .. } => {}
             }
         }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use domain::text::{duration, plain};
 use domain::{
-    CheckOutcome, ConfidenceLevel, HypothesisId, Incident, IncidentEvent, IncidentStatus, Report, StepKind,
-    Verdict,
+    CheckOutcome, ConfidenceLevel, HypothesisId, Incident, IncidentEvent, IncidentStatus, Mechanism, Report,
+    StepKind, Verdict,
 };
 use investigator::narrate::Asked;
 use serde::Serialize;
@@ -118,6 +118,10 @@ struct Feedback {
     /// What was said last.
     said: Option<String>,
     services: Vec<String>,
+    /// How it may have failed: as the form has it, and as people read it.
+    mechanisms: Vec<(&'static str, String)>,
+    /// Whether what was said goes with a recording as its label.
+    labelled: bool,
 }
 
 #[derive(Serialize)]
@@ -338,6 +342,8 @@ fn feedback(incident: &Incident, report: Option<&Report>) -> Feedback {
             format!("Saved at {}{by}: {}", at.clock_time(), journal::verdict_words(verdict))
         }),
         services: services.into_iter().collect(),
+        mechanisms: Mechanism::ALL.into_iter().map(|one| (one.as_str(), one.words())).collect(),
+        labelled: crate::memory::label(incident).is_some(),
     }
 }
 

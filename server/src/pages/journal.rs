@@ -71,6 +71,9 @@ fn entry((at, event): &(UnixNanos, IncidentEvent)) -> Option<TimelineEntry> {
         IncidentEvent::Feedback { actor, verdict, .. } => {
             (TimelineKind::Human, format!("Answer judged “{}”{}", verdict_words(verdict), by(actor)))
         }
+        IncidentEvent::Mechanism { actor, mechanism } => {
+            (TimelineKind::Human, format!("Said to be {}{}", mechanism.words(), by(actor)))
+        }
         IncidentEvent::Fixed { actor, text } => {
             (TimelineKind::Human, format!("Fixed{}: {}", by(actor), plain(text, 200)))
         }
@@ -233,6 +236,10 @@ pub(super) fn audit(incident: &Incident, report: Option<&Report>) -> Audit {
                         plain(text, 1000)
                     ),
                 });
+            }
+            IncidentEvent::Mechanism { actor, mechanism } => {
+                let text = format!("How it failed: {}", mechanism.words());
+                notes.push(Note { who: who(actor), meta: time, text });
             }
             IncidentEvent::Fixed { actor, text } => {
                 let text = format!("Fixed by: {}", plain(text, 1000));

@@ -98,6 +98,8 @@ struct Row {
     can_undo: bool,
     title: Cut,
     pattern: Vec<(String, bool)>,
+    /// What was said with the decision that stands.
+    note: String,
     reason: &'static str,
     confidence: String,
     pages: String,
@@ -112,8 +114,6 @@ struct Body {
     passed: Vec<String>,
     failed: Vec<String>,
     back: String,
-    /// What was said with the decision that stands.
-    note: String,
     /// Incidents that it came with: number and id.
     linked: Vec<(u32, String)>,
     linked_omitted: usize,
@@ -260,6 +260,7 @@ fn row(one: &Proposal, page: &ReviewPage, selected: &str) -> Row {
         can_undo: one.standing.can_undo(),
         title: cut(&title(one), 80),
         pattern: marked(&one.alert.pattern),
+        note: plain(&one.standing.note, 400),
         reason: match (one.standing.approval(), forbidden) {
             (Some(approval), _) => approval.reason.words(),
             (None, Some(_)) => "–",
@@ -366,7 +367,6 @@ fn body(one: &Proposal, page: &ReviewPage) -> Body {
                 None => format!("after {}", plural(page.expiry_days as usize, "day", "days")),
             },
         ),
-        note: plain(&one.standing.note, 400),
         linked: page.details.linked.iter().take(MOST_LINKED).map(|id| (id.0, id.to_string())).collect(),
         linked_omitted: page.details.linked.len().saturating_sub(MOST_LINKED),
         chart: Svg(chart),

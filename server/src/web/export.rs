@@ -52,6 +52,15 @@ pub async fn download(
         Some(id) => crate::memory::label(&super::incidents::find(&app, id)?),
         None => None,
     };
+    packed(&app, &plan, label).await
+}
+
+/// A recording as one tar file, with its label when there is one.
+pub(super) async fn packed(
+    app: &App,
+    plan: &Plan,
+    label: Option<serde_json::Value>,
+) -> Result<Response, Error> {
     let _place = ONE.acquire().await?;
     let folder = tempfile::tempdir().context("cannot make a folder for the recording")?;
     storage::recording::export(&app.store, folder.path(), &plan.meta, plan.window).await?;

@@ -3,7 +3,7 @@
 use axum::extract::{Form, Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
-use domain::{Incident, IncidentEvent, IncidentId, Report};
+use domain::{Incident, IncidentEvent, IncidentId, Mechanism, Report};
 use investigator::narrate::Asked;
 use serde::Deserialize;
 
@@ -46,7 +46,7 @@ pub struct PageQuery {
     frame: Option<u32>,
 }
 
-/// `GET /incidents/{id}`, and the same with `.json` or `.md`.
+/// `GET /incidents/{id}`, the same with `.json` or `.md`, and with `.tar` its recording, labelled by what was said of the answer.
 pub async fn show(
     State(app): State<App>,
     Path(name): Path<String>,
@@ -63,8 +63,17 @@ pub async fn show(
             Ok(axum::Json(IncidentDetail::new(&incident, app.latest_report(incident.id).await?))
                 .into_response())
         }
+        Some("tar") => {
+            let plan = crate::export::of_incident(&incident, app.clock.now());
+            let label = crate::memory::label(&incident);
+            let name = format!("attachment; filename=\"{}.tar\"", incident.id);
+            Ok(([(header::CONTENT_DISPOSITION, name)], super::export::packed(&app, &plan, label).await?)
+                .into_response())
+        }
         Some("md") => Ok(markdown(&incident, app.latest_report(incident.id).await?)),
-        Some(_) => Err(Error::not_found("an incident comes as a page, as .json and as .md")),
+        Some(_) => {
+            Err(Error::not_found("an incident comes as a page, as .json, as .md, and its recording as .tar"))
+        }
     }
 }
 
@@ -163,6 +172,9 @@ pub struct FeedbackForm {
     verdict: String,
     #[serde(default)]
     service: String,
+    /// One of [`Mechanism`], or empty.
+    #[serde(default)]
+    mechanism: String,
     #[serde(default)]
     text: String,
     #[serde(default)]
@@ -179,6 +191,13 @@ pub async fn feedback(
     if !["right", "not-quite", "wrong"].contains(&form.verdict.as_str()) {
         return Err(Error::bad_request("feedback is right, not-quite or wrong"));
     }
+    let mechanism = match form.mechanism.as_str() {
+        "" => None,
+        named => Some(Mechanism::parse(named).ok_or_else(|| {
+            let known = Mechanism::ALL.map(Mechanism::as_str).join(", ");
+            Error::bad_request(format!("a mechanism is one of {known}"))
+        })?),
+    };
     let event = IncidentEvent::Feedback {
         actor: ACTOR.into(),
         verdict: form.verdict,
@@ -186,6 +205,9 @@ pub async fn feedback(
         text: domain::text::plain(form.text.trim(), MAX_TEXT),
     };
     note(&app, incident.id, event).await?;
+    if let Some(mechanism) = mechanism {
+        note(&app, incident.id, IncidentEvent::Mechanism { actor: ACTOR.into(), mechanism }).await?;
+    }
     let fixed = domain::text::plain(form.fixed.trim(), MAX_TEXT);
     if !fixed.is_empty() {
         note(&app, incident.id, IncidentEvent::Fixed { actor: ACTOR.into(), text: fixed }).await?;
