@@ -386,11 +386,8 @@ async fn what_a_stop_cuts_off_is_told_at_the_start_or_kept() {
         let kinds = |kind: &str| fake.seen().iter().filter(|(_, body)| body["type"] == kind).count();
         server
             .until("the incident", async |_: &TestServer| {
-                let said = fake
-                    .seen()
-                    .into_iter()
-                    .filter_map(|(_, body)| body["data"]["confidence"].as_str().map(|said| !said.is_empty()));
-                said.last().filter(|told| *told)
+                let told = fake.seen().pop()?.1;
+                told["data"]["confidence"].as_str().filter(|said| !said.is_empty()).map(|_| ())
             })
             .await;
         fake.refuse(true);
@@ -564,9 +561,12 @@ async fn slack_is_answered_at_once_and_then_in_full() {
 async fn an_incident_is_told_updated_and_explained_when_asked() {
     let (chatted, url) = Fake::start(Company::Slack, &[]).await;
     let (pager_fake, pager_url) = Fake::start(Company::Pagerduty, &[(503, "")]).await;
+    let (duty, duty_url) = Fake::start(Company::Opsgenie, &[]).await;
     let settings = |config: &mut Config| {
         config.slack = Some(app_at(&url));
-        config.notify = vec![channel("chat", chat(&url)), channel("pager", pager(&pager_url))];
+        let duty = Target::Opsgenie { key: Secret::new("key"), api: duty_url.clone() };
+        config.notify =
+            vec![channel("chat", chat(&url)), channel("pager", pager(&pager_url)), channel("duty", duty)];
     };
     serve_with(settings, async |server: &mut TestServer| {
         crate::incident::break_payment(server).await;
@@ -602,6 +602,19 @@ async fn an_incident_is_told_updated_and_explained_when_asked() {
             })
             .count();
         assert!(posted <= 2, "an incident is told once: {posted}");
+
+        // One alert at Opsgenie, whose texts are changed in their place.
+        let description = format!("/v2/alerts/{}/description", incident.id);
+        let changed = server.until("a change at Opsgenie", async |_: &TestServer| {
+            duty.all().into_iter().find(|seen| seen.path == description)
+        });
+        assert!(changed.await.body["description"].as_str().is_some_and(|text| text.contains("payment")));
+        let made = duty
+            .all()
+            .into_iter()
+            .filter(|seen| seen.path == "/v2/alerts" && seen.body["alias"] == incident.id.to_string());
+        assert_eq!(made.count(), 1);
+        assert_eq!(duty.faults(), [""; 0]);
 
         let service = incident.findings[0].service.clone();
         // Asked a few times: the machine may be busy once.
