@@ -94,6 +94,9 @@ pub struct Socket {
     pub pad: u8,
     pub turn_bytes: u32,
     pub tls_turn_bytes: u32,
+    /// When the bytes that it had moved were last told, and how many those were.
+    pub told_ns: u64,
+    pub told: [u64; 2],
     /// Its two ends, once bytes have moved over it: they stay while a TCP connection lasts. Without protocol where not known.
     pub ends: Ends,
 }

@@ -180,6 +180,7 @@ pub fn bytes(call: &Call, total: u32, flags: u8) -> Option<()> {
     if known.pid == 0 {
         known.pid = (id >> 32) as u32;
     }
+    tcp::moved(call.socket, known, &ends, time_ns);
     let (last, turn) = if flags & flag::TLS != 0 {
         (&mut known.tls_last_direction, &mut known.tls_turn_bytes)
     } else {
@@ -230,6 +231,10 @@ fn known(sk: u64, time_ns: u64, pid: u32) -> Option<(&'static mut Socket, Ends)>
     let known = socket::known(sk, &tcp::fresh(role::UNKNOWN, time_ns, pid))?;
     if !dns {
         known.ends = ends;
+        if known.role == role::UNKNOWN {
+            // Older than the agent: what it moved before is not told.
+            known.told = tcp::totals(sk);
+        }
     }
     Some((known, ends))
 }

@@ -1,6 +1,6 @@
 //! TCP: a connection comes up, fails, ends, loses a segment, is reset.
 
-use agent_events::{direction, kind, role};
+use agent_events::{MOVED_NS, direction, kind, role};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
@@ -26,6 +26,8 @@ pub fn fresh(role: u8, opened_ns: u64, pid: u32) -> Socket {
         pad: 0,
         turn_bytes: 0,
         tls_turn_bytes: 0,
+        told_ns: opened_ns,
+        told: [0; 2],
         ends: Ends::UNKNOWN,
     }
 }
@@ -65,6 +67,7 @@ fn state(context: &TracePointContext) -> Option<()> {
         SOCKETS_SEEN.insert(sk, fresh(role::SERVER, scratch.event.time_ns, 0), 0).ok()?;
     }
     let now = scratch.event.time_ns;
+    let mut told = [0; 2];
     if kind != kind::LISTEN && kind != kind::LISTEN_END {
         // Packets are handled in whatever process runs: what was noted of the socket says whose it is.
         scratch.event.pid = 0;
@@ -73,11 +76,12 @@ fn state(context: &TracePointContext) -> Option<()> {
             scratch.event.pid = known.pid;
             scratch.event.role = known.role;
             scratch.event.extra[0] = now - known.opened_ns;
+            told = known.told;
         }
     }
     if new == CLOSE {
         if kind == kind::CLOSE {
-            totals(sk, scratch);
+            since(told, totals(sk), sk, scratch);
         }
         let _ = SOCKETS_SEEN.remove(sk);
         let _ = VERDICTS.remove(sk);
@@ -86,16 +90,44 @@ fn state(context: &TracePointContext) -> Option<()> {
     Some(())
 }
 
-/// What the connection has moved, from the kernel's own counters.
+/// Bytes that the connection has sent and received, from the kernel's own counters.
 #[inline(always)]
-fn totals(sk: u64, scratch: &mut Scratch) {
+pub fn totals(sk: u64) -> [u64; 2] {
+    [
+        socket::read(sk, offset!(tcp_bytes_acked)).unwrap_or(0),
+        socket::read(sk, offset!(tcp_bytes_received)).unwrap_or(0),
+    ]
+}
+
+/// What it has moved since it was `told`, with how it fares.
+#[inline(always)]
+fn since(told: [u64; 2], now: [u64; 2], sk: u64, scratch: &mut Scratch) {
     let retransmits: u32 = socket::read(sk, offset!(tcp_total_retrans)).unwrap_or(0);
     let srtt: u32 = socket::read(sk, offset!(tcp_srtt)).unwrap_or(0);
     scratch.event.extra = [
-        socket::read(sk, offset!(tcp_bytes_acked)).unwrap_or(0),
-        socket::read(sk, offset!(tcp_bytes_received)).unwrap_or(0),
+        now[0].saturating_sub(told[0]),
+        now[1].saturating_sub(told[1]),
         u64::from(srtt >> 3) << 32 | u64::from(retransmits),
     ];
+}
+
+/// Tells what a connection that lasts has moved, now and then.
+#[inline(always)]
+pub fn moved(sk: u64, known: &mut Socket, ends: &Ends, time_ns: u64) -> Option<()> {
+    if ends.protocol != TCP || time_ns.saturating_sub(known.told_ns) < MOVED_NS {
+        return None;
+    }
+    known.told_ns = time_ns;
+    let now = totals(sk);
+    let scratch = emit::begin_at(kind::MOVED, time_ns)?;
+    since(known.told, now, sk, scratch);
+    known.told = now;
+    scratch.event.socket = sk;
+    scratch.event.role = known.role;
+    scratch.event.pid = known.pid;
+    emit::between(&mut scratch.event, ends);
+    emit::send(scratch);
+    Some(())
 }
 
 #[tracepoint]

@@ -51,6 +51,16 @@ impl Health {
                 self.troubles.malformed as f64,
             ),
             counter(
+                "inquest_agent_events_lost_total",
+                &[("reason", "profile_samples")],
+                self.lost.samples as f64,
+            ),
+            counter(
+                "inquest_agent_events_lost_total",
+                &[("reason", "profile_stacks")],
+                self.lost.stacks as f64,
+            ),
+            counter(
                 "inquest_agent_parse_failures_total",
                 &[("kind", "desynchronised")],
                 self.troubles.desynchronised as f64,

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use cgroup::{Place, place};
+pub use cgroup::{Place, is_whole, place};
 pub use names::{of_command, of_pod};
 pub use process::{Facts, read_facts};
 
@@ -24,6 +24,13 @@ pub struct Service {
     pub name: String,
     /// Other attributes of the resource, by name.
     pub attributes: Vec<(&'static str, String)>,
+}
+
+impl Service {
+    /// What services are counted as that came when no further one could be told apart.
+    pub fn others() -> Arc<Self> {
+        Arc::new(Self { name: crate::edges::OTHER.to_owned(), attributes: Vec::new() })
+    }
 }
 
 /// A rule of the settings.
@@ -50,6 +57,11 @@ impl Identities {
     /// With rules, the first that matches counts.
     pub fn new(root: PathBuf, rules: Vec<Rule>) -> Self {
         Self { root, rules, services: HashMap::new() }
+    }
+
+    /// Where `/` of the host is.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The service of process `pid`; nothing when it is gone already.

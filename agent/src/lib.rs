@@ -23,5 +23,6 @@ pub mod run;
 pub mod settings;
 pub mod ship_logs;
 pub mod spans;
+pub mod surroundings;
 pub mod tls;
 pub mod traces;

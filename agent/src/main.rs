@@ -1,6 +1,5 @@
 //! The `inquest-agent` program.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,9 +25,9 @@ struct Arguments {
     /// Where what must survive a restart is kept.
     #[arg(long, global = true)]
     data: Option<PathBuf>,
-    /// Where /metrics is served.
+    /// Where /metrics is served; "" for nowhere.
     #[arg(long, global = true)]
-    metrics: Option<SocketAddr>,
+    metrics: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -60,6 +59,8 @@ fn start(arguments: Arguments) -> Result<ExitCode> {
         let (text, works) = agent::check::check(&settings);
         print(&text);
         print(&agent::check::tls(&settings));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        print(&runtime.block_on(agent::surroundings::check(&settings)));
         return Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     tracing_subscriber::fmt()
@@ -105,8 +106,8 @@ fn settings(arguments: &Arguments) -> Result<Settings> {
     if let Some(data) = &arguments.data {
         settings.data.clone_from(data);
     }
-    if arguments.metrics.is_some() {
-        settings.metrics = arguments.metrics;
+    if let Some(text) = &arguments.metrics {
+        settings.metrics = agent::settings::address(text).with_context(|| format!("--metrics {text:?}"))?;
     }
     Ok(settings)
 }

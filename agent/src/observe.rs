@@ -34,6 +34,8 @@ const STREAM_IDLE: Duration = Duration::from_secs(3600);
 /// Silence after which a conversation begins anew while connections take turns in being captured.
 const TORN: Duration = Duration::from_secs(20);
 const UDP: u16 = 17;
+/// How often counts of services that are gone are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
 /// `SIGKILL` and its like end a process by a signal: the low bits of its wait status.
 const SIGNAL_BITS: u64 = 0x7f;
 
@@ -93,6 +95,7 @@ pub struct Observer {
     comings: Vec<Coming>,
     shed_bits: u32,
     requests: Vec<Request>,
+    swept: UnixNanos,
     /// Changes with whatever the answer to "who talks to whom" depends on.
     generation: u64,
 }
@@ -113,6 +116,7 @@ impl Observer {
             comings: Vec::new(),
             shed_bits: 0,
             requests: Vec::new(),
+            swept: UnixNanos(0),
             generation: 0,
         }
     }
@@ -154,6 +158,7 @@ impl Observer {
             kind::LISTEN_END => self.listeners.close(event.netns, event.local),
             kind::OPEN => self.opened(event, at),
             kind::CONNECT_FAILED => self.connect_failed(event),
+            kind::MOVED => self.moved(event, at),
             kind::CLOSE => self.closed(event, at),
             kind::RETRANSMIT | kind::RESET => self.segment(event),
             kind::DATA => self.data(event, at),
@@ -196,6 +201,13 @@ impl Observer {
             self.evict(now);
         }
         self.processes.tick(now);
+        if self.swept.plus(SWEEP) <= now {
+            self.swept = now;
+            let living = self.processes.living();
+            self.processes.sweep(now, &living);
+            self.edges.sweep(now, |service| living.contains(service));
+        }
+        // Places of counts are looked up anew.
         self.generation += 1;
     }
 
@@ -259,14 +271,24 @@ impl Observer {
             let counts = self.edges.at(pair.place);
             counts.closed += 1;
             // The kernel counts the SYN and the FIN as a byte each.
-            counts.sent += event.extra[0].saturating_sub(2);
-            counts.received += event.extra[1].saturating_sub(1);
-            let round_trip = event.extra[2] >> 32;
-            if round_trip > 0 {
-                counts.round_trip.add(Duration::from_micros(round_trip));
-            }
+            counts.moved(
+                event.extra[0].saturating_sub(2),
+                event.extra[1].saturating_sub(1),
+                round_trip(event),
+            );
         }
         self.forget(event.socket, at);
+    }
+
+    /// A connection that lasts says how it fares.
+    fn moved(&mut self, event: &Event<'_>, at: UnixNanos) {
+        if !self.connections.get(&event.socket).is_some_and(|it| it.is_of(event)) {
+            self.remember_anew(event, at);
+        }
+        if let Some(pair) = self.pair(event.socket) {
+            let [sent, received, _] = event.extra;
+            self.edges.at(pair.place).moved(sent, received, round_trip(event));
+        }
     }
 
     fn segment(&mut self, event: &Event<'_>) {
@@ -288,13 +310,7 @@ impl Observer {
         let torn = |it: &Connection| self.shed_bits > 0 && it.last.plus(TORN) < at;
         let fits = self.connections.get(&event.socket).is_some_and(|it| it.is_of(event) && !torn(it));
         if !fits {
-            self.forget(event.socket, at);
-            let mut connection = Connection::new(event, at);
-            if connection.role.is_none() && !connection.datagrams {
-                // Older than the agent: whoever listens on its end of it took it.
-                connection.role = Some(self.listeners.role(event.netns, event.local, event.remote)).flatten();
-            }
-            self.remember(event.socket, connection);
+            self.remember_anew(event, at);
         }
         let Some(connection) = self.connections.get_mut(&event.socket) else { return };
         let unowned = connection.pid == 0;
@@ -382,8 +398,14 @@ impl Observer {
             (connection.pid, connection.role, connection.netns, connection.remote);
         // A server may answer each connection in a process of its own, which is gone before it can be looked at: the one that
         // listens is of the same service.
-        if role == Some(Role::Server) && self.processes.known(pid).is_none() {
-            pid = self.listeners.behind(netns, connection.local)?;
+        if role == Some(Role::Server) {
+            let local = connection.local;
+            let listener = self.listeners.behind(netns, local);
+            if self.processes.known(pid).is_none() {
+                pid = listener?;
+            } else if let Some(gone) = listener.filter(|it| self.processes.known(*it).is_none()) {
+                self.listeners.inherit(netns, local, gone, pid);
+            }
         }
         let service = Arc::clone(&self.processes.known(pid)?.service);
         let peer = self.peer_service(socket);
@@ -445,6 +467,17 @@ impl Observer {
         self.ends_of(socket);
     }
 
+    /// A connection that was not known, or another than the one that was.
+    fn remember_anew(&mut self, event: &Event<'_>, at: UnixNanos) {
+        self.forget(event.socket, at);
+        let mut connection = Connection::new(event, at);
+        if connection.role.is_none() && !connection.datagrams {
+            // Older than the agent: whoever listens on its end of it took it.
+            connection.role = self.listeners.role(event.netns, event.local, event.remote);
+        }
+        self.remember(event.socket, connection);
+    }
+
     fn ends_of(&mut self, socket: u64) {
         self.generation += 1;
         let Some(connection) = self.connections.get(&socket) else { return };
@@ -498,6 +531,12 @@ fn verdict_of(plain: State, tls: State) -> u8 {
         bits |= verdict::EVERY_CALL;
     }
     bits
+}
+
+/// The smoothed round trip of a connection; nothing before there was one.
+fn round_trip(event: &Event<'_>) -> Option<Duration> {
+    let micros = event.extra[2] >> 32;
+    (micros > 0).then(|| Duration::from_micros(micros))
 }
 
 /// Which end a socket is, in words of the conversation.

@@ -110,6 +110,7 @@ fn follow_logs(
     let host = Host { name: host_name(settings) };
     if !settings.logs.files.is_empty() {
         let files = logs::Settings {
+            root: settings.root.clone(),
             globs: settings.logs.files.clone(),
             positions: settings.data.join("log-positions"),
             from_start: false,
@@ -121,10 +122,10 @@ fn follow_logs(
             }
         });
     }
-    if settings.logs.journal && std::path::Path::new("/run/systemd/journal").exists() {
+    if settings.logs.journal && logs::journal::is_there(&settings.root) {
         let journal = logs::journal::Settings {
             program: "journalctl".into(),
-            folder: None,
+            folder: logs::journal::folder(&settings.root),
             position: settings.data.join("journal-position"),
             from_start: false,
         };
@@ -358,12 +359,9 @@ impl Agent {
             tls_files: self.tls.as_ref().map_or(0, TlsLibraries::len),
         };
         let mut points = report::services(&self.observer.edges, &self.observer.processes);
+        points.extend(report::listening(&self.observer.listeners, &mut self.observer.processes));
         points.extend(health.points(self.shipper.shipped()));
-        let wanted = |path: &str| {
-            let place = identity::place(path);
-            place.container.is_some() || place.unit.is_some()
-        };
-        let samples = self.machine.sample(clock::now(), wanted);
+        let samples = self.machine.sample(clock::now(), identity::is_whole);
         points.extend(report::machine(samples, &mut self.identities));
         points
     }

@@ -21,7 +21,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Most bytes that wait there.
     pub spool_bytes: u64,
-    /// Where `/metrics` is served; nowhere when empty.
+    /// Where `/metrics` is served; nowhere when it is set to `""`.
+    #[serde(deserialize_with = "optional_address")]
     pub metrics: Option<SocketAddr>,
     /// `host.name`; by default what the system calls itself.
     pub host: Option<String>,
@@ -105,6 +106,16 @@ impl Default for Watch {
     }
 }
 
+/// An address and port; none for the empty text.
+pub fn address(text: &str) -> Result<Option<SocketAddr>, std::net::AddrParseError> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+}
+
+fn optional_address<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(from)?;
+    address(&text).map_err(|error| serde::de::Error::custom(format!("metrics = {text:?}: {error}")))
+}
+
 impl Settings {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self> {
@@ -162,12 +173,16 @@ mod tests {
         assert_eq!((settings.cores, settings.watch.tls, settings.watch.requests), (0.5, false, true));
         assert_eq!(settings.rules().expect("good").len(), 1);
         assert_eq!(check("").expect("good"), Settings::default());
+        assert_eq!(check("metrics = \"\"").expect("good").metrics, None);
+        let elsewhere = check("metrics = \"[::1]:80\"").expect("good").metrics;
+        assert_eq!(elsewhere, Some("[::1]:80".parse().expect("an address")));
     }
 
     #[test]
     fn mistakes() {
         for (text, said) in [
             ("sever = \"x\"", "unknown field `sever`"),
+            ("metrics = \"here\"", "metrics = \"here\": invalid socket address"),
             ("cores = -1.0", "not a number of cores"),
             ("[[service]]\nname = \"x\"", "needs a `program` or a `command`"),
             ("[[service]]\nname = \"x\"\ncommand = \"(\"", "unclosed group"),

@@ -12,11 +12,12 @@ mod image;
 mod openssl;
 mod rustls;
 mod search;
+mod symbols;
 mod watched;
 
-use object::ReadRef;
+use std::fs::File;
 
-use image::Image;
+use image::{Cache, Image};
 pub use watched::{Report, TlsLibraries};
 
 /// A way of speaking TLS whose plaintext can be seen.
@@ -60,18 +61,27 @@ pub struct Seen {
 }
 
 /// What is known of a file, from its bytes. Any bytes do no harm.
-pub fn look<'data>(data: impl ReadRef<'data>) -> Vec<Seen> {
-    let Some(image) = Image::parse(data) else { return Vec::new() };
-    [go::look(&image), openssl::look(&image), rustls::look(&image)].into_iter().flatten().collect()
+pub fn look(file: &File) -> Vec<Seen> {
+    let cache = Cache::new(file);
+    let Some(image) = Image::parse(file, &cache) else { return Vec::new() };
+    let functions = image.functions(|name| {
+        openssl::ending(name).or_else(|| go::ending(name)).or_else(|| rustls::ending(name))
+    });
+    let seen =
+        [go::look(&image, &functions), openssl::look(&image, &functions), rustls::look(&image, &functions)];
+    seen.into_iter().flatten().collect()
 }
 
 /// Whether a file is a program of Go: such are looked at when they start, for their first connection tells what the later ones need.
-pub fn is_go<'data>(data: impl ReadRef<'data>) -> bool {
-    Image::parse(data).is_some_and(|image| image.section_address(".go.buildinfo").is_some())
+pub fn is_go(file: &File) -> bool {
+    let cache = Cache::new(file);
+    Image::parse(file, &cache).is_some_and(|image| image.section_address(".go.buildinfo").is_some())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -94,8 +104,10 @@ mod tests {
                 bytes[length - 1 - at % length] = byte;
             }
             bytes.truncate(length.min(end + 64));
-            let _ = is_go(bytes.as_slice());
-            for seen in look(bytes.as_slice()) {
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(&bytes).expect("written");
+            let _ = is_go(&file);
+            for seen in look(&file) {
                 for probe in seen.outcome.into_iter().flatten() {
                     prop_assert!(probe.place < bytes.len() as u64);
                 }

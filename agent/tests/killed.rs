@@ -112,11 +112,25 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
+/// Each of the tests looks at what is left of probes, and so at those of the other.
+static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// A program that ends with its test, however that ends.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_stays_and_no_line_is_lost() {
     if !permitted() {
         return;
     }
+    let _alone = MACHINE.lock().await;
     let folder = tempfile::tempdir().expect("a folder");
     let lines = Lines::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -198,6 +212,7 @@ fn traced_programs_live_through_attaching_and_detaching() {
     if !permitted() {
         return;
     }
+    let _alone = MACHINE.blocking_lock();
     let folder = tempfile::tempdir().expect("a folder");
     let run = |line: &str| {
         let mut shell = Command::new("sh");
@@ -218,9 +233,8 @@ fn traced_programs_live_through_attaching_and_detaching() {
     }
     let port =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
-    let mut server = run(&format!("exec openssl s_server -accept 127.0.0.1:{port} -key key -cert cert -WWW"))
-        .spawn()
-        .expect("openssl");
+    let listen = format!("exec openssl s_server -accept 127.0.0.1:{port} -key key -cert cert -WWW");
+    let mut server = Server(run(&listen).spawn().expect("openssl"));
     until("a server", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
 
     let over = Arc::new(AtomicBool::new(false));
@@ -243,14 +257,14 @@ fn traced_programs_live_through_attaching_and_detaching() {
     })
     .collect();
 
-    let code = code_of_libssl(server.id());
+    let code = code_of_libssl(server.0.id());
     for round in 0..30 {
         let layout = agent::kernel::Layout::of_this_kernel().expect("known");
         let features = [agent::kernel::Feature::Payloads, agent::kernel::Feature::Tls];
         let mut programs = agent::kernel::Programs::attach(&layout, &features).expect("attached");
         let mut libraries = agent::tls::TlsLibraries::new("/".into());
         libraries.watch_system();
-        libraries.watch_process(server.id());
+        libraries.watch_process(server.0.id());
         // They are read by a thread of their own.
         for _ in 0..1000 {
             libraries.settle(&mut programs);
@@ -269,10 +283,8 @@ fn traced_programs_live_through_attaching_and_detaching() {
     let runs: Vec<u32> = clients.into_iter().map(|it| it.join().expect("no client failed")).collect();
     assert!(runs.iter().all(|runs| *runs > 3), "{runs:?}");
     println!("{runs:?} runs of curl and openssl while probes came and went 30 times");
-    assert!(server.try_wait().expect("a child").is_none(), "the server has died");
-    until("the code of the library as it was", || code_of_libssl(server.id()) == code);
-    server.kill().expect("SIGKILL");
-    server.wait().expect("an end");
+    assert!(server.0.try_wait().expect("a child").is_none(), "the server has died");
+    until("the code of the library as it was", || code_of_libssl(server.0.id()) == code);
 }
 
 /// A hash of the code of libssl as a process has it in memory: a probe is an instruction in it.

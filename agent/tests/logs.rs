@@ -45,6 +45,7 @@ impl Bench {
     fn pass(&mut self, seconds: u64, server: bool) {
         self.now = self.now.plus(Duration::from_secs(seconds));
         let settings = Settings {
+            root: "/".into(),
             globs: vec![format!("{}/**/*.log", self.folder.path().display())],
             positions: self.folder.path().join("state/positions.json"),
             from_start: self.from_start,
@@ -94,6 +95,26 @@ fn lines_arrive_once_through_restarts_of_both_sides() {
     bench.pass(2, true);
     bench.pass(2, true);
     assert_eq!(bench.bodies(), ["one", "two", "three", "four", "five"]);
+}
+
+#[test]
+fn files_of_a_host_elsewhere_go_by_their_names_there() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("var/log/shop")).unwrap();
+    fs::write(root.path().join("var/log/shop/out.log"), "one\n").unwrap();
+    let settings = Settings {
+        root: root.path().into(),
+        globs: vec!["/var/log/*/*.log".into()],
+        positions: root.path().join("state/positions.json"),
+        from_start: true,
+    };
+    let mut tail = Tail::open(settings).unwrap();
+    let now = UnixNanos::from_seconds(1_795_096_951);
+    tail.scan(now).unwrap();
+    tail.poll(now).unwrap();
+    let batch = tail.poll(now.plus(Duration::from_secs(2))).unwrap();
+    assert_eq!(batch.len(), 1, "the next line of the event was waited for");
+    assert_eq!(batch[0].source.path.as_deref(), Some("/var/log/shop/out.log"));
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn show(kept: &Path, json: Option<&String>) -> anyhow::Result<()> {
             ));
         }
         let floors = label.as_ref().map(|label| floors::floors(&case.incident, label)).unwrap_or_default();
-        outcomes.push(Outcome { result, marks, floors, report, label, load_ms: 0 });
+        outcomes.push(Outcome { result, marks, floors, report, label, load_ms: 0, reason_ms: 0 });
     }
     let run = Run { outcomes, failures: Vec::new() };
     if let Some(json) = json {

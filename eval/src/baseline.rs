@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
+use domain::Verdict;
 use serde::Deserialize;
 
 use crate::CaseResult;
@@ -16,12 +17,19 @@ struct Document {
 /// What became worse, and what became better: one line each, in order of case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// Regressions; a run with any fails.
+    /// Regressions.
     pub worse: Vec<String>,
     /// Improvements.
     pub better: Vec<String>,
     /// Cases of the earlier run that this one did not make.
     pub missing: Vec<String>,
+}
+
+impl Comparison {
+    /// Whether the run fails: something became worse, or was not tried.
+    pub fn is_regression(&self) -> bool {
+        !self.worse.is_empty() || !self.missing.is_empty()
+    }
 }
 
 /// Reads the cases of a JSON written by an earlier run.
@@ -32,7 +40,7 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<CaseResult>> {
     Ok(document.cases)
 }
 
-/// Compares rank and blame.
+/// Compares rank, blame and whether a cause is named at all.
 pub fn compare(earlier: &[CaseResult], now: &[CaseResult]) -> Comparison {
     let now: BTreeMap<(&str, &str), &CaseResult> =
         now.iter().map(|result| ((result.system.as_str(), result.id.as_str()), result)).collect();
@@ -52,6 +60,12 @@ pub fn compare(earlier: &[CaseResult], now: &[CaseResult]) -> Comparison {
             std::cmp::Ordering::Less => comparison.better.push(line),
             std::cmp::Ordering::Equal => {}
         }
+        let inconclusive = |result: &CaseResult| result.verdict == Verdict::Inconclusive;
+        match (inconclusive(before), inconclusive(after)) {
+            (false, true) => comparison.worse.push(format!("{}: a cause → inconclusive", before.id)),
+            (true, false) => comparison.better.push(format!("{}: inconclusive → a cause", before.id)),
+            _ => {}
+        }
         match (before.culprit_correct, after.culprit_correct) {
             (Some(true), Some(false)) => {
                 comparison.worse.push(format!("{}: change right → wrong", before.id))
@@ -68,7 +82,6 @@ pub fn compare(earlier: &[CaseResult], now: &[CaseResult]) -> Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::Verdict;
 
     fn result(id: &str, rank: Option<usize>, culprit: Option<bool>) -> CaseResult {
         CaseResult {
@@ -91,6 +104,18 @@ mod tests {
         assert_eq!(comparison.worse, ["a: change right → wrong", "c: right service rank 2 → unranked"]);
         assert_eq!(comparison.better, ["b: right service unranked → rank 3"]);
         assert_eq!(compare(&before, &after[..1]).missing, ["b", "c"]);
+        assert!(compare(&before, &after[..1]).is_regression() && comparison.is_regression());
         assert_eq!(compare(&before, &before), Comparison::default());
+        assert!(!compare(&before, &before).is_regression());
+    }
+
+    #[test]
+    fn a_cause_that_is_no_longer_named_is_a_regression_at_the_same_rank() {
+        let named = [result("a", Some(1), Some(true))];
+        let unnamed = [CaseResult { verdict: Verdict::Inconclusive, ..named[0].clone() }];
+        assert_eq!(compare(&named, &unnamed).worse, ["a: a cause → inconclusive"]);
+        assert!(compare(&named, &unnamed).is_regression());
+        assert_eq!(compare(&unnamed, &named).better, ["a: inconclusive → a cause"]);
+        assert!(!compare(&unnamed, &named).is_regression());
     }
 }

@@ -27,6 +27,8 @@ pub struct Investigated {
     pub load: Duration,
     /// Time to investigate it.
     pub elapsed: Duration,
+    /// The part of that in which the store was not asked any more.
+    pub reason: Duration,
 }
 
 /// Folders below `root` (or `root` itself) that hold `incident.json`, in order.
@@ -123,8 +125,10 @@ async fn load_and_investigate(
     let recording = storage::recording::load(store, dir).await?;
     let loaded = tick();
     let observations = observe::observe(store, &question(&recording), |_| {}).await?;
+    let observed = tick();
     let report = narrate::narrate(reason::reason(&observations))?;
-    let elapsed = tick().saturating_sub(loaded);
+    let answered = tick();
+    let (elapsed, reason) = (answered.saturating_sub(loaded), answered.saturating_sub(observed));
     let load = loaded.saturating_sub(began);
-    Ok(Investigated { system: recording.meta.system, observations, report, load, elapsed })
+    Ok(Investigated { system: recording.meta.system, observations, report, load, elapsed, reason })
 }

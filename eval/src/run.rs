@@ -25,6 +25,8 @@ pub struct Outcome {
     pub label: Option<Label>,
     /// Time to load, milliseconds.
     pub load_ms: u64,
+    /// Time to reason and to phrase the answer, milliseconds; the rest of the result's time went into observing.
+    pub reason_ms: u64,
 }
 
 /// A run: outcomes in the order of the folders, and what could not be investigated.
@@ -99,5 +101,6 @@ pub async fn run_case(
     let elapsed_ms = seen.elapsed.as_millis() as u64;
     let (result, marks) = score::score(&id, &seen.system, &seen.report.diagnosis, label.as_ref(), elapsed_ms);
     let floors = label.as_ref().map(|label| floors::floors(&seen.observations, label)).unwrap_or_default();
-    Ok(Outcome { result, marks, floors, report: seen.report, label, load_ms: seen.load.as_millis() as u64 })
+    let (load_ms, reason_ms) = (seen.load.as_millis() as u64, seen.reason.as_millis() as u64);
+    Ok(Outcome { result, marks, floors, report: seen.report, label, load_ms, reason_ms })
 }

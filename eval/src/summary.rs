@@ -68,6 +68,8 @@ pub struct Scores {
     pub mrr: f64,
     /// The guilty change blamed first, of cases that have one.
     pub culprit_hr1: Share,
+    /// The same where a cause is named as well: what a reader of verdicts sees.
+    pub culprit_hr1_named: Share,
     /// The guilty change among the first three blamed.
     pub culprit_hr3: Share,
     /// "No change is to blame" said, of cases where that is so.
@@ -138,6 +140,10 @@ fn scores(outcomes: &[&Outcome]) -> Scores {
         avg5: (1..=5).map(|top| within(top).ratio).sum::<f64>() / 5.0,
         mrr: Share::of(known().map(|outcome| reciprocal(&outcome))).ratio,
         culprit_hr1: Share::of(guilty().map(|outcome| hit(outcome.result.culprit_correct == Some(true)))),
+        culprit_hr1_named: Share::of(guilty().map(|outcome| {
+            let named = outcome.result.verdict != domain::Verdict::Inconclusive;
+            hit(named && outcome.result.culprit_correct == Some(true))
+        })),
         culprit_hr3: culprit_within(3),
         no_change: Share::of(
             outcomes

@@ -331,6 +331,8 @@ fn entry(alert: &Alert, event: Event, source: Source) -> Entry {
         pattern: alert.pattern.clone(),
         confidence: None,
         features: None,
+        note: String::new(),
+        batch: None,
         event,
     }
 }

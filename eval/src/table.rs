@@ -25,21 +25,22 @@ pub fn cases(outcomes: &[Outcome]) -> String {
         };
         let _ = writeln!(
             text,
-            "{rank:>2}  {}  {:.2}  {} ms + {} ms  {culprit}  {}",
+            "{rank:>2}  {}  {:.2}  load {} + observe {} + reason {} ms  {culprit}  {}",
             result.id,
             result.confidence,
             outcome.load_ms,
-            result.elapsed_ms,
+            result.elapsed_ms.saturating_sub(outcome.reason_ms),
+            outcome.reason_ms,
             named.join(" | ")
         );
     }
     text
 }
 
-/// One line per set and one for all, then the floors.
+/// One line per set and one for all, then the floors. `named` is HR@1 where the verdict names a cause.
 pub fn summary(summary: &Summary) -> String {
     let mut text = format!(
-        "{:<44}{:>6}{:>7}{:>7}{:>7}{:>7}{:>7}{:>8}{:>8}{:>9}{:>8}{:>7}{:>9}{:>10}{:>8}\n",
+        "{:<44}{:>6}{:>7}{:>7}{:>7}{:>7}{:>7}{:>8}{:>8}{:>8}{:>9}{:>8}{:>7}{:>9}{:>10}{:>8}\n",
         "",
         "cases",
         "AC@1",
@@ -48,6 +49,7 @@ pub fn summary(summary: &Summary) -> String {
         "Avg@5",
         "MRR",
         "HR@1",
+        "named",
         "HR@3",
         "no chg",
         "false",
@@ -59,7 +61,7 @@ pub fn summary(summary: &Summary) -> String {
     for (set, scores) in rows(summary) {
         let _ = writeln!(
             text,
-            "{:<44}{:>6}{:>7}{:>7}{:>7}{:>7.3}{:>7.3}{:>8}{:>8}{:>9}{:>8}{:>7.3}{:>9}{:>10}{:>8}",
+            "{:<44}{:>6}{:>7}{:>7}{:>7}{:>7.3}{:>7.3}{:>8}{:>8}{:>8}{:>9}{:>8}{:>7.3}{:>9}{:>10}{:>8}",
             cut(set),
             scores.cases,
             ratio(scores.ac1),
@@ -68,6 +70,7 @@ pub fn summary(summary: &Summary) -> String {
             scores.avg5,
             scores.mrr,
             ratio(scores.culprit_hr1),
+            ratio(scores.culprit_hr1_named),
             ratio(scores.culprit_hr3),
             count(scores.no_change),
             count(scores.false_blame),

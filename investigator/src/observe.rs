@@ -13,7 +13,7 @@ use storage::questions::error_causes::ErrorCauses;
 use storage::questions::log_flow::LogFlow;
 use storage::questions::log_groups::LogGroups;
 use storage::questions::metrics::MetricLevels;
-use storage::questions::operations::OperationSlice;
+use storage::questions::operations::{self, OperationSlice, Slicing};
 use storage::questions::service_graph::ServiceEdge;
 use storage::questions::sli::SliMinute;
 use storage::questions::trace::TraceRow;
@@ -23,8 +23,14 @@ use crate::{Error, Question};
 
 /// Changes are looked for this long before the window.
 const CHANGE_LOOKBACK: std::time::Duration = std::time::Duration::from_secs(2 * 3600);
-/// Slices of time that charts are cut into, about.
+/// Slices of time that baseline and window are cut into, about.
 const CHART_SLICES: f64 = 90.0;
+/// Slices of the window at least, where it has requests for as many.
+const WINDOW_SLICES: f64 = 10.0;
+/// Requests that a slice should hold: fewer tell no share and no percentile.
+const SLICE_REQUESTS: f64 = 20.0;
+/// Slices of the baseline at most: the last ones.
+const BASELINE_SLICES: i64 = 1000;
 
 /// Everything the store said: small, serialisable, enough to reason without the store.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -57,8 +63,11 @@ pub struct Observations {
     pub endpoints: Vec<SliMinute>,
     /// Call edges seen from both ends.
     pub graph: Vec<ServiceEdge>,
-    /// Requests of the services in focus over time.
+    /// Requests of the services in focus over time, in slices of the baseline and of the window; none lies in both.
     pub requests: Vec<OperationSlice>,
+    /// Width of these slices; 0 when nobody wrote it down.
+    #[serde(default)]
+    pub slice_seconds: u32,
     /// Operations in focus over time.
     pub operations: Vec<OperationSlice>,
     /// Attribute values of bad and good requests of the impacted service.
@@ -67,8 +76,22 @@ pub struct Observations {
     pub trace: Vec<TraceRow>,
     /// Its id.
     pub trace_id: String,
+    /// The SQL of answers that do not carry their own.
+    #[serde(default)]
+    pub queries: Queries,
     /// Questions that failed, and why.
     pub failures: Vec<(EvidenceKind, String)>,
+}
+
+/// SQL that gave answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queries {
+    /// Of [`Observations::requests`].
+    pub requests: String,
+    /// Of [`Observations::coverage`].
+    pub coverage: String,
+    /// Of [`Observations::changes`].
+    pub changes: String,
 }
 
 impl Observations {
@@ -106,24 +129,11 @@ pub async fn observe(
     let told = |check: EvidenceKind, note: String| progress(Progress { check, note });
     let sampling = store.sampling(&[window, baseline]).await?;
 
-    let (
-        calls_now,
-        calls_before,
-        errors_now,
-        errors_before,
-        logs,
-        flow,
-        metrics,
-        changes,
-        coverage,
-        metric_services,
-        graph,
-    ) = tokio::join!(
-        heard(store.call_tree(window, sampling), |tree| told(
+    let (calls, errors_now, errors_before, logs, flow, metrics, changes, coverage, metric_services, graph) = tokio::join!(
+        heard(store.call_trees(baseline, window, sampling), |(_, tree)| told(
             EvidenceKind::LatencyDiff,
             format!("{} traces", tree.traces)
         )),
-        store.call_tree(baseline, sampling),
         heard(store.error_causes(window), |causes| {
             told(EvidenceKind::ErrorCauses, format!("{} failing traces", causes.failing_traces));
         }),
@@ -150,9 +160,10 @@ pub async fn observe(
         question: Some(Question { window, baseline: Some(baseline), ..question.clone() }),
         ..Observations::default()
     };
+    seen.queries.coverage = storage::questions::coverage::query(Some(&baseline), &window);
+    seen.queries.changes = storage::questions::changes::query(&lookback);
     let failures = &mut seen.failures;
-    seen.calls_now = kept(calls_now, EvidenceKind::LatencyDiff, failures);
-    seen.calls_before = kept(calls_before, EvidenceKind::LatencyDiff, failures);
+    (seen.calls_before, seen.calls_now) = kept(calls, EvidenceKind::LatencyDiff, failures);
     seen.errors_now = kept(errors_now, EvidenceKind::ErrorCauses, failures);
     seen.errors_before = kept(errors_before, EvidenceKind::ErrorCauses, failures);
     seen.logs = kept(logs, EvidenceKind::LogPatterns, failures);
@@ -183,12 +194,14 @@ async fn look_closer(
     window: Window,
 ) {
     let span = Window::new(baseline.start.min(window.start), baseline.end.max(window.end));
-    let width = chart_width(&span);
+    let slicing = slicing(baseline, window, request_rate(seen, baseline, window));
+    seen.slice_seconds = slicing.width_seconds;
+    seen.queries.requests = operations::requests_query(&focus.services, &slicing);
     let objectives = seen.asked().objectives;
     let impacted = focus.services.first().cloned().unwrap_or_default();
-    let (requests, operations, points, endpoints, attributes, trace) = tokio::join!(
-        store.request_slices(&focus.services, span, width),
-        store.operation_slices(&focus.operations, span, width),
+    let (requests, slices, points, endpoints, attributes, trace) = tokio::join!(
+        store.request_slices(&focus.services, &slicing),
+        store.operation_slices(&focus.operations, &slicing),
         store.metric_points(&focus.series, span),
         store.sli_minutes_by_endpoint(&impacted, span),
         store.attribute_values(&impacted, window, objectives.latency_ms),
@@ -196,7 +209,7 @@ async fn look_closer(
     );
     let failures = &mut seen.failures;
     seen.requests = kept(requests, EvidenceKind::ServiceLevel, failures);
-    seen.operations = kept(operations, EvidenceKind::LatencyDiff, failures);
+    seen.operations = kept(slices, EvidenceKind::LatencyDiff, failures);
     seen.points = kept(points, EvidenceKind::MetricShift, failures);
     seen.endpoints = kept(endpoints, EvidenceKind::ServiceLevel, failures);
     seen.attributes = kept(attributes, EvidenceKind::AttributeSkew, failures);
@@ -221,11 +234,36 @@ async fn typical_trace(
     }
 }
 
-/// A slice width that people count in: 1, 2, 5, 10, 15, 30 seconds, or whole minutes.
-fn chart_width(span: &Window) -> u32 {
-    const WIDTHS: [u32; 10] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600];
-    let wanted = span.seconds() / CHART_SLICES;
-    WIDTHS.into_iter().find(|width| f64::from(*width) >= wanted).unwrap_or(1800)
+/// Traces per second, in whichever of the two had more.
+fn request_rate(seen: &Observations, baseline: Window, window: Window) -> f64 {
+    let rate =
+        |tree: &CallTree, over: Window| (tree.traces * tree.one_in.max(1)) as f64 / over.seconds().max(1.0);
+    rate(&seen.calls_before, baseline).max(rate(&seen.calls_now, window))
+}
+
+/// How baseline and window are cut: alike, so that they can be compared, and from the window's start, so that no slice
+/// lies in both. The window has about ten slices and more, but none so short that it holds no request to speak of; of a
+/// long baseline the end is looked at.
+fn slicing(baseline: Window, window: Window, rate: f64) -> Slicing {
+    let resolved = (SLICE_REQUESTS / rate.max(1e-9)).min(window.seconds());
+    let wanted =
+        (window.seconds() / WINDOW_SLICES).min((baseline.seconds() + window.seconds()) / CHART_SLICES);
+    let width_seconds = round_width(wanted.max(resolved));
+    let width = i64::from(width_seconds) * 1_000_000_000;
+    // Whole slices of the baseline only: rates of cut ones would be wrong.
+    let first = (baseline.start.0 - window.start.0).div_euclid(width)
+        + i64::from((baseline.start.0 - window.start.0).rem_euclid(width) != 0);
+    let last = (baseline.end.0 - window.start.0).div_euclid(width);
+    let first = first.max(last - BASELINE_SLICES);
+    let at = |place: i64| domain::UnixNanos(window.start.0 + place * width);
+    let whole = if first < last { Window::new(at(first), at(last)) } else { baseline };
+    Slicing { windows: vec![whole, window], origin: window.start, width_seconds }
+}
+
+/// The longest width that people count in of at most so many seconds, and at least one second.
+fn round_width(seconds: f64) -> u32 {
+    const WIDTHS: [u32; 12] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
+    WIDTHS.into_iter().rev().find(|width| f64::from(*width) <= seconds).unwrap_or(1)
 }
 
 async fn heard<T>(
@@ -248,4 +286,29 @@ fn kept<T: Default>(
         failures.push((kind, domain::text::plain(&error.to_string(), 300)));
         T::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_of_the_window_or_the_baseline_and_hold_requests() {
+        let seconds =
+            |start: i64, end: i64| Window::new(UnixNanos::from_seconds(start), UnixNanos::from_seconds(end));
+        let check = |baseline: Window, window: Window, rate: f64, width: u32, sliced: Window| {
+            let slicing = slicing(baseline, window, rate);
+            assert_eq!((slicing.width_seconds, &slicing.windows[..]), (width, &[sliced, window][..]));
+        };
+        // A window of seconds after a long baseline; with few requests, slices that hold some.
+        check(seconds(100, 1003), seconds(1005, 1010), 100.0, 1, seconds(100, 1003));
+        check(seconds(100, 1003), seconds(1005, 1010), 10.0, 2, seconds(101, 1003));
+        check(seconds(100, 1003), seconds(1005, 1010), 0.0, 5, seconds(100, 1000));
+        // A baseline of the day before, and one of days.
+        let window = seconds(200_000, 200_600);
+        check(seconds(113_600, 114_200), window, 50.0, 10, seconds(113_600, 114_200));
+        check(seconds(20_000, 190_000), window, 50.0, 60, seconds(130_000, 189_980));
+        // One shorter than a slice.
+        check(seconds(199_000, 199_020), window, 0.5, 30, seconds(199_000, 199_020));
+    }
 }

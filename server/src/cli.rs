@@ -142,7 +142,7 @@ pub struct WhyArgs {
     /// Investigate a recording instead, without any server
     #[arg(long, value_name = "DIR")]
     pub recording: Option<PathBuf>,
-    /// With --recording: say on standard error when each check ended
+    /// With --recording: say on standard error how long loading, each check, observing and reasoning took
     #[arg(long, requires = "recording")]
     pub timings: bool,
     /// How to print the answer

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cli::{EvalArgs, SuppressionArgs};
 use crate::output;
 
-/// Runs the command. `false` when a case could not be investigated, or is worse than in the baseline.
+/// Runs the command. `false` when a case could not be investigated, is worse than in the baseline, or is only there.
 pub async fn run(arguments: &EvalArgs) -> anyhow::Result<bool> {
     let earlier = arguments.baseline.as_deref().map(baseline::read).transpose()?;
     let mut dirs: Vec<PathBuf> = Vec::new();
@@ -88,7 +88,7 @@ fn write(arguments: &EvalArgs, run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells of a comparison; whether nothing became worse.
+/// Tells of a comparison; whether nothing became worse and nothing is missing.
 fn told(comparison: &baseline::Comparison) -> bool {
     let lines = |mark: &str, lines: &[String]| {
         lines.iter().map(|line| format!("{mark} {line}\n")).collect::<String>()
@@ -96,5 +96,5 @@ fn told(comparison: &baseline::Comparison) -> bool {
     output::text(&lines("better ", &comparison.better));
     output::text(&lines("worse  ", &comparison.worse));
     output::text(&lines("missing", &comparison.missing));
-    comparison.worse.is_empty()
+    !comparison.is_regression()
 }

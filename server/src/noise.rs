@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use detectors::suppression::{
-    AUTO_THRESHOLD, Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy,
+    AUTO_THRESHOLD, Approval, Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy,
 };
 use domain::alert::MAX_ALERT_NAME;
-use domain::{Alert, Clock, Finding, UnixNanos};
+use domain::{Alert, Clock, Finding, Incident, Report, UnixNanos, Window};
 use serde::{Deserialize, Serialize};
 use storage::Store;
 use storage::alerts::SeenAlert;
@@ -32,7 +32,8 @@ use tokio_util::sync::CancellationToken;
 use crate::detect::Outlooks;
 use crate::incidents::Incidents;
 pub use around::Around;
-pub use book::{Book, Group, ModeChange, RuleInForce, SilenceChange};
+pub use book::{Book, Group, ModeChange, Noted, RuleInForce, SilenceChange};
+pub use policies::Imported;
 pub use proposal::{Details, Proposal};
 pub use settings::Settings;
 
@@ -40,6 +41,7 @@ pub use settings::Settings;
 const STREAM: &str = "noise";
 const MODES: &str = "noise-modes";
 const SILENCES: &str = "noise-silences";
+const AWAITED: &str = "noise-awaited";
 
 /// A finding that is seen again within this time is the same alert, still going on.
 const GOES_ON: Duration = Duration::from_secs(300);
@@ -49,6 +51,10 @@ const RECALLED: Duration = Duration::from_secs(30 * 86_400);
 const MAX_HOSTS: usize = 64;
 /// How often silences that Alertmanager did not take are tried again.
 const SILENCES_AGAIN: Duration = Duration::from_secs(60);
+/// How long before an incident began an alert may have been held back and still belong to it: the first sign is often called noise.
+const BEFORE_INCIDENT: Duration = Duration::from_secs(3600);
+/// How long a count of what waits is good enough for the top of a page; a decision is counted at once.
+const COUNT_STANDS: Duration = Duration::from_secs(30);
 /// Heard alerts that a slow listener may lag behind.
 const MAX_HEARD: usize = 256;
 /// Who decides when nobody does.
@@ -76,6 +82,31 @@ impl Outcome {
     }
 }
 
+/// Longest note kept with a decision, in characters.
+pub const MAX_NOTE: usize = 400;
+
+/// Who decides, and what they say with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// A person, or `inquest`.
+    pub actor: &'a str,
+    /// Where they said so.
+    pub source: Source,
+    /// More about why; may be empty. An approval has a note of its own.
+    pub note: &'a str,
+}
+
+/// Alerts that were held back around an incident.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldBack {
+    /// Which, how many, and when.
+    pub row: storage::alerts::HeldBack,
+    /// Who approved what held them back, and the approval; nothing when it is too long ago to be at hand.
+    pub by: Option<(String, Approval)>,
+    /// When and why it came back since, when it did.
+    pub back: Option<(UnixNanos, Reopening)>,
+}
+
 /// An alert that reaches people.
 #[derive(Clone, Debug)]
 pub struct Heard {
@@ -99,6 +130,15 @@ struct SilenceSet {
     id: String,
 }
 
+/// A policy on an alert that was not seen yet, as the journal has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct AwaitedSet {
+    policy: policies::Policy,
+    actor: String,
+    /// Whether the alert came.
+    came: bool,
+}
+
 /// Alerts of one store. Cheap to clone.
 #[derive(Clone)]
 pub struct Noise {
@@ -113,6 +153,8 @@ struct Shared {
     settings: Settings,
     silencer: Option<alertmanager::Silencer>,
     book: Mutex<Book>,
+    /// How many wait for a decision, and when that was counted.
+    waiting: Mutex<Option<(UnixNanos, usize)>>,
     /// Held from judging an alert until journal, store and book have what came of it.
     accepting: tokio::sync::Mutex<()>,
     heard: broadcast::Sender<Arc<Heard>>,
@@ -155,6 +197,15 @@ impl Noise {
                 book.set_silence(&entry.key, set.id);
             }
         }
+        for entry in store.journal_read(AWAITED).await.context("cannot read policies on alerts to come")? {
+            match serde_json::from_value::<AwaitedSet>(entry.body) {
+                Ok(set) if set.came => book.came(&set.policy),
+                Ok(set) => _ = book.await_alert(set.policy, set.actor),
+                Err(error) => {
+                    tracing::warn!(sequence = entry.sequence, %error, "cannot read a policy on an alert to come")
+                }
+            }
+        }
         book.learn();
         let silencer = settings.alertmanager.as_deref().map(alertmanager::Silencer::new).transpose()?;
         let shared = Shared {
@@ -165,6 +216,7 @@ impl Noise {
             settings,
             silencer,
             book: Mutex::new(book),
+            waiting: Mutex::default(),
             accepting: tokio::sync::Mutex::default(),
             heard: broadcast::Sender::new(MAX_HEARD),
             decided: Notify::new(),
@@ -220,6 +272,9 @@ impl Noise {
             if !goes_on && !alert.resolved {
                 self.book().note(&alert, incident.is_some());
             }
+            if !goes_on && !alert.resolved {
+                self.decide_awaited(&alert, &fingerprint, &around).await?;
+            }
             let suppressed = match alert.resolved {
                 true => self.book().is_suppressed(&fingerprint),
                 false => self.judge(&alert, &fingerprint, &around).await?,
@@ -243,6 +298,40 @@ impl Noise {
         }
         store.alerts_append(&seen).await.context("cannot store alerts")?;
         Ok(outcomes)
+    }
+
+    /// Decides what a file said of an alert that had not been seen. While a rule forbids it, the alert is heard and the policy waits on.
+    async fn decide_awaited(&self, alert: &Alert, fingerprint: &str, around: &Around) -> anyhow::Result<()> {
+        let (policy, actor, asked) = {
+            let book = self.book();
+            let Some((policy, actor)) = book.awaited_for(alert) else { return Ok(()) };
+            let Some(group) = book.group(fingerprint) else { return Ok(()) };
+            let standing = book.standing(fingerprint).cloned().unwrap_or_default();
+            let context = around.context(group, &self.shared.settings.protected);
+            (policy.clone(), actor.clone(), policy.asks(group, &standing, &context))
+        };
+        match asked {
+            policies::Asked::Forbidden(_) => return Ok(()),
+            policies::Asked::Stands | policies::Asked::Expired => {}
+            policies::Asked::Decide(event) => self.note(fingerprint, &actor, Source::File, event).await?,
+        }
+        self.note_awaited(AwaitedSet { policy, actor, came: true }).await
+    }
+
+    async fn note_awaited(&self, set: AwaitedSet) -> anyhow::Result<()> {
+        let body = serde_json::to_value(&set).context("a policy does not serialise")?;
+        let at = self.shared.clock.now();
+        self.shared
+            .store
+            .journal_append(at, AWAITED, &set.policy.rule, &body)
+            .await
+            .context("cannot note a policy in the journal")?;
+        let mut book = self.book();
+        match set.came {
+            true => book.came(&set.policy),
+            false => _ = book.await_alert(set.policy, set.actor),
+        }
+        Ok(())
     }
 
     fn may_suppress(&self, alert: &Alert, fingerprint: &str, around: &Around) -> bool {
@@ -309,37 +398,85 @@ impl Noise {
         })
     }
 
-    /// Notes what somebody decided, and tells Alertmanager if it should know.
-    pub async fn decide(
-        &self,
-        fingerprint: &str,
-        actor: &str,
-        source: Source,
-        event: Event,
-    ) -> anyhow::Result<bool> {
+    /// Notes what somebody decided on these alerts in one step, and tells Alertmanager if it should know. How many of them are known.
+    pub async fn decide(&self, step: &Step<'_>, events: Vec<(String, Event)>) -> anyhow::Result<usize> {
         let _order = self.shared.accepting.lock().await;
-        if self.book().group(fingerprint).is_none() {
-            return Ok(false);
-        }
-        self.note(fingerprint, actor, source, event).await?;
-        Ok(true)
+        let known: Vec<(String, Event)> = {
+            let book = self.book();
+            events.into_iter().filter(|(fingerprint, _)| book.group(fingerprint).is_some()).collect()
+        };
+        // The first of them and the time name the step.
+        let batch = (known.len() > 1).then(|| format!("{}-{}", known[0].0, self.shared.clock.now().0));
+        let count = known.len();
+        self.note_all(step, batch.as_deref(), known).await?;
+        Ok(count)
+    }
+
+    /// Takes the last decision on an alert back, and with it those that were taken in the same step and still stand. How many.
+    pub async fn undo(&self, fingerprint: &str, step: &Step<'_>) -> anyhow::Result<usize> {
+        let _order = self.shared.accepting.lock().await;
+        let together = {
+            let book = self.book();
+            let standing = book.standing(fingerprint).filter(|standing| standing.can_undo());
+            match standing.map(|standing| standing.batch.as_deref()) {
+                None => Vec::new(),
+                Some(None) => vec![fingerprint.to_owned()],
+                Some(Some(batch)) => book.of_batch(batch),
+            }
+        };
+        let count = together.len();
+        self.note_all(step, None, together.into_iter().map(|one| (one, Event::Undone)).collect()).await?;
+        Ok(count)
     }
 
     async fn note(&self, fingerprint: &str, actor: &str, source: Source, event: Event) -> anyhow::Result<()> {
-        let Shared { store, clock, .. } = &*self.shared;
+        self.note_all(&Step { actor, source, note: "" }, None, vec![(fingerprint.to_owned(), event)]).await
+    }
+
+    async fn note_all(
+        &self,
+        step: &Step<'_>,
+        batch: Option<&str>,
+        events: Vec<(String, Event)>,
+    ) -> anyhow::Result<()> {
         let around = self.around().await?;
+        let learns = |event: &Event| !matches!(event, Event::Snoozed { .. } | Event::Sampled);
+        let learns = events.iter().any(|(_, event)| learns(event));
+        for (fingerprint, event) in events {
+            self.note_one(&fingerprint, step, batch, event, &around).await?;
+        }
+        if learns {
+            self.book().learn();
+        }
+        *self.waiting_count() = None;
+        self.shared.decided.notify_one();
+        Ok(())
+    }
+
+    async fn note_one(
+        &self,
+        fingerprint: &str,
+        step: &Step<'_>,
+        batch: Option<&str>,
+        event: Event,
+        around: &Around,
+    ) -> anyhow::Result<()> {
+        let Shared { store, clock, .. } = &*self.shared;
         let Some(group) = self.book().group(fingerprint).cloned() else { return Ok(()) };
-        let proposal = self.book_proposal(&group, &around);
-        let learns =
-            matches!(event, Event::Approved(_) | Event::Rejected | Event::Undone | Event::Reopened(_));
+        let proposal = self.book_proposal(&group, around);
         let entry = Entry {
-            actor: domain::text::plain(actor, 80),
-            source,
+            actor: domain::text::plain(step.actor, 80),
+            source: step.source,
             rule: group.alert.rule.clone(),
             service: group.alert.service.clone(),
             pattern: group.alert.pattern.clone(),
             confidence: proposal.proposed.then_some(proposal.confidence),
             features: Some(proposal.features),
+            note: match event {
+                Event::Approved(_) => String::new(),
+                _ => domain::text::plain(step.note.trim(), MAX_NOTE),
+            },
+            batch: batch.map(str::to_owned),
             event,
         };
         let at = clock.now();
@@ -348,14 +485,7 @@ impl Noise {
             .journal_append(at, STREAM, fingerprint, &body)
             .await
             .context("cannot note a decision in the journal")?;
-        {
-            let mut book = self.book();
-            book.apply(fingerprint, at, entry);
-            if learns {
-                book.learn();
-            }
-        }
-        self.shared.decided.notify_one();
+        self.book().apply(fingerprint, at, entry);
         Ok(())
     }
 
@@ -441,7 +571,10 @@ impl Noise {
     pub async fn queue(&self) -> anyhow::Result<Vec<Proposal>> {
         let around = self.around().await?;
         let book = self.book();
-        Ok(self.proposals(&book, &around, |_| true))
+        let queue = self.proposals(&book, &around, |_| true);
+        let waiting = queue.iter().filter(|one| one.looks_like_noise() && one.waits(around.now)).count();
+        *self.waiting_count() = Some((around.now, waiting));
+        Ok(queue)
     }
 
     /// The same of alerts of some services alone.
@@ -460,8 +593,9 @@ impl Noise {
         };
         let one = proposal::of(&book, group, &around, &self.shared.settings);
         let details = Details {
-            similar: proposal::similar(&book, &one.alert, around.now),
+            similar: proposal::similar(&book, &one.alert, &around),
             same_pattern: proposal::same_pattern(&book, &one.alert),
+            linked: around.linked(group),
         };
         Ok(Some((one, details)))
     }
@@ -507,7 +641,7 @@ impl Noise {
     }
 
     /// The decisions, latest first.
-    pub fn audit(&self, most: usize) -> Vec<(UnixNanos, String, Entry)> {
+    pub fn audit(&self, most: usize) -> Vec<Noted> {
         self.book().audit().rev().take(most).cloned().collect()
     }
 
@@ -527,25 +661,62 @@ impl Noise {
         policies::export(&self.book())
     }
 
-    /// Brings what stands in line with a file; the number of policies changed.
-    pub async fn import(&self, yaml: &str, actor: &str) -> anyhow::Result<Result<usize, String>> {
+    /// Brings what stands in line with a file, and says what came of it. Policies on alerts that were not seen yet wait for them.
+    pub async fn import(&self, yaml: &str, actor: &str) -> anyhow::Result<Result<Imported, String>> {
         let file = match policies::parse(yaml) {
             Ok(file) => file,
             Err(error) => return Ok(Err(error)),
         };
+        let (default, apart) = self.modes();
+        let mut modes = 0;
         for (rule, mode) in &file.modes {
-            if let Err(why) = self.set_mode(rule, *mode, actor).await? {
-                return Ok(Err(format!("mode of {rule}: {why}")));
+            let stands = match rule.as_str() {
+                "*" => default == *mode,
+                rule => apart.iter().any(|(other, set)| other == rule && set == mode),
+            };
+            if stands {
+                continue;
             }
+            if let Err(why) = self.set_mode(rule, *mode, actor).await? {
+                return Ok(Err(format!("mode of {}: {why}", domain::text::plain(rule, 80))));
+            }
+            modes += 1;
         }
         let _order = self.shared.accepting.lock().await;
-        let now = self.shared.clock.now();
-        let changes = policies::changes(&self.book(), &file, now);
-        let count = changes.len();
-        for (fingerprint, event) in changes {
-            self.note(&fingerprint, actor, Source::File, event).await?;
+        let around = self.around().await?;
+        let plan = policies::plan(&self.book(), &file, &around, &self.shared.settings.protected);
+        self.note_all(&Step { actor, source: Source::File, note: "" }, None, plan.changes).await?;
+        for policy in plan.awaited {
+            let known = self.book().awaited().any(|(other, _)| *other == policy);
+            if !known {
+                self.note_awaited(AwaitedSet { policy, actor: actor.to_owned(), came: false }).await?;
+            }
         }
-        Ok(Ok(count))
+        Ok(Ok(Imported { modes, ..plan.outcome }))
+    }
+
+    /// What was held back around an incident, the most frequent first: at most `limit`, and how many there are in all.
+    pub async fn held_back(
+        &self,
+        incident: &Incident,
+        report: Option<&Report>,
+        limit: u32,
+    ) -> anyhow::Result<(Vec<HeldBack>, u64)> {
+        let services: Vec<String> = around::services_of(incident, report).into_iter().collect();
+        let end = incident.resolved.unwrap_or_else(|| self.shared.clock.now());
+        let window = Window::new(incident.started.minus(BEFORE_INCIDENT), end.plus(Duration::from_nanos(1)));
+        let store = &self.shared.store;
+        let rows = store
+            .alerts_of_incident(incident.id.0, &services, window, limit)
+            .await
+            .context("cannot ask what was held back")?;
+        let all = rows.first().map_or(0, |row| row.of);
+        let book = self.book();
+        let held_back = |row: storage::alerts::HeldBack| {
+            let (by, back) = book.decided_around(&row.fingerprint, UnixNanos(row.last));
+            HeldBack { row, by, back }
+        };
+        Ok((rows.into_iter().map(held_back).collect(), all))
     }
 
     /// Modes of rules that were set apart, and that of all others.
@@ -553,9 +724,21 @@ impl Noise {
         self.book().modes()
     }
 
-    /// Alerts that wait for a decision and are likely noise, for the navigation; none while only observing.
-    pub fn waiting(&self) -> usize {
-        self.book().waiting_hint()
+    /// Alerts that look like noise and wait for a decision: as many as the queue shows. At most 30 s old.
+    pub async fn waiting(&self) -> anyhow::Result<usize> {
+        let now = self.shared.clock.now();
+        let counted = *self.waiting_count();
+        if let Some((at, waiting)) = counted
+            && at.plus(COUNT_STANDS) > now
+        {
+            return Ok(waiting);
+        }
+        let queue = self.queue().await?;
+        Ok(queue.iter().filter(|one| one.looks_like_noise() && one.waits(now)).count())
+    }
+
+    fn waiting_count(&self) -> MutexGuard<'_, Option<(UnixNanos, usize)>> {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hears every alert that reaches people.
@@ -586,86 +769,4 @@ impl Noise {
 }
 
 #[cfg(test)]
-mod tests {
-    use detectors::suppression::Reason;
-    use domain::{Batch, Detail, LogRecord, Observation, SeenIn, Severity, Window};
-
-    use super::*;
-
-    const NOW: UnixNanos = UnixNanos::from_seconds(1_800_000_000);
-
-    struct Stopped;
-
-    impl Clock for Stopped {
-        fn now(&self) -> UnixNanos {
-            NOW
-        }
-    }
-
-    fn notice(hosts: &[&str]) -> Finding {
-        Finding {
-            service: "cart".into(),
-            subject: "retrying in 17 ms".into(),
-            severity: Severity::Notice,
-            started: NOW,
-            window: Window::new(NOW.minus(Duration::from_secs(300)), NOW),
-            detail: Detail::Observation(Observation {
-                detector: "log pattern spike".into(),
-                sentence: String::new(),
-                numbers: Vec::new(),
-                seen_in: SeenIn::Nothing,
-                hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-            }),
-        }
-    }
-
-    async fn runs(store: &Store, version: &str, at: UnixNanos) {
-        let resource = [("service.version".to_owned(), version.to_owned())];
-        let log = LogRecord {
-            at,
-            service: "cart".into(),
-            resource: Arc::new(resource.into()),
-            ..LogRecord::default()
-        };
-        store.append(&Batch { logs: vec![log], ..Batch::default() }).await.unwrap();
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_finding_that_is_held_back_returns_on_a_new_host_and_a_new_version() {
-        let store = Store::scratch().await.unwrap();
-        runs(&store, "1", NOW.minus(Duration::from_secs(900_000))).await;
-        let clock: Arc<dyn Clock> = Arc::new(Stopped);
-        let incidents = Incidents::load(store.clone(), clock.clone(), Default::default()).await.unwrap();
-        let (_outlook, outlooks) = tokio::sync::watch::channel(Arc::default());
-        let config = crate::config::Noise { mode: Mode::Recommend, ..Default::default() };
-        let settings = Settings::new(&config).unwrap();
-        let noise = Noise::load(store.clone(), clock, incidents, outlooks, settings).await.unwrap();
-        let held_back = async |hosts: &[&str]| noise.accept_findings(&[notice(hosts)]).await.unwrap()[0];
-        let suppress = async || {
-            let one = noise.queue().await.unwrap().remove(0);
-            let approval = one.approval(Reason::Flapping, "", 14, NOW);
-            noise.decide(&one.fingerprint, "somebody", Source::Web, Event::Approved(approval)).await.unwrap();
-        };
-
-        assert!(!held_back(&["a", "b"]).await);
-        suppress().await;
-        for known in [&["a", "b"][..], &["b"], &[]] {
-            assert!(held_back(known).await, "{known:?}");
-        }
-        assert!(!held_back(&["a", "b", "c"]).await, "a new host");
-        suppress().await;
-        assert!(held_back(&["c"]).await);
-        runs(&store, "2", NOW).await;
-        assert!(!held_back(&["a"]).await, "a new version");
-        let came_back: Vec<String> = noise
-            .audit(10)
-            .into_iter()
-            .filter_map(|(_, _, entry)| match entry.event {
-                Event::Reopened(reopening) => Some(reopening.words()),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(came_back, ["new version 2", "new host c"]);
-        store.close().await.unwrap();
-    }
-}
+mod tests;

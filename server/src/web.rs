@@ -93,6 +93,19 @@ pub struct App {
 }
 
 impl App {
+    /// The bar at the top of a page. The page stands without the number of what waits for review.
+    async fn top(&self) -> pages::Top {
+        let waiting = self.noise.waiting().await.unwrap_or_else(|error| {
+            tracing::warn!(error = format!("{error:#}"), "cannot count what waits for review");
+            0
+        });
+        pages::Top {
+            base_path: self.base_path.to_string(),
+            open_incidents: self.incidents.open_count(),
+            waiting,
+        }
+    }
+
     /// The latest report of an incident. One that a newer version wrote is left alone.
     async fn latest_report(&self, id: IncidentId) -> Result<Option<Report>, error::Error> {
         let Some(json) = self.store.report_get(id.0, None).await? else { return Ok(None) };

@@ -6,6 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use domain::{Report, UnixNanos, Window};
 use investigator::Question;
+use investigator::narrate::narrate;
+use investigator::observe::observe;
+use investigator::reason::reason;
 use storage::Store;
 use storage::recording::{self, Recording};
 
@@ -89,22 +92,31 @@ async fn of_recording(dir: &Path, arguments: &WhyArgs) -> anyhow::Result<Report>
 }
 
 async fn investigate(store: &Store, dir: &Path, arguments: &WhyArgs) -> anyhow::Result<Report> {
-    let began = tokio::time::Instant::now();
-    let timed = |what: &str, note: &str| {
+    let timed = |began: tokio::time::Instant, what: &str, note: &str| {
         if arguments.timings {
             output::note(&format!("{:>7} ms  {what}  {note}", began.elapsed().as_millis()));
         }
     };
+    let began = tokio::time::Instant::now();
     let recording = recording::load(store, dir).await.context("cannot read the recording")?;
-    timed("loaded", "");
+    timed(began, "loaded", "");
     let question = question(&recording, arguments)?;
     if let Some(service) = &arguments.service {
         known_service::check(store, service, question.window).await??;
     }
-    let told = |progress: investigator::Progress| timed(progress.check.title(), &progress.note);
-    let report =
-        investigator::investigate(store, &question, told).await.context("the investigation failed")?;
-    timed("answered", "");
+    // Questions to the store are asked side by side: each takes as long as it took since they began.
+    let began = tokio::time::Instant::now();
+    let told = |progress: investigator::Progress| {
+        timed(began, &format!("  {}", progress.check.title()), &progress.note)
+    };
+    let seen = observe(store, &question, told).await.context("the investigation failed")?;
+    timed(began, "observed", "");
+    let began = tokio::time::Instant::now();
+    let diagnosis = reason(&seen);
+    timed(began, "reasoned", "");
+    let began = tokio::time::Instant::now();
+    let report = narrate(diagnosis).context("the investigation failed")?;
+    timed(began, "phrased", "");
     Ok(report)
 }
 

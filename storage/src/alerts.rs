@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clickhouse::Row;
 use domain::alert::AlertSource;
-use domain::{Alert, Severity, UnixNanos};
+use domain::{Alert, Severity, UnixNanos, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
@@ -23,6 +23,27 @@ pub struct SeenAlert {
     pub suppressed: bool,
     /// Number of the open incident of its service; 0 when there was none.
     pub incident: u32,
+}
+
+/// Alerts of one fingerprint that were held back around an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Row, Deserialize)]
+pub struct HeldBack {
+    /// Which alert.
+    pub fingerprint: String,
+    /// Its rule.
+    pub rule: String,
+    /// Its service.
+    pub service: String,
+    /// What it says, with what varies replaced by `<*>`.
+    pub pattern: String,
+    /// How many were held back.
+    pub alerts: u64,
+    /// Nanoseconds since the epoch of the first of them.
+    pub first: i64,
+    /// The same of the last.
+    pub last: i64,
+    /// Fingerprints held back around the incident, this and all others; may be more than were asked for.
+    pub of: u64,
 }
 
 /// The alerts of one fingerprint from one place in one hour.
@@ -134,6 +155,39 @@ impl Store {
             .fetch_all::<StoredAlert>()
             .await?;
         rows.into_iter().map(SeenAlert::try_from).collect()
+    }
+
+    /// What was held back around an incident, one row per fingerprint, the most frequent first and at most `limit` of them: what
+    /// was stored with it, and what its services said in `window`. The services are needed because most of what belongs to an
+    /// incident was held back before it opened; once it is open, its alerts are heard.
+    pub async fn alerts_of_incident(
+        &self,
+        incident: u32,
+        services: &[String],
+        window: Window,
+        limit: u32,
+    ) -> Result<Vec<HeldBack>, Error> {
+        let rows = self
+            .client()
+            .query(
+                "SELECT toString(Fingerprint) AS fingerprint, toString(any(Rule)) AS rule,
+                   toString(any(ServiceName)) AS service, any(Pattern) AS pattern, count() AS alerts,
+                   toUnixTimestamp64Nano(min(Timestamp)) AS first, toUnixTimestamp64Nano(max(Timestamp)) AS last,
+                   count() OVER () AS of
+                 FROM alerts
+                 WHERE Suppressed AND NOT Resolved
+                   AND Timestamp >= fromUnixTimestamp64Nano(?) AND Timestamp < fromUnixTimestamp64Nano(?)
+                   AND (Incident = ? OR has(?, toString(ServiceName)))
+                 GROUP BY Fingerprint ORDER BY alerts DESC, fingerprint LIMIT ?",
+            )
+            .bind(window.start.0)
+            .bind(window.end.0)
+            .bind(incident)
+            .bind(services)
+            .bind(limit)
+            .fetch_all()
+            .await?;
+        Ok(rows)
     }
 
     /// Hourly counts of all alerts since `since`, oldest first.

@@ -11,6 +11,7 @@ use domain::{
 use storage::Store;
 use storage::questions::call_tree::Sampling;
 use storage::questions::counters::CounterSelector;
+use storage::questions::operations::Slicing;
 use storage::questions::requests::{RequestQuestion, Wait};
 
 const T0: i64 = 1_800_000_000;
@@ -184,11 +185,11 @@ async fn minutes_graph_and_slices_come_from_the_views() {
     );
     assert!((edge.gap_ms - 10.0).abs() < 1e-6);
 
-    let slices = store.request_slices(&["gateway".into()], window(-60, 60), 1).await.unwrap();
+    let slices = store.request_slices(&["gateway".into()], &Slicing::even(window(-60, 60), 1)).await.unwrap();
     assert_eq!(slices.len(), 2);
     assert_eq!((slices[0].calls, slices[0].errors), (1, 1));
     let operations = store
-        .operation_slices(&[("catalog".into(), "SELECT prices".into())], window(-60, 60), 60)
+        .operation_slices(&[("catalog".into(), "SELECT prices".into())], &Slicing::even(window(-60, 60), 60))
         .await
         .unwrap();
     assert_eq!(operations[0].calls, 1);
@@ -321,6 +322,161 @@ async fn counters_become_rates_and_survive_resets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn histograms_become_means_and_failed_requests_a_share() {
+    let mut samples = Vec::new();
+    // `(seconds, value)`, every ten seconds from the first.
+    let mut count = |name: &str, kind: MetricKind, labels: &[(&str, &str)], values: &[(i64, f64)]| {
+        let mut labels = attributes(labels);
+        labels.insert("service".into(), "catalog".into());
+        let series = Arc::new(Series { name: name.into(), labels, kind, unit: String::new() });
+        samples.extend(values.iter().map(|(second, value)| Sample {
+            series: Arc::clone(&series),
+            at: at(second * 1000),
+            value: *value,
+        }));
+    };
+    let steps = |from: i64, value: &dyn Fn(f64) -> f64| -> Vec<(i64, f64)> {
+        (from..20).map(|step| (step * 10, value((step - from) as f64))).collect()
+    };
+    // Twice the load from 100 s on, as slow as before: each takes 50 ms.
+    let load = |step: f64| 100.0 * (step + (step - 10.0).max(0.0));
+    count("request_seconds_count", MetricKind::Counter, &[], &steps(0, &load));
+    count("request_seconds_sum", MetricKind::Counter, &[], &steps(0, &|step| load(step) * 0.05));
+    count("request_seconds_bucket", MetricKind::Counter, &[("le", "1")], &steps(0, &load));
+    // The series of failures is only there once there are some, and is read three seconds later.
+    count("requests_total", MetricKind::Counter, &[("status", "200")], &steps(0, &|step| 30.0 * step));
+    let failed: Vec<(i64, f64)> =
+        steps(10, &|step| 10.0 * step).into_iter().map(|(at, value)| (at + 3, value)).collect();
+    count("requests_total", MetricKind::Counter, &[("status", "503")], &failed);
+    // Sent as a level, by one that knows no kinds.
+    count("jobs_total", MetricKind::Gauge, &[], &steps(0, &|step| 7.0 * step));
+    count("jobs_waiting", MetricKind::Gauge, &[], &steps(0, &|step| 7.0 * step));
+
+    let store = store(&Batch { samples, ..Batch::default() }).await;
+    let levels = store.metric_levels(window(0, 100), window(100, 200), Some(at(100_000))).await.unwrap();
+    let seen: Vec<(&str, &str, bool, [f64; 2])> = levels
+        .series
+        .iter()
+        .map(|series| {
+            let middle = [series.before[1], series.late[2]].map(|value| (value * 1e6).round() / 1e6);
+            (series.name.as_str(), series.kind.as_str(), series.failing, middle)
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("jobs_total", "counter", false, [0.7, 0.7]),
+            ("jobs_waiting", "gauge", false, [31.5, 101.5]),
+            ("request_seconds_count", "counter", false, [10.0, 20.0]),
+            ("request_seconds_mean", "gauge", false, [0.05, 0.05]),
+            ("requests_total", "counter", false, [3.0, 3.0]),
+            ("requests_total", "counter", true, [0.0, 1.0]),
+            ("requests_total_error_ratio", "gauge", false, [0.0, 0.25]),
+        ]
+    );
+    // Derived series can be drawn like others.
+    let ids: Vec<_> = levels.series.iter().map(|series| series.id).collect();
+    let points = store.metric_points(&ids, window(0, 200)).await.unwrap();
+    assert_eq!(points.len(), 7);
+    let share = &levels.series[6];
+    assert_eq!(points[&share.id].last().unwrap().1, 0.25);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_too_much_what_matters_is_kept() {
+    let log = |severity: u8, service: String, body: &str, second: i64| LogRecord {
+        at: at(second * 1000),
+        service,
+        severity_number: severity,
+        body: body.into(),
+        ..LogRecord::default()
+    };
+    let word = |number: u32| -> String {
+        (0..4).map(|place| char::from(b'g' + (number / 16_u32.pow(place) % 16) as u8)).collect()
+    };
+    let mut logs: Vec<LogRecord> = Vec::new();
+    let mut spans = Vec::new();
+    for number in 0..5_200 {
+        logs.extend([10, 20, 110].map(|second| log(9, word(number), "did it", second)));
+        // Each path once a window, but a few hundred of them, others before than now, more often.
+        let favoured = |from: u32| (from..from + 300).contains(&number);
+        for (trace, second, often) in [(1, 20, favoured(100)), (2, 120, favoured(4_800))] {
+            for copy in 0..if often { 2 } else { 1 } {
+                let id = 1 + number * 2 + copy;
+                spans.push(span(
+                    trace * 100_000 + number,
+                    (id, 0),
+                    "catalog",
+                    &word(number),
+                    SpanKind::Server,
+                    second * 1000,
+                    1,
+                ));
+            }
+        }
+    }
+    logs.push(log(17, "catalog".into(), "disk gone", 150));
+    let mut samples = Vec::new();
+    for number in 0..20_010 {
+        let name = if number == 20_009 { "z_last".to_owned() } else { format!("level_{number:05}") };
+        let series = Arc::new(Series {
+            name,
+            labels: attributes(&[("service", "catalog")]),
+            kind: MetricKind::Gauge,
+            unit: String::new(),
+        });
+        for step in 0..6 {
+            let value = if number == 20_009 && step >= 3 { 9.0 } else { 1.0 };
+            samples.push(Sample { series: Arc::clone(&series), at: at(step * 30_000 + 20_000), value });
+        }
+    }
+    let store = store(&Batch { logs, spans, samples, ..Batch::default() }).await;
+    let (before, now) = (window(0, 100), window(100, 200));
+
+    let groups = store.log_groups(Some(before), now).await.unwrap();
+    assert!(groups.cut);
+    assert!(groups.groups.iter().any(|group| group.sample == "disk gone"), "one new error among thousands");
+
+    let (old, new) = store.call_trees(before, now, Sampling::ALL).await.unwrap();
+    assert!(old.cut_paths && new.cut_paths);
+    let paths = |tree: &storage::questions::call_tree::CallTree| {
+        tree.paths.iter().map(|path| path.path).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(paths(&old), paths(&new), "what is in both windows is in both answers");
+    assert_eq!(old.paths.len(), paths(&old).len(), "each once");
+
+    let levels = store.metric_levels(before, now, None).await.unwrap();
+    assert!(levels.cut && levels.series.len() == 20_000);
+    assert_eq!(levels.series.last().unwrap().name, "z_last");
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_without_end_are_no_values() {
+    let series = |name: &str, kind: MetricKind| {
+        let labels = attributes(&[("service", "catalog")]);
+        Arc::new(Series { name: name.into(), labels, kind, unit: String::new() })
+    };
+    let (gauge, counter) = (series("level", MetricKind::Gauge), series("total", MetricKind::Counter));
+    let mut samples = Vec::new();
+    for step in 0..20_i64 {
+        let odd = [f64::INFINITY, f64::NAN, f64::NEG_INFINITY, 5.0][(step % 4) as usize];
+        samples.push(Sample { series: Arc::clone(&gauge), at: at(step * 10_000), value: odd });
+        let huge = if step % 2 == 0 { f64::MAX } else { f64::MIN };
+        samples.push(Sample { series: Arc::clone(&counter), at: at(step * 10_000), value: huge });
+    }
+    let store = store(&Batch { samples, ..Batch::default() }).await;
+    let levels = store.metric_levels(window(0, 100), window(100, 200), Some(at(150_000))).await.unwrap();
+    for series in &levels.series {
+        let numbers = [series.before, series.now, series.early, series.late].concat();
+        assert!(numbers.iter().all(|number| number.is_finite()), "{series:?}");
+    }
+    assert_eq!(levels.series.iter().find(|series| series.name == "level").unwrap().before[..2], [2.0, 5.0]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_coverage_and_attributes() {
     let change = Change {
         at: at(5_000),
@@ -361,9 +517,16 @@ async fn hostile_names_are_data() {
         Batch { spans: vec![span(1, (1, 0), name, name, SpanKind::Server, 0, 5)], ..Batch::default() };
     let store = store(&batch).await;
     assert_eq!(store.sli_minutes_by_endpoint(name, window(-60, 60)).await.unwrap().len(), 1);
-    assert_eq!(store.request_slices(&[name.into()], window(-60, 60), 60).await.unwrap().len(), 1);
     assert_eq!(
-        store.operation_slices(&[(name.into(), name.into())], window(-60, 60), 60).await.unwrap()[0].service,
+        store.request_slices(&[name.into()], &Slicing::even(window(-60, 60), 60)).await.unwrap().len(),
+        1
+    );
+    assert_eq!(
+        store
+            .operation_slices(&[(name.into(), name.into())], &Slicing::even(window(-60, 60), 60))
+            .await
+            .unwrap()[0]
+            .service,
         name
     );
     assert!(store.trace(name).await.unwrap().is_empty());

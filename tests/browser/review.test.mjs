@@ -84,15 +84,73 @@ describe('the review queue', { timeout: 300_000 }, () => {
     }
   }
 
-  test('decides with keys, and takes back', async () => {
+  test('is in the order of pages saved times confidence', async () => {
+    const list = await (await fetch(`${server.origin}/api/v1/alerts`)).json();
+    const worth = new Map(list.map((one) => [`q-${one.fingerprint}`, (one.pages - one.pages_left) * one.confidence]));
+    const { context, page } = await openPage(browser, `${server.origin}/review`);
+    const shown = await rows(page).evaluateAll((all) => all.map((row) => row.id));
+    assert.equal(shown.length, worth.size);
+    const worths = shown.map((id) => worth.get(id));
+    assert.deepEqual(worths, worths.toSorted((a, b) => b - a));
+    assert.ok(worths[0] > worths.at(-1), `all are worth the same: ${worths}`);
+    // Pages alone, or confidence alone, would give another order or the same by chance: the figures are what is shown.
+    const pages = await rows(page).locator('[data-l^="Pages"]').allTextContents();
+    assert.deepEqual(pages.map(Number), shown.map((id) => {
+      const one = list.find((other) => `q-${other.fingerprint}` === id);
+      return one.pages - one.pages_left;
+    }));
+    await context.close();
+  });
+
+  for (const [key, action, said, state] of [
+    ['a', 'approve', 'is noise until', 'Approved'],
+    ['r', 'reject', 'stays heard', 'Rejected'],
+    ['s', 'snooze', 'snoozed for a day', 'Snoozed'],
+  ]) {
+    test(`the key ${key} decides on the selected alert, and u takes it back`, async () => {
+      const { context, page, faults } = await openPage(browser, `${server.origin}/review`);
+      const selected = page.locator('.q.sel');
+      const title = await selected.locator('.ttl').textContent();
+      const id = await selected.getAttribute('id');
+      await page.keyboard.press(key);
+      await page.waitForURL(new RegExp(`what=${action}`));
+      await page.getByRole('status').getByText(said).waitFor();
+      await page.locator(`#${id}`).getByText(state, { exact: true }).waitFor();
+      assert.notEqual(await page.locator('.q.sel').getAttribute('id'), id, 'the next one is selected');
+      await page.keyboard.press('u');
+      await page.waitForURL(/what=undo/);
+      assert.equal(await page.locator(`#${id}`).getByRole('button', { name: 'Approve' }).count(), 1);
+      assert.equal(await page.locator('.q.sel .ttl').textContent(), title);
+      assert.deepEqual(faults, []);
+      await context.close();
+    });
+  }
+
+  test('the key o opens and closes, and an open row is decided as it is set', async () => {
     const { context, page, faults } = await openPage(browser, `${server.origin}/review`);
-    const selected = await page.locator('.q.sel .ttl').textContent();
-    await page.keyboard.press('a');
-    await page.waitForURL(/what=approve/);
-    await page.getByRole('status').getByText('is noise until').waitFor();
+    const row = rows(page).filter({ hasText: 'RedisReset' }).first();
+    await row.locator('.ttl a').focus();
+    await page.keyboard.press('o');
+    await page.waitForURL(/open=/);
+    await page.getByRole('heading', { name: 'Why' }).waitFor();
+    await page.keyboard.press('o');
+    await page.waitForURL((url) => !url.search.includes('open='));
+    await row.locator('.ttl a').focus();
+    await page.keyboard.press('o');
+    await page.waitForURL(/open=/);
+    await page.getByLabel('Note').fill('as agreed');
+    await page.getByRole('checkbox').check();
+    await page.keyboard.press('r');
+    await page.waitForURL(/what=reject/);
+    await page.getByRole('status').getByText('and 1 of the same pattern: stays heard').waitFor();
+    assert.equal(await rows(page).filter({ hasText: 'RedisReset' }).filter({ hasText: 'Rejected' }).count(), 2);
+    await page.getByRole('link', { name: 'Audit' }).click();
+    assert.equal(await page.getByText('as agreed').count(), 2);
+    assert.equal(await page.getByText('undecided → heard').count(), 3, 'these two, and the one that the key r decided on');
+    await page.goBack();
     await page.keyboard.press('u');
     await page.waitForURL(/what=undo/);
-    assert.equal(await page.locator('.q.sel .ttl').textContent(), selected);
+    assert.equal(await rows(page).filter({ hasText: 'RedisReset' }).filter({ hasText: 'Rejected' }).count(), 0);
     assert.deepEqual(faults, []);
     await context.close();
   });

@@ -110,6 +110,185 @@ async fn an_alert_is_reviewed_held_back_and_comes_back() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_held_back_is_shown_on_the_incident_it_came_before() {
+    let token = |config: &mut server::config::Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.noise.mode = detectors::suppression::Mode::Recommend;
+    };
+    serve_with(token, async |server: &mut TestServer| {
+        let said = "retrying in 17 ms <script>alert(1)</script>";
+        send_alert(server, webhook("payment", "a", said, 120)).await;
+        send_alert(server, webhook("elsewhere", "a", said, 120)).await;
+        for service in ["payment", "elsewhere"] {
+            let (fingerprint, _) = fingerprint_of(server, service).await;
+            let decision = "reason=flapping&days=7&note=it+%3Cb%3Erecovers";
+            assert_eq!(press(server, &format!("/review/{fingerprint}/approve"), decision).await, 200);
+            for seconds_ago in [90, 60] {
+                let held = send_alert(server, webhook(service, "a", said, seconds_ago)).await;
+                assert_eq!(held["suppressed"], 1, "{held}");
+            }
+        }
+        crate::incident::break_payment(server).await;
+        let path = format!("/incidents/{}", crate::incident::investigated(server).await.id);
+        let (_, page) = server.get(&path).await;
+        let until = now().plus(std::time::Duration::from_secs(7 * 86_400)).date();
+        let row =
+            format!("Held back: Flapping (it &lt;b&gt;recovers), until {until}, by someone on this page.");
+        assert!(page.contains(&row) && page.contains("2 times"), "{page}");
+        assert!(page.contains("payment: Retries") && !page.contains("elsewhere: Retries"), "{page}");
+        assert!(!page.contains("<script>alert"));
+        assert!(!page.contains("Came back at"));
+        // With the incident it is heard again, and the page says so.
+        assert_eq!(send_alert(server, webhook("payment", "a", said, 1)).await["heard"], 1);
+        let (_, page) = server.get(&path).await;
+        assert!(page.contains("Came back at") && page.contains("2 times"), "{page}");
+        // The other way round, the review page names the incident.
+        let (fingerprint, _) = fingerprint_of(server, "payment").await;
+        let (_, review) = server.get(&format!("/review?open={fingerprint}")).await;
+        assert!(
+            review.contains("Incidents at the same time") && review.contains(">INC-0001</a>"),
+            "{review}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_decided_on_and_taken_back_in_one_step() {
+    let token = |config: &mut server::config::Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.noise.mode = detectors::suppression::Mode::Recommend;
+    };
+    serve_with(token, async |server: &mut TestServer| {
+        for service in ["cart", "web", "mail"] {
+            send_alert(server, webhook(service, "a", "retrying in 17 ms", 120)).await;
+        }
+        send_alert(server, webhook("db", "a", "no answer yet", 120)).await;
+        let (cart, _) = fingerprint_of(server, "cart").await;
+        let (web, _) = fingerprint_of(server, "web").await;
+        let audited = async |server: &TestServer, words: &str| {
+            server.get("/review/audit").await.1.matches(words).count()
+        };
+        let day = |days: u64| now().plus(std::time::Duration::from_secs(days * 86_400)).date();
+        let states = [
+            ("approve", format!("suppressed until {}", day(3))),
+            ("reject", "heard".into()),
+            ("snooze", format!("snoozed until {}", day(1))),
+        ];
+        for (action, state) in &states {
+            let form = "batch=1&days=3&note=known+%3Cb%3E";
+            let (status, page) = server
+                .post(
+                    &server.page(&format!("/review/{cart}/{action}")),
+                    "application/x-www-form-urlencoded",
+                    form,
+                )
+                .await;
+            assert_eq!(status, 200, "{page}");
+            assert!(page.contains("cart: Retries and 2 of the same pattern:"), "{page}");
+            assert_eq!(audited(server, &format!("undecided → {state}")).await, 3, "{action}");
+            let (_, open) = server.get(&format!("/review?open={web}")).await;
+            assert!(open.contains("known &lt;b&gt;"), "the note of the others, too: {open}");
+            if *action == "approve" {
+                assert!(
+                    open.contains(&format!("or on {}.", day(3))) && !open.contains("or after 14 days"),
+                    "{open}"
+                );
+            }
+            // Taken back from any of them, once.
+            assert_eq!(press(server, &format!("/review/{web}/undo"), "").await, 200);
+            assert_eq!(audited(server, &format!("{state} → undecided")).await, 3, "{action}");
+            assert_eq!(press(server, &format!("/review/{cart}/undo"), "").await, 400, "nothing is left");
+        }
+        assert_eq!(audited(server, "known &lt;b&gt;").await, 9);
+        assert_eq!(audited(server, "no answer yet").await, 0, "another pattern is another matter");
+
+        // What was decided on again since stays as it is, also after a restart.
+        assert_eq!(press(server, &format!("/review/{cart}/approve"), "batch=1").await, 200);
+        assert_eq!(press(server, &format!("/review/{web}/reject"), "").await, 200);
+        server.restart_with(token).await;
+        assert_eq!(press(server, &format!("/review/{cart}/undo"), "").await, 200);
+        let yaml = server.get("/review/policies.yaml").await.1;
+        assert!(!yaml.contains("suppress") && yaml.matches("decision: keep").count() == 1, "{yaml}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_policies_says_what_came_of_it_and_waits_for_its_alerts() {
+    let settings = |config: &mut server::config::Config| {
+        config.access.api_token = Some(Secret::new(TOKEN));
+        config.noise.protected = vec!["vault".into()];
+    };
+    serve_with(settings, async |server: &mut TestServer| {
+        let import = async |server: &TestServer, yaml: &str| {
+            let body = format!("yaml={}", form(yaml));
+            let url = server.page("/review/policies");
+            server.post(&url, "application/x-www-form-urlencoded", body).await
+        };
+        send_alert(server, webhook("cart", "a", "retrying in 17 ms", 120)).await;
+        send_alert(server, webhook("cart", "a", "panic: disk full", 120)).await;
+        let yaml = "format: 1\nmodes: { '*': recommend }\npolicies:\n\
+            - { rule: Retries, service: cart, pattern: 'retrying in <*> ms', decision: suppress, reason: flapping }\n\
+            - { rule: Retries, service: cart, pattern: 'panic: disk full', decision: suppress }\n\
+            - { rule: Retries, service: vault, pattern: 'sealed', decision: suppress }\n\
+            - { rule: Retries, service: mail, pattern: 'greylisted <*>', decision: suppress, reason: expected_retry }\n\
+            - { rule: Retries, service: web, pattern: 'slow', decision: keep }\n\
+            - { rule: Retries, service: old, pattern: 'x', decision: suppress, expires: 2020-01-01T00:00:00Z }\n";
+        let (status, page) = import(server, yaml).await;
+        assert_eq!(status, 200);
+        for said in [
+            "1 mode changed, 1 policy changed, 2 alerts not seen yet: decided when they come, 1 already over, 2 forbidden (",
+            "cart: Retries: it speaks of “panic”; vault: Retries: settings protect vault).",
+        ] {
+            assert!(page.contains(said), "{said}: {page}");
+        }
+        let (_, page) = import(server, yaml).await;
+        assert!(page.contains("1 stands already, 2 alerts not seen yet"), "{page}");
+        let exported = server.get("/review/policies.yaml").await.1;
+        assert!(exported.contains("service: mail") && exported.contains("service: web"), "{exported}");
+
+        // They outlive a restart, and are decided when their alerts come.
+        server.restart_with(settings).await;
+        assert_eq!(server.get("/review/policies.yaml").await.1, exported);
+        let first = send_alert(server, webhook("mail", "a", "greylisted 10.0.0.1", 100)).await;
+        let second = send_alert(server, webhook("mail", "a", "greylisted 10.0.0.2", 50)).await;
+        assert_eq!((&first["suppressed"], &second["suppressed"]), (&json!(1), &json!(1)), "{first} {second}");
+        assert_eq!(send_alert(server, webhook("web", "a", "slow", 100)).await["heard"], 1);
+        let audit = server.get("/review/audit").await.1;
+        assert!(audit.contains("Approved: Expected retry") && audit.contains("undecided → heard"), "{audit}");
+        let (_, page) = import(server, yaml).await;
+        assert!(page.contains("3 stand already, 1 already over, 2 forbidden"), "{page}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_navigation_counts_what_looks_like_noise_and_waits() {
+    let token = |config: &mut server::config::Config| config.access.api_token = Some(Secret::new(TOKEN));
+    serve_with(token, async |server: &mut TestServer| {
+        let waits = "1<span class=\"vh\"> waiting</span>";
+        let two_days = 2 * 86_400;
+        for number in 0..6 {
+            let service = format!("svc{number}");
+            send_alert(server, webhook(&service, "a", "retrying in 17 ms", two_days)).await;
+            let (fingerprint, _) = fingerprint_of(server, &service).await;
+            assert_eq!(press(server, &format!("/review/{fingerprint}/approve"), "").await, 200);
+        }
+        assert!(!server.get("/settings").await.1.contains(" waiting</span>"));
+        send_alert(server, webhook("another", "a", "retrying in 17 ms", two_days)).await;
+        // The queue counts anew; other pages are at most half a minute behind.
+        let (_, review) = server.get("/review").await;
+        assert!(review.contains("1 alert looks like noise") && review.contains(waits), "{review}");
+        assert!(server.get("/settings").await.1.contains(waits));
+        let (fingerprint, _) = fingerprint_of(server, "another").await;
+        assert_eq!(press(server, &format!("/review/{fingerprint}/reject"), "").await, 200);
+        assert!(!server.get("/settings").await.1.contains(" waiting</span>"));
+    })
+    .await;
+}
+
 /// An event of Kubernetes as the receiver `k8s_events` sends it.
 fn kubernetes_event(pod: &str, uid: &str, kind: &str, at: domain::UnixNanos) -> String {
     let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});

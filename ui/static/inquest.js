@@ -143,7 +143,8 @@ customElements.define("inquest-refresh", class extends HTMLElement {
   }
 });
 
-/** Keys of the review queue: they press the buttons of the row that has the focus, or of the selected one. */
+/** Keys of the review queue: they press the buttons of the row that has the focus, or of the selected one. Where it is open, those of
+ * its form, so that the reason, the note and the batch set there count. */
 customElements.define("inquest-review", class extends HTMLElement {
   connectedCallback() {
     document.addEventListener("keydown", (this.onKey = (event) => this.key(event)));
@@ -163,9 +164,12 @@ customElements.define("inquest-review", class extends HTMLElement {
   key(event) {
     const typing = event.target.closest?.("input:not([type=checkbox]), textarea, select, dialog[open]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !keysAreOn()) return;
-    if (!["a", "r", "s", "u"].includes(event.key)) return;
+    if (!["a", "r", "s", "u", "o"].includes(event.key)) return;
     const button = `[data-key="${event.key}"]`;
-    const found = this.querySelector(`.q.sel ${button}`) ?? (event.key === "u" ? this.querySelector(`.toast ${button}`) : null);
+    const found = event.key === "o"
+      ? this.querySelector(".q.sel .ttl a")
+      : this.querySelector(`.q.sel .decide ${button}`) ?? this.querySelector(`.q.sel ${button}`)
+        ?? (event.key === "u" ? this.querySelector(`.toast ${button}`) : null);
     if (!found) return;
     event.preventDefault();
     found.click();
@@ -180,6 +184,7 @@ const KEYS = [
   ["g i", "Incidents"],
   ["g r", "Review"],
   ["a r s u", "Approve, reject, snooze, undo in the review queue"],
+  ["o", "Open or close the selected alert there"],
   ["/", "Search"],
   ["?", "This list"],
   ["Esc", "Hide a preview"],

@@ -48,7 +48,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
     }
     let Some(route) = Route::find() else {
         if check {
-            println!("no BPF toolchain here: the object was not built again to compare its bytes");
+            println!(
+                "no whole BPF toolchain here (a nightly needs rust-src and bpf-linker): the object was not built again to compare its bytes"
+            );
             return Ok(());
         }
         bail!(
@@ -91,8 +93,7 @@ impl Route {
         let answers = |program: &str, arguments: &[&str]| {
             Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
         };
-        (answers("rustc", &["+nightly", "--version"]) && answers("bpf-linker", &["--version"]))
-            .then_some(Self::Nightly)
+        (answers("bpf-linker", &["--version"]) && core_source().is_some()).then_some(Self::Nightly)
     }
 
     fn name(self) -> &'static str {
@@ -143,6 +144,19 @@ impl Route {
         }
         command
     }
+}
+
+/// Where the nightly toolchain has the source of `core`, which it has to build for the target; none without the toolchain or without its
+/// `rust-src`.
+fn core_source() -> Option<PathBuf> {
+    let output = Command::new("rustc").args(["+nightly", "--print", "sysroot"]).output().ok()?;
+    let sysroot = output.status.success().then(|| String::from_utf8(output.stdout).ok())??;
+    source_of_core(Path::new(sysroot.trim()))
+}
+
+fn source_of_core(sysroot: &Path) -> Option<PathBuf> {
+    let source = sysroot.join("lib/rustlib/src/rust/library/core");
+    source.join("Cargo.toml").is_file().then_some(source)
 }
 
 /// Builds and strips; the path of the result.
@@ -209,4 +223,19 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         collect(&entry?.path(), files)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toolchain_without_the_source_of_core_cannot_build() {
+        let sysroot = tempfile::tempdir().expect("a folder");
+        assert_eq!(source_of_core(sysroot.path()), None);
+        let source = sysroot.path().join("lib/rustlib/src/rust/library/core");
+        std::fs::create_dir_all(&source).expect("folders");
+        std::fs::write(source.join("Cargo.toml"), "").expect("written");
+        assert_eq!(source_of_core(sysroot.path()), Some(source));
+    }
 }

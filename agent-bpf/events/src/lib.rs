@@ -16,7 +16,8 @@ pub mod kind {
     pub const OPEN: u8 = 4;
     /// A connection that was asked for did not come up; `extra[0]` is how long it took to fail.
     pub const CONNECT_FAILED: u8 = 5;
-    /// A connection has ended; `extra` is bytes sent, bytes received, and round trip (µs) over retransmits (32 bits each).
+    /// A connection has ended; `extra` is bytes sent and bytes received since [`MOVED`], and round trip (µs) over retransmits (32 bits
+    /// each).
     pub const CLOSE: u8 = 6;
     /// A segment is sent again.
     pub const RETRANSMIT: u8 = 7;
@@ -28,6 +29,8 @@ pub mod kind {
     pub const LISTEN: u8 = 10;
     /// A socket stops listening on `local_port`.
     pub const LISTEN_END: u8 = 11;
+    /// What a connection that lasts has moved since it was last told, or first seen; `extra` as for [`CLOSE`].
+    pub const MOVED: u8 = 12;
 }
 
 /// Which way bytes went, seen from the process.
@@ -189,9 +192,16 @@ pub mod lost {
     pub const UNREADABLE: u32 = 1;
     /// Shed by sampling.
     pub const SHED: u32 = 2;
+    /// Samples of the profile for which there was no room.
+    pub const SAMPLES: u32 = 3;
+    /// Stacks of the profile whose place another one had, or for which there was no room.
+    pub const STACKS: u32 = 4;
     /// How many there are.
-    pub const SLOTS: u32 = 4;
+    pub const SLOTS: u32 = 8;
 }
+
+/// How often at most the bytes of a connection that lasts are told.
+pub const MOVED_NS: u64 = 10_000_000_000;
 
 /// Slots of `CONTROL`, which the agent writes while it runs.
 pub mod control {

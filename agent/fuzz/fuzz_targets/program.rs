@@ -4,12 +4,16 @@
 
 #![no_main]
 
+use std::io::Write as _;
+
 use agent::tls::{is_go, look};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let _ = is_go(input);
-    for seen in look(input) {
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(input).expect("written");
+    let _ = is_go(&file);
+    for seen in look(&file) {
         for probe in seen.outcome.into_iter().flatten() {
             assert!(probe.place < input.len() as u64, "{probe:?} in {} bytes", input.len());
         }

@@ -1,6 +1,7 @@
 //! The text that Prometheus reads.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 
 use crate::edges::SECONDS;
@@ -14,32 +15,50 @@ pub fn text(points: &[Point]) -> String {
     }
     let mut out = String::new();
     for (name, points) in families {
-        let kind = match points[0].value {
-            Value::Counter(_) => "counter",
-            Value::Gauge(_) => "gauge",
-            Value::Histogram(_) => "histogram",
+        let mut series: BTreeMap<String, Value> = BTreeMap::new();
+        for point in points {
+            match series.entry(labels(point)) {
+                Entry::Vacant(place) => drop(place.insert(point.value.clone())),
+                Entry::Occupied(mut known) => merge(known.get_mut(), &point.value),
+            }
+        }
+        let kind = match series.values().next() {
+            Some(Value::Counter(_)) => "counter",
+            Some(Value::Histogram(_)) => "histogram",
+            Some(Value::Gauge(_)) | None => "gauge",
         };
         // OpenTelemetry's names have dots.
         let name = &name.replace('.', "_");
         let _ = writeln!(out, "# TYPE {name} {kind}");
-        for point in points {
-            let labels = labels(point);
-            match &point.value {
-                Value::Counter(value) | Value::Gauge(value) => line(&mut out, name, &labels, None, *value),
+        for (labels, value) in &series {
+            match value {
+                Value::Counter(value) | Value::Gauge(value) => line(&mut out, name, labels, None, *value),
                 Value::Histogram(histogram) => {
                     let mut below = 0;
                     for (bucket, count) in histogram.buckets.iter().enumerate() {
                         below += count;
                         let bound = SECONDS.get(bucket).map_or("+Inf".to_owned(), f64::to_string);
-                        line(&mut out, &format!("{name}_bucket"), &labels, Some(&bound), below as f64);
+                        line(&mut out, &format!("{name}_bucket"), labels, Some(&bound), below as f64);
                     }
-                    line(&mut out, &format!("{name}_sum"), &labels, None, histogram.sum);
-                    line(&mut out, &format!("{name}_count"), &labels, None, below as f64);
+                    line(&mut out, &format!("{name}_sum"), labels, None, histogram.sum);
+                    line(&mut out, &format!("{name}_count"), labels, None, below as f64);
                 }
             }
         }
     }
     out
+}
+
+/// Labels are fewer than what tells services apart: two that differ in their version only are one series, never the same one twice.
+/// Counts add up; of gauges the larger stands, for shares and states have no sum.
+fn merge(known: &mut Value, other: &Value) {
+    match (known, other) {
+        (Value::Counter(known), Value::Counter(other)) => *known += other,
+        (Value::Gauge(known), Value::Gauge(other)) => *known = known.max(*other),
+        (Value::Histogram(known), Value::Histogram(other)) => known.merge(other),
+        // One name is one kind: the list is made by `report`.
+        _ => {}
+    }
 }
 
 fn labels(point: &Point) -> String {
@@ -126,5 +145,36 @@ mod tests {
         wait_seconds_sum{service="a\"b",destination="db"} 60
         wait_seconds_count{service="a\"b",destination="db"} 1
         "#);
+    }
+
+    #[test]
+    fn services_that_differ_in_what_is_not_shown_are_one_series() {
+        let version = |version: &str| {
+            let attributes = vec![("service.version", version.to_owned())];
+            Some(Arc::new(Service { name: "cart".into(), attributes }))
+        };
+        let point = |service, name, value| Point { service, name, unit: "1", labels: Vec::new(), value };
+        let mut histogram = Histogram::default();
+        histogram.add(Duration::from_secs(60));
+        let both = |name, value: Value| ["1", "2"].map(|it| point(version(it), name, value.clone()));
+        let points = [
+            both("opened_total", Value::Counter(2.0)),
+            both("listens", Value::Gauge(1.0)),
+            both("wait_seconds", Value::Histogram(Box::new(histogram))),
+        ];
+        let text = text(&points.concat());
+        let mut names: Vec<&str> = text.lines().filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "{text}");
+        for line in [
+            "opened_total{service=\"cart\"} 4",
+            "listens{service=\"cart\"} 1",
+            "wait_seconds_sum{service=\"cart\"} 120",
+            "wait_seconds_count{service=\"cart\"} 2",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
     }
 }

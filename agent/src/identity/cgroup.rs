@@ -9,11 +9,14 @@ pub struct Place {
     pub pod_uid: Option<String>,
     /// systemd service, without `.service`, and without the instance of a template.
     pub unit: Option<String>,
+    /// Which of several such units, where there may be several: `postgresql@15-main`, or `user@1000/dbus` of a user's own manager.
+    pub instance: Option<String>,
 }
 
 /// Reads a path such as `/kubepods.slice/kubepods-pod1_2.slice/cri-containerd-<id>.scope` (v1 or v2).
 pub fn place(path: &str) -> Place {
     let mut place = Place::default();
+    let mut units: Vec<&str> = Vec::new();
     for part in path.split('/') {
         if let Some(id) = container(part) {
             place.container = Some(id.to_owned());
@@ -22,13 +25,26 @@ pub fn place(path: &str) -> Place {
         } else if let Some(unit) = part.strip_suffix(".service") {
             // The deepest counts: a user's manager is itself a service.
             place.unit = Some(unit.split('@').next().unwrap_or(unit).to_owned());
+            units.push(unit);
         }
+    }
+    if units.len() > 1 || units.iter().any(|unit| unit.contains('@')) {
+        place.instance = Some(units.join("/"));
     }
     if place.container.is_some() {
         // `docker.service` above a container says nothing of what is inside.
         place.unit = None;
+        place.instance = None;
     }
     place
+}
+
+/// Whether a control group is a container or a unit as a whole. What these divide themselves into (`libpod-<id>.scope/container`,
+/// `user@0.service/init.scope`) is in the same place and counted in it already.
+pub fn is_whole(path: &str) -> bool {
+    let own = place(path);
+    let above = path.rsplit_once('/').map(|(above, _)| place(above)).unwrap_or_default();
+    (own.container.is_some() || own.unit.is_some()) && own != above
 }
 
 /// `<id>`, `docker-<id>.scope`, `cri-containerd-<id>.scope`, `crio-<id>.scope`, `libpod-<id>.scope`.
@@ -50,7 +66,7 @@ fn pod(part: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::place;
+    use super::{is_whole, place};
 
     const ID: &str = "3f4b7c1d9e8a3f4b7c1d9e8a3f4b7c1d9e8a3f4b7c1d9e8a3f4b7c1d9e8a3f4b";
     const UID: &str = "0f0c1a2b-3c4d-4e5f-8a9b-0c1d2e3f4a5b";
@@ -91,5 +107,36 @@ mod tests {
         check("/user.slice/user-0.slice/session-1.scope", None, None, None);
         check("/", None, None, None);
         check("", None, None, None);
+    }
+
+    #[test]
+    fn instances() {
+        for (path, instance) in [
+            ("/system.slice/nginx.service", None),
+            ("/system.slice/system-postgresql.slice/postgresql@15-main.service", Some("postgresql@15-main")),
+            ("/user.slice/user-1.slice/user@1.service/app.slice/dbus.service", Some("user@1/dbus")),
+            (&format!("/system.slice/docker@1.service/docker/{ID}"), None),
+        ] {
+            assert_eq!(place(path).instance.as_deref(), instance, "{path}");
+        }
+    }
+
+    #[test]
+    fn groups_within_a_container_or_a_unit_are_a_part_of_it() {
+        for (path, whole) in [
+            ("/system.slice", false),
+            ("/system.slice/nginx.service", true),
+            ("/system.slice/nginx.service/workers", false),
+            (&format!("/machine.slice/libpod-{ID}.scope"), true),
+            (&format!("/machine.slice/libpod-{ID}.scope/container"), false),
+            (&format!("/docker/{ID}/system.slice/nginx.service"), false),
+            (&format!("/kubepods/pod{UID}"), false),
+            (&format!("/kubepods/pod{UID}/{ID}"), true),
+            ("/user.slice/user-0.slice/user@0.service", true),
+            ("/user.slice/user-0.slice/user@0.service/init.scope", false),
+            ("/user.slice/user-0.slice/user@0.service/app.slice/dbus.service", true),
+        ] {
+            assert_eq!(is_whole(path), whole, "{path}");
+        }
     }
 }

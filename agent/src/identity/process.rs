@@ -7,7 +7,7 @@ use super::place;
 /// Most bytes of a command line or an environment that are read.
 const TEXT_BYTES: u64 = 128 * 1024;
 /// The only variables that are kept: an environment is full of secrets.
-const KEPT: [&str; 9] = [
+const KEPT: [&str; 8] = [
     "OTEL_SERVICE_NAME",
     "OTEL_RESOURCE_ATTRIBUTES",
     "KUBERNETES_SERVICE_HOST",
@@ -16,7 +16,6 @@ const KEPT: [&str; 9] = [
     "K8S_POD_NAME",
     "POD_NAMESPACE",
     "K8S_NAMESPACE",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
 /// A process at the moment of looking.

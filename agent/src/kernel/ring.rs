@@ -59,6 +59,10 @@ pub struct Lost {
     pub unreadable: u64,
     /// Shed by sampling, on purpose.
     pub shed: u64,
+    /// Samples of the profile for which there was no room.
+    pub samples: u64,
+    /// Stacks of the profile that could not be kept: samples are counted without them.
+    pub stacks: u64,
 }
 
 /// Reads [`Lost`].
@@ -72,6 +76,12 @@ impl Counters {
     /// The counts by now; zero where they cannot be read.
     pub fn read(&self) -> Lost {
         let sum = |slot| self.0.get(&slot, 0).map_or(0, |values| values.iter().sum());
-        Lost { ring_full: sum(lost::RING_FULL), unreadable: sum(lost::UNREADABLE), shed: sum(lost::SHED) }
+        Lost {
+            ring_full: sum(lost::RING_FULL),
+            unreadable: sum(lost::UNREADABLE),
+            shed: sum(lost::SHED),
+            samples: sum(lost::SAMPLES),
+            stacks: sum(lost::STACKS),
+        }
     }
 }

@@ -19,8 +19,10 @@ pub(super) struct Glob {
 }
 
 impl Glob {
-    /// `*` and `?` stay within a folder, `**` does not.
-    pub fn new(pattern: &str) -> Result<Self, globset::Error> {
+    /// `*` and `?` stay within a folder, `**` does not. Of the host whose `/` is at `root`.
+    pub fn new(root: &Path, pattern: &str) -> Result<Self, globset::Error> {
+        let root = root.to_string_lossy();
+        let pattern = &format!("{}/{}", root.trim_end_matches('/'), pattern.trim_start_matches('/'));
         let matcher = GlobBuilder::new(pattern).literal_separator(true).build()?.compile_matcher();
         let parts: Vec<&str> = pattern.split('/').collect();
         let fixed = parts.iter().take_while(|part| !part.contains(['*', '?', '[', '{'])).count();
@@ -63,6 +65,7 @@ impl Glob {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use super::Glob;
 
@@ -76,7 +79,7 @@ mod tests {
         }
         let check = |pattern: &str, expected: &[&str]| {
             let pattern = format!("{}/{pattern}", folder.path().display());
-            let found: Vec<String> = Glob::new(&pattern)
+            let found: Vec<String> = Glob::new(Path::new("/"), &pattern)
                 .unwrap()
                 .files()
                 .iter()
@@ -90,5 +93,7 @@ mod tests {
         check("a.log", &["a.log"]);
         check("{a,b}.*", &["a.log", "b.txt"]);
         check("nothing/*.log", &[]);
+        let below = Glob::new(folder.path(), "/x/*.log").unwrap().files();
+        assert_eq!(below, [folder.path().join("x/c.log")]);
     }
 }

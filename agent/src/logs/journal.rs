@@ -3,7 +3,7 @@
 //! Its files have a format of their own, which `journalctl` alone is promised to read: where it is absent, so is the journal.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -27,6 +27,21 @@ pub struct Settings {
     pub position: PathBuf,
     /// Whether the very first agent of the host reads what is there already.
     pub from_start: bool,
+}
+
+/// Whether the host at `root` has a journal.
+pub fn is_there(root: &Path) -> bool {
+    root.join("run/systemd/journal").exists()
+}
+
+/// The folder of the journal of the host whose `/` is at `root`; none where that is this system's own.
+pub fn folder(root: &Path) -> Option<PathBuf> {
+    if root == Path::new("/") {
+        return None;
+    }
+    // Kept on disk where the first is there, otherwise in memory.
+    let kept = root.join("var/log/journal");
+    Some(if kept.is_dir() { kept } else { root.join("run/log/journal") })
 }
 
 /// How long a batch is waited for to fill.
@@ -173,7 +188,9 @@ fn severity(priority: &str) -> Option<u8> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::read;
+    use std::path::Path;
+
+    use super::{folder, read};
 
     proptest! {
         #[test]
@@ -182,6 +199,15 @@ mod tests {
             let _ = read(&serde_json::json!({"__CURSOR": "c", "__REALTIME_TIMESTAMP": number.to_string(), "MESSAGE": text,
                 "PRIORITY": text, "_PID": text, "_SYSTEMD_UNIT": text}).to_string());
         }
+    }
+
+    #[test]
+    fn the_folder_of_a_host_elsewhere() {
+        assert_eq!(folder(Path::new("/")), None);
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(folder(root.path()), Some(root.path().join("run/log/journal")));
+        std::fs::create_dir_all(root.path().join("var/log/journal")).unwrap();
+        assert_eq!(folder(root.path()), Some(root.path().join("var/log/journal")));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod source;
 mod tail;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use domain::UnixNanos;
@@ -83,12 +83,19 @@ pub struct Shipment {
 /// What is followed.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where the host's `/` is: patterns are taken below it, and entries name files without it.
+    pub root: PathBuf,
     /// Files, such as `/var/log/**/*.log`.
     pub globs: Vec<String>,
     /// Where the places are noted that were read up to.
     pub positions: PathBuf,
     /// Whether files that are there when the very first agent of the host starts are read from their beginning.
     pub from_start: bool,
+}
+
+/// The files of the host at `root` that a pattern matches at present.
+pub fn matches(root: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
+    Ok(glob::Glob::new(root, pattern).map_err(io::Error::other)?.files())
 }
 
 /// Follows files until `stop`; ships batches to `out`, one at a time.

@@ -33,6 +33,7 @@ pub struct Counts {
 pub struct Tail {
     globs: Vec<Glob>,
     place: PathBuf,
+    root: PathBuf,
     files: BTreeMap<Key, Followed>,
     /// Places in files that are not open.
     kept: BTreeMap<Key, Position>,
@@ -47,12 +48,14 @@ pub struct Tail {
 impl Tail {
     /// Reads what the agent before left. Fails on a pattern that is none, and on positions that cannot be read.
     pub fn open(settings: Settings) -> io::Result<Self> {
-        let globs = settings.globs.iter().map(|glob| Glob::new(glob)).collect::<Result<_, _>>();
+        let globs =
+            settings.globs.iter().map(|glob| Glob::new(&settings.root, glob)).collect::<Result<_, _>>();
         let kept = positions::load(&settings.positions)?;
         Ok(Self {
             globs: globs.map_err(io::Error::other)?,
             first: kept.is_none() && !settings.from_start,
             place: settings.positions,
+            root: settings.root,
             files: BTreeMap::new(),
             kept: kept.unwrap_or_default(),
             turn: None,
@@ -167,6 +170,11 @@ impl Tail {
             if is_full(&batch, bytes) {
                 self.turn = Some(key);
                 break;
+            }
+        }
+        for path in batch.iter_mut().filter_map(|entry| entry.source.path.as_mut()) {
+            if let Ok(within) = Path::new(path).strip_prefix(&self.root) {
+                *path = format!("/{}", within.display());
             }
         }
         self.on_its_way = batch.len() as u64;

@@ -18,7 +18,8 @@ pub struct Listeners {
 impl Listeners {
     /// `pid` listens at `local`.
     pub fn open(&mut self, netns: u32, local: SocketAddr, pid: u32) {
-        if self.sockets.len() >= MOST || local.port() == 0 {
+        let known = self.sockets.contains_key(&(netns, local.port()));
+        if local.port() == 0 || (!known && self.sockets.len() >= MOST) {
             return;
         }
         let found = self.sockets.entry((netns, local.port())).or_default();
@@ -64,6 +65,15 @@ impl Listeners {
             .flat_map(|(_, sockets)| sockets)
             .filter(|(address, _)| *address == remote.ip());
         found.next().map(|(_, pid)| *pid)
+    }
+
+    /// `heir` serves a socket that `pid`, which is gone, opened: as a daemon does that listens before it leaves its parent.
+    pub fn inherit(&mut self, netns: u32, local: SocketAddr, pid: u32, heir: u32) {
+        for (_, owner) in self.sockets.get_mut(&(netns, local.port())).into_iter().flatten() {
+            if *owner == pid {
+                *owner = heir;
+            }
+        }
     }
 
     /// Every port that is listened on, with whose it is.
@@ -165,6 +175,8 @@ mod tests {
         assert_eq!(listeners.owner(1, at("127.0.0.1:80")), Some(10));
         assert_eq!(listeners.owner(2, at("127.0.0.1:80")), None);
         assert_eq!(listeners.owner(1, at("10.0.0.2:80")), None);
+        listeners.inherit(1, at("127.0.0.1:80"), 10, 11);
+        assert_eq!(listeners.owner(1, at("127.0.0.1:80")), Some(11));
         listeners.close(1, at("0.0.0.0:80"));
         assert_eq!(listeners.owner(1, at("127.0.0.1:80")), None);
     }

@@ -1,6 +1,6 @@
 //! Processes, the services that they belong to, and how they end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use domain::UnixNanos;
 
 use super::failed;
+use crate::edges::KEPT;
 use crate::identity::{Identities, Service};
 
 /// How long an ended process is remembered: its last connections are heard of after it.
@@ -19,7 +20,7 @@ const MOST: usize = 16 * 1024;
 const SETTLED: Duration = Duration::from_secs(1);
 /// Processes looked at in one tick for that reason.
 const LOOKS: usize = 256;
-/// Services whose lives are counted.
+/// Services whose lives are told apart.
 const MOST_LIVES: usize = 4096;
 
 /// One process.
@@ -55,6 +56,10 @@ pub struct Processes {
     identities: Identities,
     table: HashMap<u32, Process>,
     lives: BTreeMap<Arc<Service>, Lives>,
+    /// Whose lives had no room any more.
+    others: Arc<Service>,
+    /// The lives at the last sweep that found them changed, and when that was.
+    swept: BTreeMap<Arc<Service>, (Lives, UnixNanos)>,
     /// What processes were started as: all that is left of one that is gone before it was looked at.
     executed: HashMap<u32, Executed>,
 }
@@ -68,8 +73,16 @@ struct Executed {
 }
 
 impl Processes {
-    pub(super) fn new(identities: Identities) -> Self {
-        Self { identities, table: HashMap::new(), lives: BTreeMap::new(), executed: HashMap::new() }
+    /// Knows none yet.
+    pub fn new(identities: Identities) -> Self {
+        Self {
+            identities,
+            table: HashMap::new(),
+            lives: BTreeMap::new(),
+            others: Service::others(),
+            swept: BTreeMap::new(),
+            executed: HashMap::new(),
+        }
     }
 
     /// The process `pid`, looked up at need; nothing when it is gone and was not known.
@@ -114,7 +127,8 @@ impl Processes {
         }
         let Some(process) = self.table.get_mut(&pid) else { return };
         process.ended = Some(at);
-        let Some(lives) = self.lives.get_mut(&process.service) else { return };
+        let service = Arc::clone(&process.service);
+        let lives = self.lives_of(&service);
         if failed(status) {
             lives.failed += 1;
             lives.last_status = status;
@@ -126,10 +140,33 @@ impl Processes {
     pub(super) fn out_of_memory(&mut self, pid: u32) {
         if let Some(process) = self.known(pid) {
             let service = Arc::clone(&process.service);
-            if let Some(lives) = self.lives.get_mut(&service) {
-                lives.out_of_memory += 1;
-            }
+            self.lives_of(&service).out_of_memory += 1;
         }
+    }
+
+    /// The counts of a service; those of all others where there is no room for its own.
+    fn lives_of(&mut self, service: &Arc<Service>) -> &mut Lives {
+        let has_room = self.lives.len() < MOST_LIVES || self.lives.contains_key(service);
+        self.lives.entry(Arc::clone(if has_room { service } else { &self.others })).or_default()
+    }
+
+    /// The services of which a process is left.
+    pub(super) fn living(&self) -> HashSet<Arc<Service>> {
+        self.table.values().filter(|it| it.ended.is_none()).map(|it| Arc::clone(&it.service)).collect()
+    }
+
+    /// Lets counts go that have not changed for [`KEPT`], but for those of services that are `living`.
+    pub(super) fn sweep(&mut self, now: UnixNanos, living: &HashSet<Arc<Service>>) {
+        let (swept, others) = (&mut self.swept, &self.others);
+        self.lives.retain(|service, lives| {
+            let (before, changed) = swept.entry(Arc::clone(service)).or_insert((*lives, now));
+            if before != lives {
+                (*before, *changed) = (*lives, now);
+            }
+            changed.plus(KEPT) > now || service == others || living.contains(service)
+        });
+        let lives = &self.lives;
+        self.swept.retain(|service, _| lives.contains_key(service));
     }
 
     pub(super) fn instruments_itself(&mut self, pid: u32) {
@@ -163,7 +200,8 @@ impl Processes {
         }
         if self.table.len() > MOST {
             // Ends that were missed.
-            self.table.retain(|pid, _| std::path::Path::new("/proc").join(pid.to_string()).exists());
+            let proc = self.identities.root().join("proc");
+            self.table.retain(|pid, _| proc.join(pid.to_string()).exists());
         }
     }
 
@@ -177,10 +215,66 @@ impl Processes {
         };
         let Some((program, service, ended)) = found else { return };
         if self.table.len() < 2 * MOST {
-            if self.lives.len() < MOST_LIVES || self.lives.contains_key(&service) {
-                self.lives.entry(Arc::clone(&service)).or_default().started += 1;
-            }
+            self.lives_of(&service).started += 1;
             self.table.insert(pid, Process { service, program, instrumented: false, ended });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KILLED: u64 = 9;
+
+    #[test]
+    fn ends_that_were_missed_are_looked_for_on_the_host() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (first, last) = (1 << 30, (1 << 30) + MOST as u32);
+        std::fs::create_dir_all(root.path().join(format!("proc/{last}"))).expect("folders");
+        let mut processes = Processes::new(Identities::new(root.path().into(), Vec::new()));
+        for pid in first..=last {
+            processes.started(pid, b"/bin/program", UnixNanos(0));
+            assert!(processes.known(pid).is_some());
+        }
+        processes.tick(UnixNanos(0));
+        assert_eq!(processes.table.keys().collect::<Vec<_>>(), [&last]);
+    }
+
+    #[test]
+    fn lives_beyond_the_bound_are_counted_together_and_old_ones_go() {
+        let mut processes = Processes::new(Identities::new("/".into(), Vec::new()));
+        let at = |seconds: i64| UnixNanos::from_seconds(1_000_000 + seconds);
+        // Numbers that no process has: each is known by the program that it was started as.
+        let first = 1 << 30;
+        let many = MOST_LIVES as u32 + 100;
+        for number in 0..many {
+            let pid = first + number;
+            processes.started(pid, format!("/bin/program-{number}").as_bytes(), at(0));
+            processes.out_of_memory(pid);
+            processes.ended(pid, KILLED, at(0));
+        }
+        let others = Service::others();
+        assert_eq!(processes.lives().len(), MOST_LIVES + 1);
+        let of_others = processes.lives()[&others];
+        assert_eq!((of_others.started, of_others.failed, of_others.out_of_memory), (100, 100, 100));
+        processes.tick(at(60));
+        let (own, living) = (std::process::id(), processes.living());
+        assert!(living.is_empty());
+        let service = Arc::clone(&processes.known(own).expect("we are here").service);
+        // One that was no other's before: there is no room for this process either.
+        assert!(!processes.lives().contains_key(&service));
+        processes.sweep(at(60), &living);
+        assert_eq!(processes.lives().len(), MOST_LIVES + 1);
+        processes.sweep(at(700), &living);
+        assert_eq!((processes.lives().len(), processes.swept.len()), (1, 1), "the others' are left");
+        processes.started(own, b"/bin/program", at(700));
+        assert!(processes.lives().contains_key(&service));
+        let living = processes.living();
+        processes.sweep(at(700), &living);
+        processes.sweep(at(7000), &living);
+        assert!(processes.lives().contains_key(&service), "it lives");
+        processes.sweep(at(7000), &HashSet::new());
+        assert!(!processes.lives().contains_key(&service));
     }
 }

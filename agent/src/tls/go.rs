@@ -5,10 +5,9 @@ mod table;
 
 use std::ops::Range;
 
-use object::ReadRef;
-
 use super::code::{self, Places};
 use super::image::Image;
+use super::symbols::Function;
 use super::{Library, Probe, Seen};
 use table::Table;
 
@@ -21,8 +20,13 @@ const TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 /// In the module that Go 1.26 gives a section of its own: the beginning of the text.
 const MODULE_TEXT: usize = 22 * 8;
 
+/// The name of interest that a name ends with.
+pub(super) fn ending(name: &str) -> Option<&'static str> {
+    [WRITE, READ].into_iter().find(|it| name.ends_with(it))
+}
+
 /// Where the probes go in a Go program; nothing when it is not one, or has no TLS.
-pub(super) fn look<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<Seen> {
+pub(super) fn look(image: &Image<'_>, functions: &[Function]) -> Option<Seen> {
     let built = image.section(".go.buildinfo")?;
     let seen = |outcome| Some(Seen { library: Library::Go, outcome });
     let version = build::version(built, |address, size| image.bytes(address, size)).unwrap_or("unknown Go");
@@ -32,7 +36,7 @@ pub(super) fn look<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<
         return refuse("only x86-64 is known");
     }
     // A program without TLS is of no interest, whatever its version.
-    let functions = Functions::of(image)?;
+    let functions = Functions::of(image, functions)?;
     if number < FIRST || version.contains("noregabi") {
         return refuse("arguments are in registers since go1.17");
     }
@@ -49,15 +53,15 @@ struct Functions {
 }
 
 impl Functions {
-    fn of<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<Self> {
-        Self::of_symbols(image).or_else(|| Self::of_table(image))
+    fn of(image: &Image<'_>, functions: &[Function]) -> Option<Self> {
+        Self::of_symbols(functions).or_else(|| Self::of_table(image))
     }
 
-    fn of_symbols<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<Self> {
+    fn of_symbols(functions: &[Function]) -> Option<Self> {
         let (mut write, mut read) = (Vec::new(), Vec::new());
-        for function in image.functions() {
+        for function in functions {
             let Some(end) = function.address.checked_add(function.size) else { continue };
-            match function.name {
+            match function.name.as_str() {
                 WRITE => write.push(function.address..end),
                 READ => read.push(function.address..end),
                 _ => {}
@@ -66,7 +70,7 @@ impl Functions {
         (!write.is_empty() && !read.is_empty()).then_some(Self { write, read })
     }
 
-    fn of_table<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<Self> {
+    fn of_table(image: &Image<'_>) -> Option<Self> {
         let table = TABLES.iter().find_map(|name| Table::parse(image.section(name)?))?;
         let (write, read) = (table.function(WRITE)?, table.function(READ)?);
         let module = image.section(".go.module").and_then(|it| it.get(MODULE_TEXT..)?.first_chunk());
@@ -82,7 +86,7 @@ impl Functions {
         Some(Self { write: at(write), read: at(read) })
     }
 
-    fn probes<'data, R: ReadRef<'data>>(&self, image: &Image<'data, R>) -> Option<Vec<Probe>> {
+    fn probes(&self, image: &Image<'_>) -> Option<Vec<Probe>> {
         let look = |ranges: &[Range<u64>]| {
             ranges.iter().find_map(|range| {
                 let code = image.bytes(range.start, range.end.checked_sub(range.start)?)?;

@@ -2,62 +2,79 @@
 //!
 //! Whatever is read comes from outside: sizes are bounded, ranges are checked, and a file that lies gives nothing.
 
-use object::read::elf::{ElfFile64, ProgramHeader as _, SectionHeader as _, Sym as _};
-use object::{Endianness, Object as _, ObjectSection as _, ReadRef, SectionFlags, SectionIndex, elf};
+use std::fs::File;
 
-/// Of a section, or of the code of a function. Names of all symbols of a large program that was built for debugging are some 200 MB.
-const MOST_BYTES: u64 = 512 << 20;
+use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable};
+use object::{Endianness, ReadCache, ReadRef as _, SectionIndex, elf};
 
-const LITTLE: Endianness = Endianness::Little;
+use super::symbols::{self, Function};
+
+/// Of a section, or of the code of a function: Go's table of functions has some 100 MB in the largest programs.
+const MOST_BYTES: u64 = 256 << 20;
+/// Of headers: programs have some forty sections, and their names have a page.
+const MOST_HEADERS: usize = 64 * 1024;
+
+pub(super) const LITTLE: Endianness = Endianness::Little;
+
+/// What has been read of a file; kept for as long as it is looked at.
+pub(super) type Cache<'file> = ReadCache<&'file File>;
+type Header = elf::FileHeader64<Endianness>;
+type Section = elf::SectionHeader64<Endianness>;
 
 /// A parsed file.
-pub(super) struct Image<'data, R: ReadRef<'data>> {
-    elf: ElfFile64<'data, Endianness, R>,
-    data: R,
+pub(super) struct Image<'data> {
+    header: &'data Header,
+    segments: &'data [elf::ProgramHeader64<Endianness>],
+    sections: SectionTable<'data, Header, &'data Cache<'data>>,
+    data: &'data Cache<'data>,
+    file: &'data File,
 }
 
-/// A function that the symbols name.
-pub(super) struct Function<'data> {
-    pub name: &'data str,
-    pub address: u64,
-    pub size: u64,
-}
-
-impl<'data, R: ReadRef<'data>> Image<'data, R> {
-    /// Nothing for what is no little-endian program of 64 bits.
-    pub fn parse(data: R) -> Option<Self> {
-        let elf = ElfFile64::parse(data).ok()?;
-        elf.is_little_endian().then_some(Self { elf, data })
+impl<'data> Image<'data> {
+    /// Nothing for what is no little-endian program of 64 bits. Of the file only headers are read.
+    pub fn parse(file: &'data File, data: &'data Cache<'data>) -> Option<Self> {
+        let header = Header::parse(data).ok()?;
+        if header.endian().ok()? != LITTLE
+            || header.phnum(LITTLE, data).ok()? > MOST_HEADERS
+            || header.shnum(LITTLE, data).ok()? > MOST_HEADERS
+        {
+            return None;
+        }
+        let segments = header.program_headers(LITTLE, data).ok()?;
+        let sections = header.sections(LITTLE, data).ok()?;
+        Some(Self { header, segments, sections, data, file })
     }
 
     /// Whether its code is for x86-64.
     pub fn is_x86_64(&self) -> bool {
-        self.elf.architecture() == object::Architecture::X86_64
+        self.header.e_machine(LITTLE) == elf::EM_X86_64
     }
 
     /// What the file holds of a section; nothing when it is absent, empty or too large.
     pub fn section(&self, name: &str) -> Option<&'data [u8]> {
-        let section = self.elf.section_by_name(name)?;
-        if section.size() > MOST_BYTES {
-            return None;
-        }
-        let SectionFlags::Elf { sh_flags } = section.flags() else { return None };
+        let section = self.named(name)?;
         // Compressed ones are for debuggers only.
-        if sh_flags & u64::from(elf::SHF_COMPRESSED) != 0 {
+        if section.sh_size(LITTLE) > MOST_BYTES
+            || section.sh_flags(LITTLE) & u64::from(elf::SHF_COMPRESSED) != 0
+        {
             return None;
         }
-        section.data().ok().filter(|data| !data.is_empty())
+        section.data(LITTLE, self.data).ok().filter(|data| !data.is_empty())
     }
 
     /// Where a section is in memory.
     pub fn section_address(&self, name: &str) -> Option<u64> {
-        Some(self.elf.section_by_name(name)?.address())
+        Some(self.named(name)?.sh_addr(LITTLE))
+    }
+
+    fn named(&self, name: &str) -> Option<&'data Section> {
+        self.sections.section_by_name(LITTLE, name.as_bytes()).map(|(_, section)| section)
     }
 
     /// Where an address is in the file: a probe is placed by that.
     pub fn place(&self, address: u64) -> Option<u64> {
         let length = self.data.len().ok()?;
-        let place = self.elf.elf_program_headers().iter().find_map(|header| {
+        let place = self.segments.iter().find_map(|header| {
             if header.p_type(LITTLE) != elf::PT_LOAD {
                 return None;
             }
@@ -75,30 +92,16 @@ impl<'data, R: ReadRef<'data>> Image<'data, R> {
         self.data.read_bytes_at(self.place(address)?, size).ok()
     }
 
-    /// Functions that are defined here.
-    pub fn functions(&self) -> impl Iterator<Item = Function<'data>> {
-        let sections = self.elf.elf_section_table();
-        let tables = sections.iter().filter_map(|section| {
+    /// Functions that are defined here and have a name of interest, as [`symbols::functions`] finds them.
+    pub fn functions(&self, ending: impl Fn(&str) -> Option<&str>) -> Vec<Function> {
+        let place = |it: &Section| (it.sh_offset(LITTLE), it.sh_size(LITTLE));
+        let tables = self.sections.iter().filter_map(|section| {
             if !matches!(section.sh_type(LITTLE), elf::SHT_SYMTAB | elf::SHT_DYNSYM) {
                 return None;
             }
-            let names = sections.section(SectionIndex(section.sh_link(LITTLE) as usize)).ok()?;
-            if section.sh_size(LITTLE).max(names.sh_size(LITTLE)) > MOST_BYTES {
-                return None;
-            }
-            // Both whole: one by one, each name would be read from the file and kept.
-            let symbols: &'data [elf::Sym64<Endianness>] = section.data_as_array(LITTLE, self.data).ok()?;
-            Some((symbols, names.data(LITTLE, self.data).ok()?))
+            let names = self.sections.section(SectionIndex(section.sh_link(LITTLE) as usize)).ok()?;
+            symbols::functions(self.file, place(section), place(names), &ending)
         });
-        tables.flat_map(|(symbols, names)| {
-            symbols.iter().filter_map(move |symbol| {
-                if symbol.st_type() != elf::STT_FUNC || symbol.st_shndx(LITTLE) == elf::SHN_UNDEF {
-                    return None;
-                }
-                let name = names.get(symbol.st_name(LITTLE) as usize..)?;
-                let name = std::str::from_utf8(&name[..memchr::memchr(0, name)?]).ok()?;
-                Some(Function { name, address: symbol.st_value(LITTLE), size: symbol.st_size(LITTLE) })
-            })
-        })
+        tables.flatten().collect()
     }
 }

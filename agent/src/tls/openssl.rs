@@ -1,8 +1,7 @@
 //! OpenSSL, and what keeps its names: BoringSSL, LibreSSL; as a library, or built into a program.
 
-use object::ReadRef;
-
 use super::image::Image;
+use super::symbols::Function;
 use super::{Library, Probe, Seen};
 
 /// Functions that plaintext passes, and what runs where they begin.
@@ -14,10 +13,15 @@ const DOORS: [(&str, &str); 4] = [
 ];
 const LEAVE: &str = "tls_leave";
 
+/// The name of interest that a name ends with.
+pub(super) fn ending(name: &str) -> Option<&'static str> {
+    DOORS.iter().map(|(door, _)| *door).find(|door| name.ends_with(door))
+}
+
 /// Where the probes go; nothing when the file has none of the functions.
-pub(super) fn look<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<Seen> {
+pub(super) fn look(image: &Image<'_>, functions: &[Function]) -> Option<Seen> {
     let mut places: [Option<u64>; DOORS.len()] = [None; DOORS.len()];
-    for function in image.functions().filter(|it| it.name.starts_with("SSL_")) {
+    for function in functions {
         if let Some(index) = DOORS.iter().position(|(symbol, _)| *symbol == function.name) {
             places[index] = places[index].or_else(|| image.place(function.address));
         }

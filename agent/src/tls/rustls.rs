@@ -4,9 +4,8 @@
 //! the last two are there as a rule, for they are called from another crate or through a table; of the ways to read, a program has those
 //! that it uses.
 
-use object::ReadRef;
-
-use super::image::{Function, Image};
+use super::image::Image;
+use super::symbols::Function;
 use super::{Library, Probe, Seen, code};
 
 /// One of these is in the mangled name of each.
@@ -71,27 +70,38 @@ fn is_reader(of: &str, what: &str) -> bool {
         && implemented.strip_suffix('>').and_then(|it| it.rsplit("::").next()) == Some(what)
 }
 
-/// Where the probes go; nothing when there is no symbol of rustls.
-pub(super) fn look<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<Seen> {
-    let mut any = false;
-    let mut found = Vec::new();
-    for function in image.functions().filter(|it| it.name.contains("rustls")) {
-        any |= function.name.contains("6rustls") || function.name.contains("$LT$rustls..");
-        // To read a mangled name takes longer than to see that it is none of these.
-        if !NAMES.iter().any(|name| function.name.contains(name)) {
-            continue;
-        }
-        if let Some(part) = Part::of(&format!("{:#}", rustc_demangle::demangle(function.name))) {
-            found.push((part, function));
-        }
-    }
-    any.then(|| Seen { library: Library::Rustls, outcome: probes(image, &found) })
+/// A name that has to do with rustls, whole.
+pub(super) fn ending(name: &str) -> Option<&str> {
+    (name.contains("rustls") && (is_own(name) || is_of_interest(name))).then_some(name)
 }
 
-fn probes<'data, R: ReadRef<'data>>(
-    image: &Image<'data, R>,
-    found: &[(Part, Function<'data>)],
-) -> Result<Vec<Probe>, String> {
+/// Whether it is of the library itself.
+fn is_own(name: &str) -> bool {
+    name.contains("6rustls") || name.contains("$LT$rustls..")
+}
+
+/// To read a mangled name takes longer than to see that it is none of these.
+fn is_of_interest(name: &str) -> bool {
+    NAMES.iter().any(|it| name.contains(it))
+}
+
+/// Where the probes go; nothing when there is no symbol of rustls.
+pub(super) fn look(image: &Image<'_>, functions: &[Function]) -> Option<Seen> {
+    if !functions.iter().any(|function| is_own(&function.name)) {
+        return None;
+    }
+    let found: Vec<(Part, &Function)> = functions
+        .iter()
+        .filter(|function| is_of_interest(&function.name))
+        .filter_map(|function| {
+            let name = format!("{:#}", rustc_demangle::demangle(&function.name));
+            Some((Part::of(&name)?, function))
+        })
+        .collect();
+    Some(Seen { library: Library::Rustls, outcome: probes(image, &found) })
+}
+
+fn probes(image: &Image<'_>, found: &[(Part, &Function)]) -> Result<Vec<Probe>, String> {
     if !image.is_x86_64() {
         return Err("only x86-64 is known".into());
     }

@@ -4,11 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use aya::programs::uprobe::UProbeLink;
-use object::ReadCache;
-
 use super::watched::Content;
 use super::{Seen, look};
+use aya::programs::uprobe::UProbeLink;
 
 /// Files that wait to be read: each is held open.
 const MOST_WAITING: usize = 128;
@@ -42,7 +40,7 @@ impl Search {
         let (gone, going) = channel::<Vec<UProbeLink>>();
         std::thread::spawn(move || {
             for Asked { file, path, content } in asking {
-                let seen = look(&ReadCache::new(&file));
+                let seen = look(&file);
                 if reading.send(Read { file, path, content, seen }).is_err() {
                     return;
                 }

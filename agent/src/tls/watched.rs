@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use aya::programs::uprobe::UProbeLink;
-use object::ReadCache;
 
 use super::search::{Asked, Read, Search};
 use super::{Library, Probe, Seen, is_go, look};
@@ -16,13 +15,12 @@ use crate::kernel::Programs;
 use crate::regular;
 
 /// Where libraries of the system are.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 7] = [
     "/usr/lib",
     "/usr/lib64",
     "/lib",
     "/lib64",
     "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
     "/usr/lib/aarch64-linux-gnu",
     "/usr/local/lib",
 ];
@@ -289,11 +287,11 @@ fn content(path: &Path) -> Option<Content> {
 }
 
 fn seen(path: &Path) -> Result<Vec<Seen>> {
-    Ok(look(&ReadCache::new(regular::open(path)?.context("not a regular file")?)))
+    Ok(look(&regular::open(path)?.context("not a regular file")?))
 }
 
 fn file_is_go(path: &Path) -> bool {
-    regular::open(path).ok().flatten().is_some_and(|file| is_go(&ReadCache::new(file)))
+    regular::open(path).ok().flatten().is_some_and(|file| is_go(&file))
 }
 
 #[cfg(test)]

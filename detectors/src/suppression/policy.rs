@@ -284,9 +284,25 @@ pub struct Entry {
     pub confidence: Option<f64>,
     /// What the score was computed from.
     pub features: Option<Features>,
+    /// What was said with it; an approval has a note of its own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// What the alerts that were decided on in one step share, so that they are taken back in one step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
     /// What happened.
     #[serde(flatten)]
     pub event: Event,
+}
+
+impl Entry {
+    /// What was said with the decision; may be empty.
+    pub fn said(&self) -> &str {
+        match &self.event {
+            Event::Approved(approval) => &approval.note,
+            _ => &self.note,
+        }
+    }
 }
 
 /// Where an alert stands.
@@ -305,6 +321,19 @@ pub enum State {
     Reopened(Reopening),
 }
 
+impl State {
+    /// A few words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Undecided => "undecided".into(),
+            Self::Active(approval) => format!("suppressed until {}", approval.expires.date()),
+            Self::Rejected => "heard".into(),
+            Self::Snoozed(until) => format!("snoozed until {}", until.date()),
+            Self::Reopened(_) => "came back".into(),
+        }
+    }
+}
+
 /// The fold of the entries on one alert.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standing {
@@ -318,7 +347,20 @@ pub struct Standing {
     pub since: Option<UnixNanos>,
     /// Who last decided.
     pub actor: String,
-    before: Vec<(State, bool)>,
+    /// What they said with it.
+    pub note: String,
+    /// The step that this was decided in with others.
+    pub batch: Option<String>,
+    before: Vec<Before>,
+}
+
+/// What stood before a step: what taking it back restores.
+#[derive(Clone, Debug, PartialEq)]
+struct Before {
+    state: State,
+    sampled: bool,
+    note: String,
+    batch: Option<String>,
 }
 
 impl Standing {
@@ -337,8 +379,9 @@ impl Standing {
                 return;
             }
             Event::Undone => {
-                let Some((state, sampled)) = self.before.pop() else { return };
-                (self.state, self.sampled) = (state, sampled);
+                let Some(before) = self.before.pop() else { return };
+                (self.state, self.sampled) = (before.state, before.sampled);
+                (self.note, self.batch) = (before.note, before.batch);
                 (self.since, self.actor) = (Some(at), entry.actor.clone());
                 return;
             }
@@ -346,8 +389,12 @@ impl Standing {
         if self.before.len() == MAX_UNDO {
             self.before.remove(0);
         }
-        let before = std::mem::replace(&mut self.state, next);
-        self.before.push((before, self.sampled));
+        self.before.push(Before {
+            state: std::mem::replace(&mut self.state, next),
+            sampled: self.sampled,
+            note: std::mem::replace(&mut self.note, entry.said().to_owned()),
+            batch: std::mem::replace(&mut self.batch, entry.batch.clone()),
+        });
         self.sampled = false;
         (self.since, self.actor) = (Some(at), entry.actor.clone());
     }
@@ -414,6 +461,8 @@ mod tests {
             pattern: "retrying".into(),
             confidence: Some(0.9),
             features: None,
+            note: String::new(),
+            batch: None,
             event,
         }
     }
@@ -446,6 +495,27 @@ mod tests {
             State::Rejected
         );
         assert_eq!(fold(vec![Event::Undone]).state, State::Undecided);
+    }
+
+    #[test]
+    fn a_note_and_a_batch_stand_until_they_are_taken_back() {
+        let mut standing = Standing::default();
+        let step = |event, note: &str, batch: Option<&str>| Entry {
+            note: note.into(),
+            batch: batch.map(str::to_owned),
+            ..entry(event)
+        };
+        standing.apply(NOW, &step(Event::Rejected, "it matters", Some("b1")));
+        assert_eq!((standing.note.as_str(), standing.batch.as_deref()), ("it matters", Some("b1")));
+        standing.apply(
+            NOW,
+            &step(Event::Approved(Approval { note: "it does not".into(), ..approval() }), "", None),
+        );
+        assert_eq!((standing.note.as_str(), standing.batch.as_deref()), ("it does not", None));
+        standing.apply(NOW, &step(Event::Undone, "", None));
+        assert_eq!((standing.note.as_str(), standing.batch.as_deref()), ("it matters", Some("b1")));
+        standing.apply(NOW, &step(Event::Undone, "", None));
+        assert_eq!((standing.note.as_str(), standing.batch.as_deref()), ("", None));
     }
 
     #[test]

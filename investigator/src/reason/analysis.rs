@@ -1,16 +1,20 @@
 //! The comparison, the moved patterns and metrics, the topology and the suspects: worked out once, read by everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use detectors::statistics::median;
 use domain::{Mechanism, UnixNanos, Window};
 
 use domain::evidence::PatternMove;
+use storage::questions::coverage::Coverage;
+use storage::questions::operations::OperationSlice;
 
-use super::blame::{Changes, Scene};
+use super::blame::{Changes, Onset, Scene};
 use super::comparison::Comparison;
 use super::flow::{self, Divergence};
 use super::implicate::implicate;
+use super::is_usable;
 use super::logs::{self, PatternShift};
 use super::metrics::{self, MetricMove};
 use super::skew::skews;
@@ -29,6 +33,9 @@ pub const METRIC_THRESHOLD: f64 = 4.0;
 const ENOUGH_SPANS: f64 = 20.0;
 /// Slices with requests that a rate needs on each side.
 const ENOUGH_SLICES: usize = 5;
+/// A service is taken for silent where chance would leave it so less often than this. Requests come in bursts: well below
+/// what one would take for independent ones.
+const CHANCE_OF_NONE: f64 = 1e-8;
 /// A service deviates in a slice when it is this many times worse than its own baseline.
 const ONSET_RATIO: f64 = 2.0;
 
@@ -69,7 +76,7 @@ impl<'a> Analysis<'a> {
         let patterns =
             logs::shifts(&seen.logs, |service| work_ratio(seen, &comparison, service, &question, &baseline));
         let divergences = flow::divergences(&seen.flow);
-        let compared = metrics::compared(&seen.metrics, baseline.start);
+        let compared = metrics::compared(&seen.metrics, baseline.start, &question.window);
         let metrics = metrics::moves(&compared, METRIC_THRESHOLD);
         let edges = edges(seen, &question, &comparison);
         let changes = Changes::new(&seen.changes);
@@ -106,24 +113,39 @@ impl<'a> Analysis<'a> {
     /// store or a pause does not look like a surge. `None` without requests on either side.
     pub fn traffic(&self, service: &str) -> Option<(f64, f64)> {
         let width = self.slice_seconds()?;
-        let mut before: Vec<f64> = Vec::new();
-        let mut now: Vec<f64> = Vec::new();
+        let [before, now] = self.slices(service);
         let end = self.question.window.end;
-        for slice in self.seen.requests.iter().filter(|slice| slice.service == service) {
-            let at = UnixNanos(slice.at);
+        let rates = |slices: &[&OperationSlice]| -> Vec<f64> {
             // The newest slice has only come as far as the window has.
-            let covered = if at < end { end.seconds_since(at).min(width) } else { width };
-            if covered >= 1.0 {
-                let side = if self.question.window.contains(at) { &mut now } else { &mut before };
-                side.push(slice.calls as f64 / covered);
-            }
-        }
+            let covered = |slice: &OperationSlice| match UnixNanos(slice.at) {
+                at if at < end => end.seconds_since(at).min(width),
+                _ => width,
+            };
+            let whole =
+                slices.iter().map(|slice| (slice, covered(slice))).filter(|(_, covered)| *covered >= 1.0);
+            whole.map(|(slice, covered)| slice.calls as f64 / covered).collect()
+        };
+        let (mut before, mut now) = (rates(&before), rates(&now));
         let enough = before.len() >= ENOUGH_SLICES;
         Some((median(&mut before)?, median(&mut now)?)).filter(|_| enough)
     }
 
+    /// Slices of the requests of a service, oldest first: those of the baseline and those of the window.
+    pub fn slices(&self, service: &str) -> [Vec<&'a OperationSlice>; 2] {
+        let whole = |slice: &OperationSlice| is_usable(slice.mean_ms) && is_usable(slice.p95_ms);
+        let mine = || self.seen.requests.iter().filter(|slice| slice.service == service && whole(slice));
+        [self.baseline, self.question.window].map(|window| {
+            let mut inside: Vec<_> = mine().filter(|slice| window.contains(UnixNanos(slice.at))).collect();
+            inside.sort_by_key(|slice| slice.at);
+            inside
+        })
+    }
+
     /// Width of the slices observed, seconds.
     pub fn slice_seconds(&self) -> Option<f64> {
+        if self.seen.slice_seconds > 0 {
+            return Some(f64::from(self.seen.slice_seconds));
+        }
         let starts: BTreeSet<i64> = self.seen.requests.iter().map(|slice| slice.at).collect();
         let gaps = starts.iter().zip(starts.iter().skip(1)).map(|(left, right)| right - left);
         gaps.min().map(|gap| gap as f64 / 1e9)
@@ -132,19 +154,18 @@ impl<'a> Analysis<'a> {
     /// When a service's requests first left their baseline inside the window: the first slice whose error share or p95 is
     /// at least twice anything the baseline holds at its 90th percentile.
     pub fn onset(&self, service: &str) -> Option<UnixNanos> {
-        let slices = || self.seen.requests.iter().filter(|slice| slice.service == service && slice.calls > 0);
-        let inside = |at: i64| self.question.window.contains(UnixNanos(at));
-        let usual = |value: &dyn Fn(&storage::questions::operations::OperationSlice) -> f64| {
-            let mut values: Vec<f64> = slices().filter(|slice| !inside(slice.at)).map(value).collect();
+        let [before, now] = self
+            .slices(service)
+            .map(|slices| slices.into_iter().filter(|slice| slice.calls > 0).collect::<Vec<_>>());
+        let usual = |value: &dyn Fn(&OperationSlice) -> f64| {
+            let mut values: Vec<f64> = before.iter().map(|slice| value(slice)).collect();
             values.sort_by(f64::total_cmp);
             values.get(values.len() * 9 / 10).copied()
         };
-        let errors =
-            |slice: &storage::questions::operations::OperationSlice| slice.errors as f64 / slice.calls as f64;
+        let errors = |slice: &OperationSlice| slice.errors as f64 / slice.calls as f64;
         let usual_errors = usual(&errors)?;
         let usual_p95 = usual(&|slice| slice.p95_ms)?;
-        slices()
-            .filter(|slice| inside(slice.at))
+        now.iter()
             .find(|slice| {
                 errors(slice) > ONSET_RATIO * usual_errors + 0.02
                     || slice.p95_ms > ONSET_RATIO * usual_p95 + 5.0
@@ -160,6 +181,11 @@ impl<'a> Analysis<'a> {
     /// When a place first deviated: by its requests, else by the metric and the log pattern that show it best, whichever
     /// of the two came first.
     pub fn onset_of(&self, place: &str) -> Option<UnixNanos> {
+        self.dated_onset(place).map(|onset| onset.at)
+    }
+
+    /// [`Self::onset_of`], with what the signal that dates it can tell apart.
+    pub fn dated_onset(&self, place: &str) -> Option<Onset> {
         let metric = self
             .metrics
             .iter()
@@ -168,15 +194,33 @@ impl<'a> Analysis<'a> {
             .max_by(|left, right| {
                 left.score.abs().total_cmp(&right.score.abs()).then(right.began.cmp(&left.began))
             })
-            .and_then(|metric| metric.began);
+            .and_then(|metric| Some(Onset { at: metric.began?, resolution: self.sampled_every(metric) }));
         let log = self
             .patterns
             .iter()
             .find(|pattern| {
                 pattern.service == place && pattern.movement == PatternMove::New && pattern.severity >= 13
             })
-            .map(|pattern| UnixNanos(pattern.first_seen));
-        self.onset(place).or_else(|| metric.into_iter().chain(log).min()).or_else(|| self.started())
+            .map(|pattern| Onset::exact(UnixNanos(pattern.first_seen)));
+        let slice = Duration::from_secs_f64(self.slice_seconds().unwrap_or_default());
+        let by_requests = |service: &str| Some(Onset { at: self.onset(service)?, resolution: slice });
+        by_requests(place)
+            .or_else(|| metric.into_iter().chain(log).min_by_key(|onset| onset.at))
+            .or_else(|| by_requests(&self.impacted))
+            .or(self.question.started.map(Onset::exact))
+    }
+
+    /// The usual time between two values of a metric in the window.
+    fn sampled_every(&self, metric: &MetricMove) -> Duration {
+        Duration::from_secs_f64(self.question.window.seconds().max(0.0) / metric.now.count.max(1.0))
+    }
+
+    /// Whether a service that sent spans in the baseline sends none now, and that is no chance: with as many as were to be
+    /// expected in a window of this length, the chance of none is `exp(-expected)` (Poisson) and below [`CHANCE_OF_NONE`].
+    pub fn fell_silent(&self, coverage: &Coverage) -> bool {
+        let length = self.question.harm_window().seconds() / self.baseline.seconds().max(1.0);
+        let expected = coverage.spans_before as f64 * length;
+        coverage.spans_now == 0 && expected > -CHANCE_OF_NONE.ln()
     }
 
     /// What a change of or beside `place` would have to explain.
@@ -191,7 +235,14 @@ impl<'a> Analysis<'a> {
             })
             .collect();
         let skew = self.skews.get(place).copied();
-        Scene { place, mechanism, onset: self.onset_of(place), next_door, skew, words: self.words_of(place) }
+        Scene {
+            place,
+            mechanism,
+            onset: self.dated_onset(place),
+            next_door,
+            skew,
+            words: self.words_of(place),
+        }
     }
 
     /// The words of what fails at a place and, less, next to it.

@@ -13,7 +13,8 @@ use domain::{Change, ChangeKind, Mechanism, UnixNanos};
 use super::aboard::aboard;
 use super::words::{Rarity, Words};
 
-/// A change may follow the first sign of harm by this much and still precede it: slices, clocks, reporting.
+/// A change may follow the first sign of harm by this much and still precede it: clocks, reporting. By more, where the sign
+/// is dated less exactly.
 const CLOCK_SLACK: Duration = Duration::from_secs(30);
 /// A change this long before the harm is half as likely as one right before it: `1 / (1 + age / HALF_AGE)`. Most harm shows
 /// at once, but some waits for load or data, so the tail is heavy.
@@ -24,6 +25,27 @@ pub const SHARP_HALF_AGE_SECONDS: f64 = 400.0;
 const NEXT_DOOR: f64 = 0.4;
 /// What a change counts whose words have nothing to do with the failure, where words are known at all.
 const UNRELATED: f64 = 0.15;
+
+/// When harm began, as a signal shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Onset {
+    /// The start of the first slice, or the first value, that shows it.
+    pub at: UnixNanos,
+    /// The width of the slice, or the time between values: what comes within it came at the same time.
+    pub resolution: Duration,
+}
+
+impl Onset {
+    /// An instant told by what happened at it.
+    pub fn exact(at: UnixNanos) -> Self {
+        Self { at, resolution: Duration::ZERO }
+    }
+
+    /// The latest at which a change still precedes it.
+    fn latest(self) -> UnixNanos {
+        self.at.plus(self.resolution.max(CLOCK_SLACK))
+    }
+}
 
 /// How a change stands towards a cause.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +68,7 @@ pub struct Scene<'a> {
     /// How it is done; `None` when it speaks against no change.
     pub mechanism: Option<Mechanism>,
     /// When it began.
-    pub onset: Option<UnixNanos>,
+    pub onset: Option<Onset>,
     /// Who calls the place or is called by it.
     pub next_door: BTreeSet<&'a str>,
     /// How much worse its new instances fare than its old ones, 0 to 1, where both are seen.
@@ -153,12 +175,12 @@ fn needs_no_change(mechanism: Mechanism) -> bool {
 
 /// How close before the harm a change came, 0 to 1; half of it when nobody knows when the harm began; `None` when it came
 /// after.
-pub fn closeness(change: &Change, onset: Option<UnixNanos>, half_age: f64) -> Option<f64> {
+pub fn closeness(change: &Change, onset: Option<Onset>, half_age: f64) -> Option<f64> {
     let Some(onset) = onset else { return Some(0.5) };
-    if change.at > onset.plus(CLOCK_SLACK) {
+    if change.at > onset.latest() {
         return None;
     }
-    Some(1.0 / (1.0 + onset.seconds_since(change.at).max(0.0) / half_age))
+    Some(1.0 / (1.0 + onset.at.seconds_since(change.at).max(0.0) / half_age))
 }
 
 /// A commit may run nowhere; what runs weighs more.
@@ -237,7 +259,7 @@ mod tests {
             let scene = Scene {
                 place,
                 mechanism: Some(mechanism),
-                onset: Some(UnixNanos::from_seconds(1000)),
+                onset: Some(Onset::exact(UnixNanos::from_seconds(1000))),
                 ..Scene::default()
             };
             assert_eq!(changes.culprit(&scene).map(|(change, _)| change.at.seconds()), expected);
@@ -246,6 +268,20 @@ mod tests {
         check("cart", Mechanism::NewErrors, Some(990));
         check("payment", Mechanism::NewErrors, None);
         check("catalog", Mechanism::TrafficSurge, None);
+    }
+
+    #[test]
+    fn a_change_within_the_slice_that_dates_the_harm_is_not_too_late() {
+        let check = |after: i64, resolution: u64, expected: bool| {
+            let at = UnixNanos::from_seconds(1000);
+            let onset = Onset { at, resolution: Duration::from_secs(resolution) };
+            let close = closeness(&change("cart", 1000 + after), Some(onset), HALF_AGE_SECONDS);
+            assert_eq!(close, expected.then_some(1.0));
+        };
+        check(30, 0, true);
+        check(31, 10, false);
+        check(290, 300, true);
+        check(301, 300, false);
     }
 
     #[test]
@@ -273,7 +309,7 @@ mod tests {
     fn a_release_whose_old_instances_suffer_as_much_is_not_blamed() {
         let changes = Changes::new(&[change("cart", 990)]);
         let check = |skew: Option<f64>, expected: bool| {
-            let onset = Some(UnixNanos::from_seconds(1000));
+            let onset = Some(Onset::exact(UnixNanos::from_seconds(1000)));
             let scene = Scene { place: "cart", onset, skew, ..Scene::default() };
             assert_eq!(changes.culprit(&scene).is_some(), expected);
         };

@@ -6,6 +6,8 @@ use detectors::statistics::{Moments, proportion_z, welch_z};
 use domain::SpanKind;
 use storage::questions::call_tree::{CallTree, Operation, PathStats};
 
+use super::is_usable;
+
 /// One side of a step.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Side {
@@ -90,13 +92,24 @@ impl Comparison {
     /// Lays `now` over `before`; the scope is what happens below requests to `service`, or everything.
     pub fn new(before: &CallTree, now: &CallTree, service: Option<&str>) -> Self {
         let mut merged: BTreeMap<u64, (u64, u64, Side, Side)> = BTreeMap::new();
-        for path in &before.paths {
+        let usable = |path: &&PathStats| {
+            let sums = [
+                path.total_ms,
+                path.total_squares,
+                path.self_ms,
+                path.self_squares,
+                path.self_logs,
+                path.self_log_squares,
+            ];
+            sums.into_iter().all(is_usable)
+        };
+        for path in before.paths.iter().filter(usable) {
             merged
                 .entry(path.path)
                 .or_insert((path.parent, path.operation, Side::default(), Side::default()))
                 .2 = Side::of(path);
         }
-        for path in &now.paths {
+        for path in now.paths.iter().filter(usable) {
             merged
                 .entry(path.path)
                 .or_insert((path.parent, path.operation, Side::default(), Side::default()))

@@ -169,6 +169,19 @@ pub fn gaps(analysis: &Analysis<'_>) -> Vec<String> {
     if seen.calls_now.cut_traces > 0 {
         gaps.push(format!("{} traces with over 1 000 spans were cut.", seen.calls_now.cut_traces));
     }
+    let cut = [
+        (
+            seen.calls_now.cut_paths || seen.calls_before.cut_paths,
+            "call paths: the least travelled ones, where no failure begins, were not compared",
+        ),
+        (seen.errors_now.cut || seen.errors_before.cut, "kinds of failures: the rarest were left out"),
+        (seen.logs.cut, "kinds of log messages: those whose number deviates least were left out"),
+        (seen.flow.cut, "steps between log statements: the rarest were left out"),
+        (seen.metrics.cut, "metric series: those that deviate least were left out"),
+    ];
+    gaps.extend(
+        cut.into_iter().filter(|(cut, _)| *cut).map(|(_, what)| format!("There are too many {what}.")),
+    );
     if seen.logs.groups.is_empty() {
         gaps.push("No logs in the window or its baseline.".to_owned());
     }

@@ -94,7 +94,7 @@ mod tests {
             step("A:1", "", 0, 78),
             step("A:2", "", 50, 2),
         ];
-        let found = divergences(&LogFlow { steps, query: String::new() });
+        let found = divergences(&LogFlow { steps, ..LogFlow::default() });
         let places: Vec<(&str, &str)> =
             found.iter().map(|one| (one.from.as_str(), one.to.as_str())).collect();
         assert_eq!(places, [("A:1", ""), ("A:1", "A:2")]);

@@ -53,7 +53,7 @@ fn of_suspect(
 ) -> Hypothesis {
     let harm = mechanism::harm(analysis, suspect);
     let scene = analysis.scene(&suspect.place, Some(harm.mechanism));
-    let onset = scene.onset;
+    let onset = scene.onset.map(|onset| onset.at);
     let culprit = analysis.changes.culprit(&scene).map(|(change, _)| change);
     let mut supports = gathered.about(&suspect.place);
     for kind in [EvidenceKind::ServiceLevel, EvidenceKind::Traffic] {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::analysis::Analysis;
-use super::blame::{SHARP_HALF_AGE_SECONDS, closeness};
+use super::blame::{Onset, SHARP_HALF_AGE_SECONDS, closeness};
 use super::spread::below;
 use super::suspects::Suspect;
 
@@ -29,7 +29,7 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
     let skew = |service: &str| analysis.skews.get(service).copied().unwrap_or(1.0);
     let touched = || analysis.changes.all.iter().filter(|change| !change.service.is_empty());
     for suspect in &suspects {
-        let onset = analysis.onset_of(&suspect.place);
+        let onset = analysis.dated_onset(&suspect.place);
         let own = touched()
             .filter(|change| change.service == suspect.place)
             .filter_map(|change| closeness(change, onset, SHARP_HALF_AGE_SECONDS))
@@ -53,7 +53,7 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
     }
     for change in touched() {
         if let Some(close) =
-            noticed.and_then(|noticed| closeness(change, Some(noticed), SHARP_HALF_AGE_SECONDS))
+            noticed.and_then(|noticed| closeness(change, Some(Onset::exact(noticed)), SHARP_HALF_AGE_SECONDS))
         {
             let passed = implied.entry(&change.service).or_default();
             *passed = passed.max(BY_TIME_ALONE * close * skew(&change.service));

@@ -232,7 +232,7 @@ fn failure(analysis: &Analysis<'_>, suspect: &Suspect, place: usize) -> Mechanis
 
 fn without_time_or_errors(analysis: &Analysis<'_>, suspect: &Suspect) -> Mechanism {
     let silent = analysis.seen.coverage.iter().find(|coverage| coverage.service == suspect.place);
-    if silent.is_some_and(|coverage| coverage.spans_before >= 20 && coverage.spans_now == 0) {
+    if silent.is_some_and(|coverage| analysis.fell_silent(coverage)) {
         return Mechanism::Down;
     }
     let strongest = analysis.metrics.iter().find(|metric| metric.service == suspect.place);

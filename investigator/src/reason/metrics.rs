@@ -4,108 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use detectors::shift::Level;
 use detectors::statistics::median;
-use domain::{SeriesId, UnixNanos};
+use domain::{MetricKind, SeriesId, UnixNanos, Window};
 use storage::questions::metrics::{MetricLevels, SeriesLevels};
 
-/// What a metric measures, by the words in its name and its unit. One table, general words only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Topic {
-    /// Failures.
-    Errors,
-    /// Successes: the fewer the worse.
-    Success,
-    /// How long things take.
-    Latency,
-    /// How much is asked.
-    Traffic,
-    /// Processor time.
-    Cpu,
-    /// Memory.
-    Memory,
-    /// Something bounded runs full: pools, queues, threads.
-    Saturation,
-    /// Bytes on the wire, retransmits, round trips.
-    Network,
-    /// Disks.
-    Disk,
-    /// None of these.
-    Other,
-}
+use super::is_usable;
+use super::topic::{Meaning, meaning};
+pub use super::topic::{Topic, Worse, words};
 
-impl Topic {
-    /// Whether callers feel it.
-    pub fn is_symptom(self) -> bool {
-        matches!(self, Self::Errors | Self::Success | Self::Latency)
-    }
-}
-
-/// Words, most specific topics first; the first topic with a word in the name wins.
-const WORDS: [(Topic, &[&str]); 9] = [
-    (Topic::Success, &["success", "successes", "availability", "hit", "hits"]),
-    (
-        Topic::Errors,
-        &[
-            "error",
-            "errors",
-            "fail",
-            "failed",
-            "failure",
-            "failures",
-            "fault",
-            "exception",
-            "5xx",
-            "reject",
-            "rejected",
-        ],
-    ),
-    (
-        Topic::Saturation,
-        &[
-            "pool",
-            "queue",
-            "pending",
-            "waiting",
-            "saturation",
-            "throttle",
-            "throttled",
-            "throttling",
-            "connections",
-            "threads",
-            "inflight",
-            "active",
-            "backlog",
-            "lag",
-        ],
-    ),
-    (
-        Topic::Latency,
-        &["latency", "duration", "time", "rt", "delay", "wait", "p50", "p90", "p95", "p99", "response"],
-    ),
-    (Topic::Cpu, &["cpu", "load"]),
-    (Topic::Memory, &["memory", "mem", "heap", "rss", "gc"]),
-    (Topic::Disk, &["disk", "filesystem", "iops", "fs"]),
-    (
-        Topic::Network,
-        &[
-            "network",
-            "net",
-            "tcp",
-            "retransmit",
-            "retransmits",
-            "receive",
-            "transmit",
-            "packet",
-            "packets",
-            "rtt",
-            "dns",
-        ],
-    ),
-    (
-        Topic::Traffic,
-        &["request", "requests", "rps", "qps", "ops", "workload", "throughput", "count", "calls", "total"],
-    ),
-];
-
+/// What follows the name of a counter in that of its failed share.
+const FAILED_SHARE: &str = "_error_ratio";
 /// A level is known to this share of itself at best: meters round, and a change of a hair is no finding.
 const FLOOR_SHARE: f64 = 0.06;
 /// And to this share divided by the number of values: few values know little of their own spread.
@@ -139,6 +46,10 @@ pub struct MetricMove {
     pub is_new: bool,
     /// What it speaks of.
     pub topic: Topic,
+    /// Which way is worse.
+    pub worse: Worse,
+    /// Whether it is measured for a machine and only reported under the name of what runs there.
+    pub of_machine: bool,
     /// Unit as sent.
     pub unit: String,
     /// Whether its values are rates of a counter.
@@ -164,18 +75,27 @@ pub struct MetricMove {
 }
 
 /// Every series, compared with a baseline that began at `since`. Instances without a past are compared with their peers: series of the same name and place.
-pub fn compared(levels: &MetricLevels, since: UnixNanos) -> Vec<MetricMove> {
-    let series: Vec<Described<'_>> = levels.series.iter().filter_map(describe).collect();
+pub fn compared(levels: &MetricLevels, since: UnixNanos, window: &Window) -> Vec<MetricMove> {
+    let mut series: Vec<Described<'_>> = levels.series.iter().filter_map(describe).collect();
+    // Where the failed share of a counter is known, its failures say nothing more, and grow with load besides.
+    let shares: BTreeSet<&str> =
+        series.iter().filter_map(|one| one.series.name.strip_suffix(FAILED_SHARE)).collect();
+    series.retain(|one| !one.series.failing || !shares.contains(one.series.name.as_str()));
     let machine = of_machines(&series);
-    let mut peers: BTreeMap<(&str, &str, &str), Vec<Level>> = BTreeMap::new();
+    let mut peers: BTreeMap<(&str, &str, &str, bool), Vec<Level>> = BTreeMap::new();
     let mut requests: BTreeMap<&str, f64> = BTreeMap::new();
     for one in &series {
         if let Some(past) = one.past {
             peers.entry(one.peers()).or_default().push(past);
         }
         if one.topic == Topic::Traffic && one.series.late[0] > 0.0 {
+            // Of a rate, as many as there are from one value to the next.
+            let seconds = match one.series.kind {
+                MetricKind::Gauge => 1.0,
+                _ => window.seconds().max(0.0) / one.series.now[0].max(1.0),
+            };
             let known = requests.entry(one.place).or_default();
-            *known = known.max(one.series.late[2]);
+            *known = known.max(one.series.late[2] * seconds);
         }
     }
     series
@@ -188,7 +108,7 @@ pub fn compared(levels: &MetricLevels, since: UnixNanos) -> Vec<MetricMove> {
                 judged.began = Some(since);
             }
             if machine.contains(one.series.name.as_str()) {
-                (judged.filled, judged.weight) = (0.0, weight(Topic::Other));
+                (judged.filled, judged.weight, judged.of_machine) = (0.0, weight(Topic::Other), true);
             }
             Some(judged)
         })
@@ -211,6 +131,7 @@ pub fn moves(compared: &[MetricMove], threshold: f64) -> Vec<MetricMove> {
 struct Described<'a> {
     series: &'a SeriesLevels,
     topic: Topic,
+    worse: Worse,
     place: &'a str,
     source: &'a str,
     past: Option<Level>,
@@ -220,9 +141,17 @@ struct Described<'a> {
     is_of_baseline: bool,
 }
 
+impl MetricMove {
+    /// Whether it became better: fewer failures, more room.
+    pub fn improved(&self) -> bool {
+        self.worse != Worse::Either && self.worse_by < 0.0
+    }
+}
+
 impl<'a> Described<'a> {
-    fn peers(&self) -> (&'a str, &'a str, &'a str) {
-        (&self.series.name, self.place, self.source)
+    /// Who measures the same thing in the same place: failures are no peers of successes.
+    fn peers(&self) -> (&'a str, &'a str, &'a str, bool) {
+        (&self.series.name, self.place, self.source, self.series.failing)
     }
 }
 
@@ -231,8 +160,17 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     if series.labels.contains_key("le") || series.name.ends_with("_bucket") {
         return None;
     }
+    let parts = [series.before, series.now, series.early, series.late];
+    if parts.iter().flatten().any(|number| !is_usable(*number)) {
+        return None;
+    }
+    // Seconds, bytes or requests in all grow with load; the mean beside them does not.
+    if series.kind != MetricKind::Gauge && series.name.ends_with("_sum") {
+        return None;
+    }
     let label = |name: &str| series.labels.get(name).map(String::as_str).filter(|text| !text.is_empty());
-    let topic = topic(&series.name);
+    let Meaning { topic, worse } =
+        meaning(&series.name, &series.labels, series.kind, &series.unit, series.failing);
     let owner = label("service");
     // An instance is measured for itself; what is measured on a call edge speaks of the callee.
     let (source, destination) = (label("source"), label("destination"));
@@ -247,15 +185,21 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     let largest = [series.before, series.now].into_iter().map(|part| part[4]).fold(0.0, f64::max);
     let words = words(&series.name);
     let says = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str())) || series.unit == "%";
-    let is_ratio = topic == Topic::Success
-        || topic == Topic::Errors
-            && (says(&["ratio", "pct", "percent"]) || says(&["rate"]) && largest <= 1.0);
-    let bounded = matches!(topic, Topic::Cpu | Topic::Memory | Topic::Disk | Topic::Saturation);
-    let is_share = bounded
+    // What counts is never a share, and no share passes the whole.
+    let may_be_share = series.kind == MetricKind::Gauge && largest <= 101.0;
+    let is_ratio = may_be_share
+        && match topic {
+            Topic::Success => true,
+            Topic::Errors => says(&["ratio", "pct", "percent"]) || says(&["rate"]) && largest <= 1.0,
+            _ => false,
+        };
+    let is_share = may_be_share
+        && topic.is_bounded()
         && (says(&["ratio", "pct", "percent", "utilization", "utilisation"]) || series.name.contains('%'));
     Some(Described {
         series,
         topic,
+        worse,
         place,
         source: source.unwrap_or_default(),
         past,
@@ -285,6 +229,11 @@ fn of_machines<'a>(series: &[Described<'a>]) -> BTreeSet<&'a str> {
         *shared += if services.len() > 1 { all } else { 0.0 };
     }
     counts.into_iter().filter(|(_, (shared, total))| shared * 2.0 > *total).map(|(name, _)| name).collect()
+}
+
+/// Whether a name says that it is measured for a machine.
+fn names_a_machine(name: &str) -> bool {
+    words(name).first().is_some_and(|word| ["node", "host", "machine", "hypervisor"].contains(&word.as_str()))
 }
 
 /// Peers as one level: medians of theirs, the range of all.
@@ -355,11 +304,12 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         };
     }
     let rise = (reached(past) - past.median) / scale;
-    let worse = |rise: f64| if *topic == Topic::Success { -rise } else { rise };
+    let worse = |rise: f64| if one.worse == Worse::Down { -rise } else { rise };
     let worse_by = worse(rise);
     let whole = if past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
     // An instance that starts needs more than one that runs.
-    let filled = if one.is_share && one.past.is_some() { (reached(past) - past.median) / whole } else { 0.0 };
+    let filled =
+        if one.is_share && one.past.is_some() { worse(reached(past) - past.median) / whole } else { 0.0 };
     // A symptom that eased is no harm.
     let weight = if topic.is_symptom() && worse_by < 0.0 { 0.05 } else { weight(*topic) };
     MetricMove {
@@ -370,8 +320,10 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         instance: series.labels.get("instance").cloned().unwrap_or_default(),
         is_new: one.past.is_none(),
         topic: *topic,
+        worse: one.worse,
+        of_machine: names_a_machine(&series.name),
         unit: series.unit.clone(),
-        is_rate: series.kind != domain::MetricKind::Gauge,
+        is_rate: series.kind != MetricKind::Gauge,
         score,
         reached: reached(past),
         worse_by,
@@ -415,67 +367,24 @@ fn weight(topic: Topic) -> f64 {
     }
 }
 
-/// The topic of a metric by the words of its name: split at anything that is no letter or digit, and where case rises.
-pub fn topic(name: &str) -> Topic {
-    let words = words(name);
-    let found = WORDS.iter().find(|(_, known)| words.iter().any(|word| known.contains(&word.as_str())));
-    found.map_or(Topic::Other, |(topic, _)| *topic)
-}
-
-/// The words of a name in lower case: split at anything that is no letter or digit, where case rises, and before the
-/// last capital of several.
-pub fn words(name: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut previous = ' ';
-    let mut characters = name.chars().take(200).peekable();
-    while let Some(character) = characters.next() {
-        let ends_acronym =
-            previous.is_uppercase() && characters.peek().is_some_and(|next| next.is_lowercase());
-        let begins = character.is_uppercase() && (previous.is_lowercase() || ends_acronym);
-        if !character.is_alphanumeric() || begins {
-            words.push(String::new());
-        }
-        if character.is_alphanumeric()
-            && let Some(word) = words.last_mut()
-        {
-            word.extend(character.to_lowercase());
-        }
-        previous = character;
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn names_of_any_style_find_their_topic() {
-        let check = |name: &str, expected: Topic| assert_eq!(topic(name), expected, "{name}");
-        check("CpuUsageRate(%)", Topic::Cpu);
-        check("http.server.request.duration_sum", Topic::Latency);
-        check("node_network_receive_bytes_total", Topic::Network);
-        check("db.client.connections.pending_requests", Topic::Saturation);
-        check("PodSuccessRate(%)", Topic::Success);
-        check("jvm_memory_used_bytes", Topic::Memory);
-        check("CPUUsageRate(%)", Topic::Cpu);
-        check("HTTPRequestDuration", Topic::Latency);
-        check("process_runtime_uptime", Topic::Other);
-        check("", Topic::Other);
-    }
+    const WINDOW: Window = Window { start: UnixNanos(0), end: UnixNanos(600_000_000_000) };
 
     fn series(name: &str, service: &str, before: [f64; 5], early: [f64; 5], late: [f64; 5]) -> SeriesLevels {
         SeriesLevels {
             id: SeriesId(1),
             name: name.into(),
             labels: [("service".into(), service.into()), ("instance".into(), format!("{service}-1"))].into(),
-            kind: domain::MetricKind::Gauge,
+            kind: MetricKind::Gauge,
             unit: String::new(),
             before,
             now: late,
             early,
             late,
+            failing: false,
             left_at: 0,
         }
     }
@@ -488,9 +397,9 @@ mod tests {
             let late = [6.0, 800.0, 810.0, 815.0, 810.0];
             let levels = MetricLevels {
                 series: vec![series("query_latency_ms", "search", before, early, late)],
-                query: String::new(),
+                ..MetricLevels::default()
             };
-            let metric = compared(&levels, since).remove(0);
+            let metric = compared(&levels, since, &WINDOW).remove(0);
             assert_eq!((metric.score >= 4.0, metric.began), (expected, expected.then_some(since)));
         };
         check([30.0, 720.0, 36.0, 651.0, 790.0], true);
@@ -506,12 +415,60 @@ mod tests {
         let check = |other: f64, expected: bool| {
             let levels = MetricLevels {
                 series: vec![full("cart", 5.0), full("payment", other)],
-                query: String::new(),
+                ..MetricLevels::default()
             };
-            let filled = compared(&levels, UnixNanos::default()).iter().all(|metric| metric.filled > 0.5);
+            let filled =
+                compared(&levels, UnixNanos::default(), &WINDOW).iter().all(|metric| metric.filled > 0.5);
             assert_eq!(filled, expected);
         };
         check(5.0, false);
         check(5.1, true);
+    }
+
+    #[test]
+    fn what_eased_and_what_machines_share_is_told_apart() {
+        let check = |name: &str, late: f64, improved: bool, of_machine: bool| {
+            let past = [20.0, 50.0, 0.5, 49.0, 51.0];
+            let levels = MetricLevels {
+                series: vec![series(name, "cart", past, past, [6.0, late, late, late, late])],
+                ..MetricLevels::default()
+            };
+            let metric = compared(&levels, UnixNanos::default(), &WINDOW).remove(0);
+            assert_eq!((metric.improved(), metric.of_machine), (improved, of_machine), "{name} {late}");
+        };
+        check("queue_depth", 5.0, true, false);
+        check("queue_depth", 90.0, false, false);
+        check("memory_free_bytes", 5.0, false, false);
+        check("memory_free_bytes", 90.0, true, false);
+        check("NodeNetworkReceiveBytes", 5.0, false, true);
+        check("node_cpu_utilization_ratio", 90.0, false, true);
+    }
+
+    #[test]
+    fn counters_are_never_shares_and_failures_are_compared_with_none() {
+        let past = [20.0, 0.9, 0.01, 0.8, 0.95];
+        let mut hits = series("keyspace_hits_total", "cache", past, past, [6.0, 0.5, 0.5, 0.5, 0.5]);
+        hits.kind = MetricKind::Counter;
+        let levels = MetricLevels { series: vec![hits], ..MetricLevels::default() };
+        let metric = compared(&levels, UnixNanos::default(), &WINDOW).remove(0);
+        assert_eq!((metric.topic, metric.weight), (Topic::Traffic, 0.2));
+
+        // Failures that begin with the harm have no past; successes are none for them, but their share of the whole has one.
+        let none = [0.0; 5];
+        let zero = [20.0, 0.0, 0.0, 0.0, 0.0];
+        let mut failed = series("requests_total", "cart", none, none, [6.0, 3.0, 3.0, 3.0, 3.0]);
+        (failed.kind, failed.failing) = (MetricKind::Counter, true);
+        let mut fine = series("requests_total", "cart", past, past, [6.0, 0.9, 0.9, 0.9, 0.9]);
+        fine.kind = MetricKind::Counter;
+        let share = series("requests_total_error_ratio", "cart", zero, zero, [6.0, 0.4, 0.4, 0.4, 0.4]);
+        let levels = MetricLevels { series: vec![failed.clone(), fine.clone()], ..MetricLevels::default() };
+        let topics = |levels: &MetricLevels| -> Vec<Topic> {
+            compared(levels, UnixNanos::default(), &WINDOW).iter().map(|metric| metric.topic).collect()
+        };
+        assert_eq!(topics(&levels), [Topic::Traffic]);
+        let levels = MetricLevels { series: vec![failed, fine, share], ..MetricLevels::default() };
+        assert_eq!(topics(&levels), [Topic::Traffic, Topic::Errors]);
+        let moved = compared(&levels, UnixNanos::default(), &WINDOW);
+        assert!(moved[1].score > 4.0 && moved[1].worse_by == 0.4, "{:?}", moved[1]);
     }
 }

@@ -22,6 +22,7 @@ pub mod skew;
 pub mod spread;
 pub mod story;
 pub mod suspects;
+pub mod topic;
 pub mod waits;
 pub mod words;
 
@@ -29,6 +30,12 @@ use domain::{Diagnosis, HypothesisStatus};
 
 use crate::Observations;
 use analysis::Analysis;
+
+/// Whether a measured number can be reckoned with: squares and sums of larger ones pass what a number can hold, and
+/// nothing real is as large.
+pub(crate) fn is_usable(value: f64) -> bool {
+    value.abs() < 1e100
+}
 
 /// Reasons about what was seen.
 pub fn reason(seen: &Observations) -> Diagnosis {

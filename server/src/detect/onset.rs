@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{Finding, ObjectiveMissed, Sli, UnixNanos, Window};
 use storage::Store;
-use storage::questions::operations::OperationSlice;
+use storage::questions::operations::{OperationSlice, Slicing};
 
 /// Width of the slices looked at.
 const SLICE: Duration = Duration::from_secs(5);
@@ -23,12 +23,12 @@ pub async fn refine(store: &Store, finding: Finding, now: UnixNanos) -> Result<F
     };
     let end = finding.started.plus(AFTER).min(now);
     let span = Window::new(finding.started.minus(BEFORE), end.max(finding.started));
-    let seconds = u32::try_from(SLICE.as_secs()).unwrap_or(1);
+    let slicing = Slicing::even(span, u32::try_from(SLICE.as_secs()).unwrap_or(1));
     let slices = match finding.subject.as_str() {
-        "" => store.request_slices(std::slice::from_ref(&finding.service), span, seconds).await?,
+        "" => store.request_slices(std::slice::from_ref(&finding.service), &slicing).await?,
         endpoint => {
             let operation = (finding.service.clone(), endpoint.to_owned());
-            store.operation_slices(&[operation], span, seconds).await?
+            store.operation_slices(&[operation], &slicing).await?
         }
     };
     let started = onset(&slices, &missed).unwrap_or(finding.started);

@@ -100,6 +100,19 @@ impl Around {
         }
     }
 
+    /// The incidents that alerts of a group came with, latest first; those within the hour before one count.
+    pub fn linked(&self, group: &Group) -> Vec<IncidentId> {
+        let hours = &group.history.hours;
+        let with = |episode: &&Episode| {
+            episode.services.contains(&group.alert.service)
+                && hours.range(episode.first_hour - 1..=episode.last_hour).next().is_some()
+        };
+        let mut linked: Vec<IncidentId> =
+            self.episodes.iter().filter(with).map(|episode| episode.id).collect();
+        linked.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+        linked
+    }
+
     /// The incidents of a service that an hour belongs to; one that opened within the hour after counts.
     pub fn tied(&self, service: &str, hour: i64) -> bool {
         self.episodes.iter().any(|episode| {
@@ -110,14 +123,8 @@ impl Around {
 
 impl Episode {
     fn new(incident: &Incident, report: Option<&str>, now: UnixNanos) -> Self {
-        let mut services: BTreeSet<String> =
-            incident.findings.iter().map(|finding| finding.service.clone()).collect();
-        services.insert(incident.service.clone());
-        services.insert(incident.root_service.clone());
-        if let Some(report) = report.and_then(|json| serde_json::from_str::<Report>(json).ok()) {
-            services.extend(report.diagnosis.chain.into_iter().map(|link| link.component));
-        }
-        services.remove("");
+        let report = report.and_then(|json| serde_json::from_str::<Report>(json).ok());
+        let services = services_of(incident, report.as_ref());
         let confirmed = incident.events.iter().rev().find_map(|(_, event)| match event {
             IncidentEvent::Feedback { verdict, service, .. } => Some(match verdict.as_str() {
                 "right" => Some(incident.root_service.clone()),
@@ -134,4 +141,17 @@ impl Episode {
             last_hour: hour_of(incident.resolved.unwrap_or(now)),
         }
     }
+}
+
+/// The services that take part in an incident: those that are hurt, and those on its causal chain.
+pub fn services_of(incident: &Incident, report: Option<&Report>) -> BTreeSet<String> {
+    let mut services: BTreeSet<String> =
+        incident.findings.iter().map(|finding| finding.service.clone()).collect();
+    services.insert(incident.service.clone());
+    services.insert(incident.root_service.clone());
+    services.extend(
+        report.into_iter().flat_map(|report| &report.diagnosis.chain).map(|link| link.component.clone()),
+    );
+    services.remove("");
+    services
 }

@@ -12,6 +12,7 @@ use domain::{Alert, AlertSource, UnixNanos};
 use storage::alerts::{AlertHour, SeenAlert};
 
 use super::Around;
+use super::policies::{MAX_POLICIES, Policy};
 
 /// Fingerprints remembered. Beyond, the one that is longest quiet and undecided is forgotten.
 pub const MAX_GROUPS: usize = 10_000;
@@ -74,18 +75,40 @@ pub struct ModeChange {
     pub actor: String,
 }
 
+/// A decision as the audit has it: with what it changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Noted {
+    /// When.
+    pub at: UnixNanos,
+    /// On which alert.
+    pub fingerprint: String,
+    /// What was decided, by whom.
+    pub entry: Entry,
+    /// Where the alert stood before, in a few words.
+    pub before: String,
+    /// Where it stands since.
+    pub after: String,
+}
+
+/// Rule, service and pattern of a policy, and the fingerprint that it names.
+type AwaitedKey = (String, String, String, Option<String>);
+
 /// Alerts of one hour that were held back: the hour, how many, and whether they belong to an incident.
 type HeldBack = (i64, u32, bool);
+
+/// An approval, and who gave it.
+pub type ApprovedBy = (String, Approval);
 
 /// What is remembered.
 pub struct Book {
     groups: HashMap<String, Group>,
     standings: HashMap<String, Standing>,
     silences: HashMap<String, String>,
+    awaited: BTreeMap<AwaitedKey, (Policy, String)>,
     modes: BTreeMap<String, Mode>,
     default_mode: Mode,
     mode_changes: VecDeque<ModeChange>,
-    audit: VecDeque<(UnixNanos, String, Entry)>,
+    audit: VecDeque<Noted>,
     model: Model,
 }
 
@@ -96,6 +119,7 @@ impl Book {
             groups: HashMap::new(),
             standings: HashMap::new(),
             silences: HashMap::new(),
+            awaited: BTreeMap::new(),
             modes: BTreeMap::new(),
             default_mode,
             mode_changes: VecDeque::new(),
@@ -192,11 +216,14 @@ impl Book {
 
     /// Folds a decision in.
     pub fn apply(&mut self, fingerprint: &str, at: UnixNanos, entry: Entry) {
-        self.standings.entry(fingerprint.to_owned()).or_default().apply(at, &entry);
+        let standing = self.standings.entry(fingerprint.to_owned()).or_default();
+        let before = standing.state.words();
+        standing.apply(at, &entry);
+        let after = standing.state.words();
         if self.audit.len() == MAX_AUDIT {
             self.audit.pop_front();
         }
-        self.audit.push_back((at, fingerprint.to_owned(), entry));
+        self.audit.push_back(Noted { at, fingerprint: fingerprint.to_owned(), entry, before, after });
     }
 
     /// Learns from all decisions.
@@ -209,7 +236,7 @@ impl Book {
         let mut decided: Vec<Option<Decided>> = Vec::new();
         // Of each alert the decisions that stand, in their order.
         let mut of: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (_, fingerprint, entry) in &self.audit {
+        for Noted { fingerprint, entry, .. } in &self.audit {
             let of = of.entry(fingerprint).or_default();
             let noise = match &entry.event {
                 Event::Approved(_) if entry.source != Source::Inquest => true,
@@ -279,7 +306,7 @@ impl Book {
     /// Per fingerprint the latest decision of a person on a proposal: its rule, and whether it was right.
     fn judged(&self) -> BTreeMap<&str, (&str, bool)> {
         let mut judged: BTreeMap<&str, (&str, bool)> = BTreeMap::new();
-        for (_, fingerprint, entry) in &self.audit {
+        for Noted { fingerprint, entry, .. } in &self.audit {
             match &entry.event {
                 Event::Approved(_)
                     if entry.confidence.is_some()
@@ -375,13 +402,67 @@ impl Book {
         active && self.mode(&group.alert.rule) != Mode::Observe
     }
 
+    /// Keeps a policy until its alert comes; who decided it. False when there are too many already.
+    pub fn await_alert(&mut self, policy: Policy, actor: String) -> bool {
+        let key = awaited_key(&policy);
+        if self.awaited.len() >= MAX_POLICIES && !self.awaited.contains_key(&key) {
+            return false;
+        }
+        self.awaited.insert(key, (policy, actor));
+        true
+    }
+
+    /// A policy whose alert came.
+    pub fn came(&mut self, policy: &Policy) {
+        self.awaited.remove(&awaited_key(policy));
+    }
+
+    /// The policy that waits for an alert, and who decided it.
+    pub fn awaited_for(&self, alert: &Alert) -> Option<&(Policy, String)> {
+        if self.awaited.is_empty() {
+            return None;
+        }
+        let named =
+            |fingerprint| (alert.rule.clone(), alert.service.clone(), alert.pattern.clone(), fingerprint);
+        self.awaited.get(&named(Some(alert.fingerprint()))).or_else(|| self.awaited.get(&named(None)))
+    }
+
+    /// Policies whose alerts were not seen yet, in order.
+    pub fn awaited(&self) -> impl Iterator<Item = &(Policy, String)> {
+        self.awaited.values()
+    }
+
     /// What was learned.
     pub const fn model(&self) -> &Model {
         &self.model
     }
 
+    /// What held a fingerprint back at `at`: the last approval until then and by whom; and what brought it back since.
+    pub fn decided_around(
+        &self,
+        fingerprint: &str,
+        at: UnixNanos,
+    ) -> (Option<ApprovedBy>, Option<(UnixNanos, Reopening)>) {
+        let mut by = None;
+        let mut back = None;
+        for Noted { at: when, entry, .. } in
+            self.audit.iter().filter(|noted| noted.fingerprint == fingerprint)
+        {
+            match &entry.event {
+                Event::Approved(approval) if *when <= at => {
+                    (by, back) = (Some((entry.actor.clone(), approval.clone())), None);
+                }
+                Event::Reopened(reopening) if back.is_none() && by.is_some() => {
+                    back = Some((*when, reopening.clone()));
+                }
+                _ => {}
+            }
+        }
+        (by, back)
+    }
+
     /// The decisions, oldest first.
-    pub fn audit(&self) -> impl DoubleEndedIterator<Item = &(UnixNanos, String, Entry)> {
+    pub fn audit(&self) -> impl DoubleEndedIterator<Item = &Noted> {
         self.audit.iter()
     }
 
@@ -451,10 +532,21 @@ impl Book {
         }
     }
 
-    /// Suppressed alerts of which a sample waits to be judged.
-    pub fn waiting_hint(&self) -> usize {
-        self.standings.values().filter(|standing| standing.sampled).count()
+    /// The alerts that were decided on in one step and stand as it left them, in the order of fingerprints.
+    pub fn of_batch(&self, batch: &str) -> Vec<String> {
+        let mut of: Vec<String> = self
+            .standings
+            .iter()
+            .filter(|(_, standing)| standing.batch.as_deref() == Some(batch))
+            .map(|(fingerprint, _)| fingerprint.clone())
+            .collect();
+        of.sort_unstable();
+        of
     }
+}
+
+fn awaited_key(policy: &Policy) -> AwaitedKey {
+    (policy.rule.clone(), policy.service.clone(), policy.pattern.clone(), policy.fingerprint.clone())
 }
 
 /// Counts what was held back, the latest first.

@@ -1,20 +1,25 @@
 //! What stands, as a YAML file that can be kept in Git and read back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
-use detectors::suppression::{Approval, Event, Mode, Reason, SpikeLimit, State, policy};
-use domain::UnixNanos;
+use detectors::suppression::{
+    Approval, Context, Event, Mode, Reason, SpikeLimit, Standing, State, never, policy,
+};
+use domain::{Alert, UnixNanos};
+use globset::GlobSet;
 use serde::{Deserialize, Serialize};
 
-use super::Book;
+use super::{Around, Book, Group};
 
 /// The version of the form.
 const FORMAT: u32 = 1;
 /// Largest file taken, in bytes.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
-/// Most policies taken from one file.
-const MAX_POLICIES: usize = 5000;
+/// Most policies taken from one file, and most that wait for their alert.
+pub const MAX_POLICIES: usize = 5000;
+/// Forbidden policies that are named.
+const MOST_NAMED: usize = 5;
 
 /// A file of policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +108,7 @@ pub fn export(book: &Book) -> anyhow::Result<String> {
             }
         })
         .collect();
+    policies.extend(book.awaited().map(|(policy, _)| policy.clone()));
     policies.sort_by(|a, b| (&a.rule, &a.service, &a.pattern).cmp(&(&b.rule, &b.service, &b.pattern)));
     serde_norway::to_string(&File { format: FORMAT, modes, policies })
         .context("the policies do not serialise")
@@ -137,56 +143,205 @@ pub fn parse(yaml: &str) -> Result<File, String> {
     Ok(file)
 }
 
-/// What must happen for the file to stand: by fingerprint. Policies on alerts that were never seen are passed over.
-pub fn changes(book: &Book, file: &File, now: UnixNanos) -> Vec<(String, Event)> {
-    let mut changes = Vec::new();
-    for wanted in &file.policies {
-        let same = |alert: &domain::Alert| {
-            alert.rule == wanted.rule && alert.service == wanted.service && alert.pattern == wanted.pattern
+/// What a file asks for, against what is known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What must be decided, by fingerprint.
+    pub changes: Vec<(String, Event)>,
+    /// Policies on alerts that were not seen yet, or not while they may be suppressed.
+    pub awaited: Vec<Policy>,
+    /// What came of the policies.
+    pub outcome: Imported,
+}
+
+/// What came of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Modes that it changed.
+    pub modes: usize,
+    /// Alerts on which something else was decided than stood.
+    pub changed: usize,
+    /// Alerts on which it stood already.
+    pub stand: usize,
+    /// Policies on alerts not seen yet.
+    pub awaited: usize,
+    /// Suppressions whose time is over.
+    pub expired: usize,
+    /// Suppressions that a rule forbids: the alert, and why.
+    pub forbidden: Vec<String>,
+}
+
+impl Imported {
+    /// All of it in one sentence.
+    pub fn words(&self) -> String {
+        let count = |number: usize, one: &str, many: &str| {
+            (number > 0).then(|| format!("{number} {}", if number == 1 { one } else { many }))
         };
-        let group = match &wanted.fingerprint {
-            Some(fingerprint) => book.group(fingerprint).filter(|group| same(&group.alert)),
-            None => book.groups().find(|group| same(&group.alert)),
-        };
-        let Some(group) = group else { continue };
-        let fingerprint = group.alert.fingerprint();
-        let standing = book.standing(&fingerprint).cloned().unwrap_or_default();
-        let event = match wanted.decision {
-            Decision::Keep if standing.state == State::Rejected => continue,
-            Decision::Keep => Event::Rejected,
-            Decision::Suppress => {
-                let longest = policy::expiry(now, detectors::suppression::MAX_EXPIRY_DAYS);
-                let expires = wanted.expires.as_deref().and_then(UnixNanos::parse);
-                let expires = expires
-                    .unwrap_or_else(|| policy::expiry(now, detectors::suppression::DEFAULT_EXPIRY_DAYS));
-                if expires <= now {
-                    continue;
-                }
-                let limit = wanted.limit.map_or_else(|| group.history.limit(now), SpikeLimit);
-                let approval = Approval {
-                    reason: wanted.reason.unwrap_or_default(),
-                    note: domain::text::plain(&wanted.note, 400),
-                    expires: expires.min(longest),
-                    limit,
-                    hosts: group.history.hosts.clone(),
-                    versions: group.history.versions.clone(),
-                    pages_saved: 0,
-                };
-                let stands = standing.approval().is_some_and(|now| {
-                    now.reason == approval.reason
-                        && now.note == approval.note
-                        && now.expires.seconds() == approval.expires.seconds()
-                        && now.limit == approval.limit
-                });
-                if stands {
-                    continue;
-                }
-                Event::Approved(approval)
-            }
-        };
-        changes.push((fingerprint, event));
+        let mut forbidden: Vec<String> = self.forbidden.iter().take(MOST_NAMED).cloned().collect();
+        if self.forbidden.len() > MOST_NAMED {
+            forbidden.push(format!("and {} more", self.forbidden.len() - MOST_NAMED));
+        }
+        let parts = [
+            count(self.modes, "mode changed", "modes changed"),
+            count(self.changed, "policy changed", "policies changed"),
+            count(self.stand, "stands already", "stand already"),
+            count(
+                self.awaited,
+                "alert not seen yet: decided when it comes",
+                "alerts not seen yet: decided when they come",
+            ),
+            count(self.expired, "already over", "already over"),
+            count(self.forbidden.len(), "forbidden", "forbidden")
+                .map(|said| format!("{said} ({})", forbidden.join("; "))),
+        ];
+        match parts.into_iter().flatten().collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "The file decides nothing.".into(),
+            said => format!("{said}."),
+        }
     }
-    changes
+}
+
+/// What one policy asks of one alert.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// It stands already.
+    Stands,
+    /// Its time is over.
+    Expired,
+    /// A rule forbids it, for this reason.
+    Forbidden(String),
+    /// This must be decided.
+    Decide(Event),
+}
+
+impl Policy {
+    /// Whether it is about this alert.
+    pub fn is_about(&self, alert: &Alert) -> bool {
+        (&self.rule, &self.service, &self.pattern) == (&alert.rule, &alert.service, &alert.pattern)
+            && self.fingerprint.as_ref().is_none_or(|fingerprint| *fingerprint == alert.fingerprint())
+    }
+
+    /// What it asks of a known alert that it is about.
+    pub fn asks(&self, group: &Group, standing: &Standing, context: &Context) -> Asked {
+        match self.decision {
+            Decision::Keep if standing.state == State::Rejected => Asked::Stands,
+            Decision::Keep => Asked::Decide(Event::Rejected),
+            Decision::Suppress => self.suppression(group, standing, context),
+        }
+    }
+
+    fn suppression(&self, group: &Group, standing: &Standing, context: &Context) -> Asked {
+        let now = context.now;
+        let Some(expires) = self.expires_after(now) else { return Asked::Expired };
+        let approval = Approval {
+            reason: self.reason.unwrap_or_default(),
+            note: domain::text::plain(&self.note, super::MAX_NOTE),
+            expires,
+            limit: self.limit.map_or_else(|| group.history.limit(now), SpikeLimit),
+            hosts: group.history.hosts.clone(),
+            versions: group.history.versions.clone(),
+            pages_saved: 0,
+        };
+        let stands = standing.approval().is_some_and(|now| {
+            now.reason == approval.reason
+                && now.note == approval.note
+                && now.expires.seconds() == approval.expires.seconds()
+                && now.limit == approval.limit
+        });
+        if stands {
+            return Asked::Stands;
+        }
+        match never::forbids(&never::rule(&group.alert, context)) {
+            Some(ruling) => Asked::Forbidden(domain::text::plain(&ruling.words, 120)),
+            None => Asked::Decide(Event::Approved(approval)),
+        }
+    }
+
+    /// When it ends, at most 90 days from `now`; nothing when that is past.
+    fn expires_after(&self, now: UnixNanos) -> Option<UnixNanos> {
+        let longest = policy::expiry(now, detectors::suppression::MAX_EXPIRY_DAYS);
+        let expires = self.expires.as_deref().and_then(UnixNanos::parse);
+        let expires =
+            expires.unwrap_or_else(|| policy::expiry(now, detectors::suppression::DEFAULT_EXPIRY_DAYS));
+        (expires > now).then_some(expires.min(longest))
+    }
+
+    /// Why it can never hold, whatever comes: what its words and its service say of an alert that was not seen yet.
+    fn forbidden_unseen(&self, protected: &GlobSet) -> Option<String> {
+        let alert = Alert {
+            source: domain::AlertSource::Detection,
+            rule: self.rule.clone(),
+            service: self.service.clone(),
+            severity: domain::Severity::Warning,
+            host: String::new(),
+            version: String::new(),
+            pattern: self.pattern.clone(),
+            text: self.pattern.clone(),
+            numbers: Vec::new(),
+            at: UnixNanos::default(),
+            resolved: false,
+            objective: false,
+            foreign_id: String::new(),
+            labels: BTreeMap::new(),
+        };
+        let protected = !self.service.is_empty() && protected.is_match(&self.service);
+        let rulings = never::rule(&alert, &Context { protected, ..Context::default() });
+        never::forbids(&rulings).map(|ruling| domain::text::plain(&ruling.words, 120))
+    }
+
+    fn name(&self) -> String {
+        let name = if self.service.is_empty() {
+            self.rule.clone()
+        } else {
+            format!("{}: {}", self.service, self.rule)
+        };
+        domain::text::plain(&name, 80)
+    }
+}
+
+/// What must happen for the file to stand.
+pub fn plan(book: &Book, file: &File, around: &Around, protected: &GlobSet) -> Plan {
+    let mut known: HashMap<(&str, &str, &str), Vec<&Group>> = HashMap::new();
+    for group in book.groups() {
+        let alert = &group.alert;
+        known.entry((&alert.rule, &alert.service, &alert.pattern)).or_default().push(group);
+    }
+    let mut plan = Plan::default();
+    for wanted in &file.policies {
+        let outcome = &mut plan.outcome;
+        let mut groups: Vec<(String, &Group)> = known
+            .get(&(wanted.rule.as_str(), wanted.service.as_str(), wanted.pattern.as_str()))
+            .into_iter()
+            .flatten()
+            .filter(|group| wanted.is_about(&group.alert))
+            .map(|group| (group.alert.fingerprint(), *group))
+            .collect();
+        groups.sort_by(|a, b| a.0.cmp(&b.0));
+        if groups.is_empty() {
+            let suppress = wanted.decision == Decision::Suppress;
+            match wanted.forbidden_unseen(protected).filter(|_| suppress) {
+                Some(words) => outcome.forbidden.push(format!("{}: {words}", wanted.name())),
+                None if suppress && wanted.expires_after(around.now).is_none() => outcome.expired += 1,
+                None => {
+                    outcome.awaited += 1;
+                    plan.awaited.push(wanted.clone());
+                }
+            }
+        }
+        for (fingerprint, group) in groups {
+            let standing = book.standing(&fingerprint).cloned().unwrap_or_default();
+            match wanted.asks(group, &standing, &around.context(group, protected)) {
+                Asked::Stands => outcome.stand += 1,
+                Asked::Expired => outcome.expired += 1,
+                Asked::Forbidden(words) => outcome.forbidden.push(format!("{}: {words}", wanted.name())),
+                Asked::Decide(event) => {
+                    outcome.changed += 1;
+                    plan.changes.push((fingerprint, event));
+                }
+            }
+        }
+    }
+    plan
 }
 
 #[cfg(test)]
@@ -216,5 +371,23 @@ mod tests {
             Err("is not a time"),
         );
         check("a: &a [*a, *a]", Err(""));
+    }
+
+    #[test]
+    fn what_came_of_a_file_is_told_in_one_sentence() {
+        let check = |outcome: Imported, expected: &str| assert_eq!(outcome.words(), expected);
+        check(Imported::default(), "The file decides nothing.");
+        check(Imported { stand: 2, ..Imported::default() }, "2 stand already.");
+        check(
+            Imported {
+                changed: 1,
+                awaited: 3,
+                forbidden: vec!["cart: Disk: it speaks of “disk full”".into()],
+                ..Imported::default()
+            },
+            "1 policy changed, 3 alerts not seen yet: decided when they come, 1 forbidden (cart: Disk: it speaks of “disk full”).",
+        );
+        let many = Imported { forbidden: vec!["x".into(); 7], ..Imported::default() };
+        check(many, "7 forbidden (x; x; x; x; x; and 2 more).");
     }
 }

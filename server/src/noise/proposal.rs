@@ -4,7 +4,7 @@ use detectors::suppression::history::{History, hour_of};
 use detectors::suppression::{
     Approval, Features, Mode, Reason, Ruling, SpikeLimit, Standing, State, is_ripe, never, policy,
 };
-use domain::{Alert, UnixNanos};
+use domain::{Alert, IncidentId, UnixNanos};
 
 use super::{Around, Book, Group, Settings};
 
@@ -21,6 +21,8 @@ pub struct Similar {
     pub outcome: String,
     /// 0 to 1.
     pub similarity: f64,
+    /// Incidents of its service that it came with.
+    pub linked: usize,
 }
 
 /// One line of the queue.
@@ -65,6 +67,11 @@ impl Proposal {
         self.saved() as f64 * self.confidence
     }
 
+    /// Whether it stands among what looks like noise, and not among what nobody is sure of.
+    pub fn looks_like_noise(&self) -> bool {
+        self.proposed || self.standing.sampled || self.standing.approval().is_some()
+    }
+
     /// Whether it waits for a decision at this time.
     pub fn waits(&self, now: UnixNanos) -> bool {
         match &self.standing.state {
@@ -96,6 +103,8 @@ pub struct Details {
     pub similar: Vec<Similar>,
     /// Fingerprints of undecided alerts of other services with the same rule and pattern.
     pub same_pattern: Vec<String>,
+    /// Incidents of its service that it came with, latest first.
+    pub linked: Vec<IncidentId>,
 }
 
 /// Makes the line of a group.
@@ -147,7 +156,7 @@ pub fn same_pattern(book: &Book, alert: &Alert) -> Vec<String> {
 }
 
 /// Decided alerts like one, nearest first.
-pub fn similar(book: &Book, alert: &Alert, now: UnixNanos) -> Vec<Similar> {
+pub fn similar(book: &Book, alert: &Alert, around: &Around) -> Vec<Similar> {
     let decided = book.model().decided();
     let near = book.model().nearest(&alert.rule, &alert.service, &alert.pattern);
     near.iter()
@@ -163,7 +172,9 @@ pub fn similar(book: &Book, alert: &Alert, now: UnixNanos) -> Vec<Similar> {
                     let last =
                         book.group(&one.fingerprint).and_then(|group| group.suppressed.last_key_value());
                     match last {
-                        Some((hour, _)) => format!("Held back, last {} h ago", (hour_of(now) - hour).max(0)),
+                        Some((hour, _)) => {
+                            format!("Held back, last {} h ago", (hour_of(around.now) - hour).max(0))
+                        }
                         None => "Suppressed, quiet since".into(),
                     }
                 }
@@ -177,6 +188,7 @@ pub fn similar(book: &Book, alert: &Alert, now: UnixNanos) -> Vec<Similar> {
                 decided: format!("{word}{when}, {}", domain::text::plain(actor, 40)),
                 outcome,
                 similarity: near.similarity,
+                linked: book.group(&one.fingerprint).map_or(0, |group| around.linked(group).len()),
             }
         })
         .collect()

@@ -9,7 +9,7 @@ use super::exhibits::{self, Drawing};
 use super::words::{Cut, cut, lines};
 
 const CLAIM_LIMIT: usize = 400;
-const QUERY_LIMIT: usize = 6000;
+const QUERY_LIMIT: usize = 20_000;
 const MOST_FIGURES: usize = 6;
 
 /// A card.

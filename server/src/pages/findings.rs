@@ -33,7 +33,7 @@ pub(super) fn findings(findings: &[Finding], page: &HealthPage) -> (Vec<FindingR
         kind: cut(finding.kind(), 40),
         sentence: cut(&finding.sentence(), 360),
         service: cut(&finding.service, 48),
-        href: service_href(&page.base_path, &finding.service),
+        href: service_href(&page.top.base_path, &finding.service),
         spark: drawn(finding, page),
         lasts: duration(page.now.seconds_since(finding.started).max(0.0)),
         incident: page

@@ -63,17 +63,11 @@ pub(super) fn page(page: &HealthPage) -> String {
     let start = page.now.minus(std::time::Duration::from_secs(page.range.seconds()));
     let fresh: Vec<Fresh> = page.freshness.iter().map(|signal| fresh(signal, page.now)).collect();
     let view = View {
-        shell: Shell {
-            title: "Health".into(),
-            base: page.base_path.clone(),
-            open: page.incidents.len(),
-            current: "health",
-            query: String::new(),
-        },
+        shell: Shell::new("Health", "health", &page.top),
         title: title(&services),
         sub: sub(page, &services),
         ranges: ranges(page.range, ""),
-        refresh: format!("{}/?range={}", page.base_path, page.range.as_str()),
+        refresh: format!("{}/?range={}", page.top.base_path, page.range.as_str()),
         incidents: page
             .incidents
             .iter()
@@ -84,7 +78,7 @@ pub(super) fn page(page: &HealthPage) -> String {
         services: services
             .iter()
             .take(MOST_SERVICES)
-            .map(|service| row(service, &page.incidents, page.now, &page.base_path))
+            .map(|service| row(service, &page.incidents, page.now, &page.top.base_path))
             .collect(),
         findings,
         more_findings,

@@ -158,19 +158,13 @@ fn view(page: &IncidentPage) -> View {
             listed: &listed,
             frame: page.frame,
             ongoing: incident.is_open(),
-            base: &page.base_path,
+            base: &page.top.base_path,
         };
         report.diagnosis.evidence.iter().take(MOST_CARDS).map(|evidence| card(evidence, &around)).collect()
     });
     let running = !page.progress.is_empty() || (report.is_none() && incident.is_open());
     let mut view = View {
-        shell: Shell {
-            title: format!("{} {}", incident.id, plain(&incident.title, 100)),
-            base: page.base_path.clone(),
-            open: page.open_incidents,
-            current: "incidents",
-            query: String::new(),
-        },
+        shell: Shell::new(format!("{} {}", incident.id, plain(&incident.title, 100)), "incidents", &page.top),
         number: incident.id.0,
         id: incident.id.to_string(),
         head: head(page),
@@ -191,7 +185,7 @@ fn view(page: &IncidentPage) -> View {
         similar: page.beside.similar.iter().map(similar).collect(),
         asked: report.and_then(|report| Some(asked(page.beside.asked.as_ref()?, report))),
         timeline: journal::timeline(incident, report),
-        alerts: journal::alerts(incident),
+        alerts: journal::alerts(incident, &page.beside.held_back),
         audit: journal::audit(incident, report),
         rail: Vec::new(),
     };

@@ -71,13 +71,7 @@ pub(super) fn page(page: &IncidentsPage) -> String {
         rows: incidents.iter().take(MOST_ROWS).map(|incident| row(incident, page.now)).collect(),
         omitted: incidents.len().saturating_sub(MOST_ROWS),
         trace: trace.then(|| wanted.clone()),
-        shell: Shell {
-            title: "Incidents".into(),
-            base: page.base_path.clone(),
-            open,
-            current: "incidents",
-            query,
-        },
+        shell: Shell { query, ..Shell::new("Incidents", "incidents", &page.top) },
     };
     render("incidents.html", &view)
 }

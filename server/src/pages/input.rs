@@ -1,7 +1,6 @@
 //! What each page is made from: plain data that the server gathers before a page is drawn.
 //!
-//! Deliberately absent: how it is gathered. Every page also carries `now`, the number of open incidents for the top
-//! bar, and `base_path`, which stands before every link: empty, or `/inquest` behind a proxy that adds it.
+//! Deliberately absent: how it is gathered. Every page also carries `now`, and what its [`Top`] shows.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +8,19 @@ use domain::evidence::{Panel, Trace};
 use domain::{Change, CheckOutcome, EvidenceKind, Finding, Incident, IncidentId, Report, UnixNanos};
 use investigator::narrate::Asked;
 use storage::questions::service_graph::ServiceEdge;
+
+use crate::noise::HeldBack;
+
+/// The bar at the top of every page.
+#[derive(Clone, Debug, Default)]
+pub struct Top {
+    /// What stands before every link: empty, or `/inquest` behind a proxy that adds it.
+    pub base_path: String,
+    /// Incidents open now.
+    pub open_incidents: usize,
+    /// Alerts that look like noise and wait for a decision.
+    pub waiting: usize,
+}
 
 /// The page of one incident.
 #[derive(Clone, Debug)]
@@ -21,12 +33,10 @@ pub struct IncidentPage {
     pub progress: Vec<CheckProgress>,
     /// The present instant.
     pub now: UnixNanos,
-    /// Incidents open now, for the top bar.
-    pub open_incidents: usize,
     /// The flame frame picked with `?frame=`.
     pub frame: Option<u32>,
-    /// What stands before every link.
-    pub base_path: String,
+    /// Its top bar.
+    pub top: Top,
     /// What is known beside the telemetry of this incident.
     pub beside: Beside,
 }
@@ -40,6 +50,8 @@ pub struct Beside {
     pub similar: Vec<Similar>,
     /// A question that was just asked, and its answer.
     pub asked: Option<Asked>,
+    /// Alerts that were held back around it, the most frequent first, and how many kinds there are in all.
+    pub held_back: (Vec<HeldBack>, u64),
 }
 
 /// A past incident that is like another.
@@ -70,10 +82,8 @@ pub struct RedactionPage {
     pub patterns: usize,
     /// A text that was tried for secrets.
     pub tried: Option<Tried>,
-    /// Incidents open now, for the top bar.
-    pub open_incidents: usize,
-    /// What stands before every link.
-    pub base_path: String,
+    /// Its top bar.
+    pub top: Top,
 }
 
 /// A text, and what would leave of it.
@@ -130,8 +140,8 @@ pub struct HealthPage {
     pub freshness: Vec<SignalFreshness>,
     /// What ingest refused or dropped since the program started, with the reason.
     pub dropped: Vec<(String, u64)>,
-    /// What stands before every link.
-    pub base_path: String,
+    /// Its top bar.
+    pub top: Top,
 }
 
 /// How far back a page looks.
@@ -243,8 +253,8 @@ pub struct ServicesPage {
     pub query: String,
     /// Incidents open now.
     pub incidents: Vec<Incident>,
-    /// What stands before every link.
-    pub base_path: String,
+    /// Its top bar.
+    pub top: Top,
 }
 
 /// The page of one service.
@@ -270,10 +280,8 @@ pub struct ServicePage {
     pub changes: Vec<Change>,
     /// Open incidents that it takes part in.
     pub incidents: Vec<Incident>,
-    /// Incidents open now, for the top bar.
-    pub open_incidents: usize,
-    /// What stands before every link.
-    pub base_path: String,
+    /// Its top bar.
+    pub top: Top,
 }
 
 /// How fast the budget of one objective burns.
@@ -335,8 +343,8 @@ pub struct IncidentsPage {
     pub query: String,
     /// The present instant.
     pub now: UnixNanos,
-    /// What stands before every link.
-    pub base_path: String,
+    /// Its top bar.
+    pub top: Top,
 }
 
 /// Which incidents to show.
@@ -375,8 +383,6 @@ impl IncidentFilter {
 pub struct TracePage {
     /// The trace.
     pub trace: Trace,
-    /// Incidents open now, for the top bar.
-    pub open_incidents: usize,
-    /// What stands before every link.
-    pub base_path: String,
+    /// Its top bar.
+    pub top: Top,
 }

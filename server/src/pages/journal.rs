@@ -4,10 +4,12 @@ use domain::text::{number, percent, plain};
 use domain::{Incident, IncidentEvent, NarratedBy, Report, TimelineEntry, TimelineKind, UnixNanos};
 use serde::Serialize;
 
-use super::words::{Citations, Cite, Cut, State, Words, cut, lag};
+use super::words::{Citations, Cite, Cut, State, Words, cut, lag, plural};
+use crate::noise::HeldBack;
 
 const MOST_ENTRIES: usize = 60;
-const MOST_ALERTS: usize = 30;
+/// Alerts shown of each kind: heard, and held back.
+pub const MOST_ALERTS: usize = 30;
 const MOST_NOTES: usize = 40;
 
 /// An entry of the timeline.
@@ -95,12 +97,27 @@ pub(super) fn verdict_words(verdict: &str) -> String {
 pub(super) struct Alerts {
     rows: Vec<AlertRow>,
     omitted: usize,
+    held_back: Vec<HeldBackRow>,
+    held_back_omitted: usize,
 }
 
 impl Alerts {
     pub(super) fn len(&self) -> usize {
-        self.rows.len() + self.omitted
+        self.rows.len() + self.omitted + self.held_back.len() + self.held_back_omitted
     }
+}
+
+/// Alerts of one kind that nobody heard.
+#[derive(Serialize)]
+struct HeldBackRow {
+    fingerprint: String,
+    name: Cut,
+    pattern: Cut,
+    times: String,
+    since: String,
+    last: String,
+    why: String,
+    back: String,
 }
 
 #[derive(Serialize)]
@@ -113,9 +130,9 @@ struct AlertRow {
     role: &'static str,
 }
 
-/// The latest state of each alert; nothing when there is only the one that opened the incident.
-pub(super) fn alerts(incident: &Incident) -> Option<Alerts> {
-    if incident.findings.len() < 2 {
+/// The latest state of each alert, and what was held back; nothing when there is only the alert that opened the incident.
+pub(super) fn alerts(incident: &Incident, (held_back, kinds): &(Vec<HeldBack>, u64)) -> Option<Alerts> {
+    if incident.findings.len() < 2 && held_back.is_empty() {
         return None;
     }
     let row = |(index, finding): (usize, &domain::Finding)| {
@@ -143,7 +160,42 @@ pub(super) fn alerts(incident: &Incident) -> Option<Alerts> {
     Some(Alerts {
         rows: incident.findings.iter().enumerate().take(MOST_ALERTS).map(row).collect(),
         omitted: incident.findings.len().saturating_sub(MOST_ALERTS),
+        held_back: held_back.iter().take(MOST_ALERTS).map(held_back_row).collect(),
+        held_back_omitted: usize::try_from(*kinds).unwrap_or(usize::MAX).saturating_sub(MOST_ALERTS),
     })
+}
+
+fn held_back_row(one: &HeldBack) -> HeldBackRow {
+    let row = &one.row;
+    let name =
+        if row.service.is_empty() { row.rule.clone() } else { format!("{}: {}", row.service, row.rule) };
+    HeldBackRow {
+        fingerprint: row.fingerprint.clone(),
+        name: cut(&name, 120),
+        pattern: cut(&row.pattern, 140),
+        times: plural(usize::try_from(row.alerts).unwrap_or(usize::MAX), "time", "times"),
+        since: UnixNanos(row.first).clock_time(),
+        last: if row.alerts > 1 { UnixNanos(row.last).clock_time() } else { String::new() },
+        why: match &one.by {
+            Some((actor, approval)) => {
+                let note = if approval.note.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", plain(&approval.note, 200))
+                };
+                format!(
+                    "{}{note}, until {}, by {}",
+                    approval.reason.words(),
+                    approval.expires.date(),
+                    plain(actor, 60)
+                )
+            }
+            None => "the decision is too long ago to be at hand".into(),
+        },
+        back: one.back.as_ref().map_or_else(String::new, |(at, reopening)| {
+            format!("Came back at {}: {}", at.clock_time(), reopening.words())
+        }),
+    }
 }
 
 /// What people said, and which runs there were.

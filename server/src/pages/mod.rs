@@ -40,8 +40,9 @@ pub use findings::MOST_FINDINGS;
 pub use input::{
     Beside, CheckProgress, EndpointRow, HealthPage, IncidentFilter, IncidentPage, IncidentsPage,
     ObjectiveBurn, ProgressState, Range, RedactionPage, ServiceFinding, ServicePage, ServicePoint,
-    ServiceRow, ServiceStatus, ServicesPage, SignalFreshness, Similar, TracePage, Tried,
+    ServiceRow, ServiceStatus, ServicesPage, SignalFreshness, Similar, Top, TracePage, Tried,
 };
+pub use journal::MOST_ALERTS;
 pub use review::{ReviewPage, RulesPage};
 
 /// The page of one incident.
@@ -68,8 +69,8 @@ pub fn render_review(page: &ReviewPage) -> String {
 }
 
 /// The file of policies, with what came of reading one back.
-pub fn render_policies(yaml: &str, said: &str, failed: bool, open_incidents: usize, base: &str) -> String {
-    review::policies(yaml, said, failed, open_incidents, base)
+pub fn render_policies(yaml: &str, said: &str, failed: bool, top: &Top) -> String {
+    review::policies(yaml, said, failed, top)
 }
 
 /// Every rule and its mode.
@@ -79,22 +80,16 @@ pub fn render_rules(page: &RulesPage<'_>) -> String {
 
 /// Every decision on alerts and on modes, latest first.
 pub fn render_audit(
-    entries: &[(domain::UnixNanos, String, detectors::suppression::Entry)],
+    decisions: &[crate::noise::Noted],
     modes: &[crate::noise::ModeChange],
-    open_incidents: usize,
-    base: &str,
+    top: &Top,
 ) -> String {
-    review::audit(entries, modes, open_incidents, base)
+    review::audit(decisions, modes, top)
 }
 
 /// Channels of notifications, and what could not be sent.
-pub fn render_settings(
-    notifier: &crate::notify::Notifier,
-    said: &str,
-    open_incidents: usize,
-    base: &str,
-) -> String {
-    settings::page(notifier, said, open_incidents, base)
+pub fn render_settings(notifier: &crate::notify::Notifier, said: &str, top: &Top) -> String {
+    settings::page(notifier, said, top)
 }
 
 /// The list of services.
@@ -136,13 +131,7 @@ pub fn render_error(status: u16, message: &str) -> String {
         400..=499 => "This request cannot be answered",
         _ => "Something went wrong",
     };
-    let shell = words::Shell {
-        title: title.to_owned(),
-        base: String::new(),
-        open: 0,
-        current: "",
-        query: String::new(),
-    };
+    let shell = words::Shell::new(title, "", &Top::default());
     templates::render(
         "error.html",
         &View { shell, status, title, message: domain::text::plain(message, 500) },

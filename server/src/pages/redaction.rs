@@ -24,13 +24,7 @@ pub(super) fn page(page: &RedactionPage) -> String {
     render(
         "redaction.html",
         &View {
-            shell: Shell {
-                title: "Narrator and redaction".into(),
-                base: page.base_path.clone(),
-                open: page.open_incidents,
-                current: "settings",
-                query: String::new(),
-            },
+            shell: Shell::new("Narrator and redaction", "settings", &page.top),
             narrator: page.narrator.clone(),
             patterns: plural(page.patterns, "failure pattern", "failure patterns"),
             text: page.tried.as_ref().map_or_else(String::new, |tried| tried.text.clone()),

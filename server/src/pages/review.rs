@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 
 use detectors::suppression::history::{History, hour_of};
-use detectors::suppression::{Entry, Event, Measures, Mode, Reason, State as Stands, never};
+use detectors::suppression::{Event, Measures, Mode, Reason, State as Stands, never};
 use domain::text::{count as counted, number, percent, plain};
 use domain::{Severity, UnixNanos};
 use serde::Serialize;
 
+use super::input::Top;
 use super::svg::rates::{Rates, rates};
 use super::templates::{Svg, render};
 use super::words::{Cut, Shell, State, cut, plural};
-use crate::noise::{Details, ModeChange, Proposal, RuleInForce};
+use crate::noise::{Details, ModeChange, Noted, Proposal, RuleInForce};
 
 /// Rows shown.
 const MOST_ROWS: usize = 200;
+/// Incidents named on one row.
+const MOST_LINKED: usize = 8;
 /// What was decided within this time stays in its place, so that it can be taken back.
 const STAYS_SECONDS: f64 = 3600.0;
 const WEEK_HOURS: i64 = 168;
@@ -37,10 +40,8 @@ pub struct ReviewPage {
     pub modes: (Mode, Vec<(String, Mode)>),
     /// Days that a suppression lasts.
     pub expiry_days: u32,
-    /// Incidents open now.
-    pub open_incidents: usize,
-    /// What stands before every link.
-    pub base_path: String,
+    /// Its top bar.
+    pub top: Top,
 }
 
 /// What the page of rules is drawn from.
@@ -53,10 +54,8 @@ pub struct RulesPage<'a> {
     pub measures: &'a Measures,
     /// What was just done, or why it was not.
     pub said: &'a str,
-    /// Incidents open now.
-    pub open_incidents: usize,
-    /// What stands before every link.
-    pub base_path: &'a str,
+    /// Its top bar.
+    pub top: &'a Top,
 }
 
 #[derive(Serialize)]
@@ -113,9 +112,14 @@ struct Body {
     passed: Vec<String>,
     failed: Vec<String>,
     back: String,
+    /// What was said with the decision that stands.
+    note: String,
+    /// Incidents that it came with: number and id.
+    linked: Vec<(u32, String)>,
+    linked_omitted: usize,
     chart: Svg,
     days: Vec<(String, String, String, String)>,
-    similar: Vec<(String, String, String, String)>,
+    similar: Vec<(String, String, String, String, String)>,
     same: String,
     same_count: usize,
     reasons: Vec<(&'static str, &'static str, bool)>,
@@ -127,9 +131,8 @@ struct Body {
 /// Draws the queue.
 pub(super) fn queue(page: &ReviewPage) -> String {
     let waiting: Vec<&Proposal> = page.proposals.iter().filter(|one| stays(one, page.now)).collect();
-    let (sure, unsure): (Vec<&Proposal>, Vec<&Proposal>) = waiting
-        .into_iter()
-        .partition(|one| one.proposed || one.standing.sampled || one.standing.approval().is_some());
+    let (sure, unsure): (Vec<&Proposal>, Vec<&Proposal>) =
+        waiting.into_iter().partition(|one| one.looks_like_noise());
     let undecided = sure.iter().filter(|one| one.waits(page.now)).count();
     let saved: usize = sure.iter().filter(|one| one.waits(page.now)).map(|one| one.saved()).sum();
     let first = sure.iter().chain(&unsure).find(|one| one.waits(page.now)).map(|one| one.fingerprint.clone());
@@ -143,7 +146,7 @@ pub(super) fn queue(page: &ReviewPage) -> String {
     let locked = needs.map_or_else(String::new, |needs| format!("automatic needs {needs}"));
     let done = page.done.as_ref();
     let view = View {
-        shell: shell(page.open_incidents, &page.base_path),
+        shell: shell(&page.top),
         tab: "queue",
         title: match undecided {
             0 if rest.is_empty() => "Nothing waits for a decision".into(),
@@ -356,10 +359,16 @@ fn body(one: &Proposal, page: &ReviewPage) -> Body {
         passed: words(passed),
         failed: words(failed),
         back: format!(
-            "more than {} an hour, a new host or version, an incident at the same time, or after {}. It is then never suppressed automatically again.",
+            "more than {} an hour, a new host or version, an incident at the same time, or {}. It is then never suppressed automatically again.",
             number(limit.0),
-            plural(page.expiry_days as usize, "day", "days"),
+            match approval {
+                Some(approval) => format!("on {}", approval.expires.date()),
+                None => format!("after {}", plural(page.expiry_days as usize, "day", "days")),
+            },
         ),
+        note: plain(&one.standing.note, 400),
+        linked: page.details.linked.iter().take(MOST_LINKED).map(|id| (id.0, id.to_string())).collect(),
+        linked_omitted: page.details.linked.len().saturating_sub(MOST_LINKED),
         chart: Svg(chart),
         days: days(&one.history, start, end, &before, &after),
         similar: page
@@ -373,6 +382,7 @@ fn body(one: &Proposal, page: &ReviewPage) -> Body {
                     plain(&similar.decided, 80),
                     plain(&similar.outcome, 80),
                     format!("{:.2}", similar.similarity),
+                    similar.linked.to_string(),
                 )
             })
             .collect(),
@@ -450,12 +460,12 @@ fn days(
         .collect()
 }
 
-fn shell(open: usize, base: &str) -> Shell {
-    Shell { title: "Review".into(), base: base.to_owned(), open, current: "review", query: String::new() }
+fn shell(top: &Top) -> Shell {
+    Shell::new("Review", "review", top)
 }
 
 /// The file of policies, to be read and replaced.
-pub(super) fn policies(yaml: &str, said: &str, failed: bool, open_incidents: usize, base: &str) -> String {
+pub(super) fn policies(yaml: &str, said: &str, failed: bool, top: &Top) -> String {
     #[derive(Serialize)]
     struct Policies<'a> {
         shell: Shell,
@@ -464,10 +474,7 @@ pub(super) fn policies(yaml: &str, said: &str, failed: bool, open_incidents: usi
         said: &'a str,
         failed: bool,
     }
-    render(
-        "policies.html",
-        &Policies { shell: shell(open_incidents, base), tab: "policies", yaml, said, failed },
-    )
+    render("policies.html", &Policies { shell: shell(top), tab: "policies", yaml, said, failed })
 }
 
 /// Every rule and its mode.
@@ -540,7 +547,7 @@ pub(super) fn rules(page: &RulesPage<'_>) -> String {
     let rules = std::iter::once(all).chain(page.rules.iter().take(MOST_ROWS).map(line)).collect();
     let (approved, decided) = (page.measures.approved, page.measures.decided);
     let view = Rules {
-        shell: shell(page.open_incidents, page.base_path),
+        shell: shell(page.top),
         tab: "rules",
         lead: "Observe hides nothing. Recommend hides what you approved. Auto hides what is sure, once it has proved itself.",
         said: plain(page.said, 200),
@@ -557,17 +564,14 @@ pub(super) fn rules(page: &RulesPage<'_>) -> String {
 }
 
 /// Every decision, latest first.
-pub(super) fn audit(
-    entries: &[(UnixNanos, String, Entry)],
-    modes: &[ModeChange],
-    open_incidents: usize,
-    base: &str,
-) -> String {
+pub(super) fn audit(decisions: &[Noted], modes: &[ModeChange], top: &Top) -> String {
     #[derive(Serialize)]
     struct Line {
         at: String,
         iso: String,
         what: String,
+        note: String,
+        change: String,
         actor: String,
         source: String,
         title: Cut,
@@ -580,34 +584,43 @@ pub(super) fn audit(
         tab: &'static str,
         lines: Vec<Line>,
     }
-    let line = |(at, fingerprint, entry): &(UnixNanos, String, Entry)| Line {
-        at: at.to_timestamp().strftime("%-d %b %H:%M:%S").to_string(),
-        iso: at.to_string(),
-        what: match &entry.event {
+    let line = |noted: &Noted| Line {
+        at: noted.at.to_timestamp().strftime("%-d %b %H:%M:%S").to_string(),
+        iso: noted.at.to_string(),
+        what: match &noted.entry.event {
             Event::Reopened(reopening) => format!("Came back: {}", reopening.words()),
-            Event::Approved(approval) => format!("Approved: {}", approval.reason.words()),
+            Event::Approved(approval) => {
+                format!("Approved: {}, until {}", approval.reason.words(), approval.expires.date())
+            }
             Event::Snoozed { until } => format!("Snoozed until {}", until.date()),
             other => other.word().to_owned(),
         },
-        actor: plain(&entry.actor, 60),
-        source: format!("{:?}", entry.source).to_lowercase(),
-        title: cut(&format!("{}: {}", entry.service, entry.rule), 60),
-        pattern: cut(&entry.pattern, 90),
-        id: fingerprint.clone(),
+        note: plain(noted.entry.said(), 400),
+        change: match noted.before == noted.after {
+            true => String::new(),
+            false => format!("{} → {}", noted.before, noted.after),
+        },
+        actor: plain(&noted.entry.actor, 60),
+        source: format!("{:?}", noted.entry.source).to_lowercase(),
+        title: cut(&format!("{}: {}", noted.entry.service, noted.entry.rule), 60),
+        pattern: cut(&noted.entry.pattern, 90),
+        id: noted.fingerprint.clone(),
     };
     let set = |change: &ModeChange| Line {
         at: change.at.to_timestamp().strftime("%-d %b %H:%M:%S").to_string(),
         iso: change.at.to_string(),
         what: format!("Mode {}, was {}", change.to.as_str(), change.from.as_str()),
+        note: String::new(),
+        change: String::new(),
         actor: plain(&change.actor, 60),
         source: "rules".into(),
         title: cut(if change.rule == "*" { "All others" } else { &change.rule }, 60),
         pattern: cut("", 90),
         id: String::new(),
     };
-    let mut lines: Vec<(UnixNanos, Line)> = entries.iter().map(|entry| (entry.0, line(entry))).collect();
+    let mut lines: Vec<(UnixNanos, Line)> = decisions.iter().map(|noted| (noted.at, line(noted))).collect();
     lines.extend(modes.iter().map(|change| (change.at, set(change))));
     lines.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     let lines = lines.into_iter().map(|(_, line)| line).collect();
-    render("audit.html", &Audit { shell: shell(open_incidents, base), tab: "audit", lines })
+    render("audit.html", &Audit { shell: shell(top), tab: "audit", lines })
 }

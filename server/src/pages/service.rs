@@ -111,7 +111,7 @@ struct Version {
 /// Draws the page.
 pub(super) fn page(page: &ServicePage) -> String {
     let start = page.now.minus(std::time::Duration::from_secs(page.range.seconds()));
-    let own = service_href(&page.base_path, &page.service.name);
+    let own = service_href(&page.top.base_path, &page.service.name);
     let by_query = own.contains('?');
     let own_query = own.split_once('?').map(|(_, query)| format!("&{query}")).unwrap_or_default();
     let mut endpoints: Vec<&EndpointRow> = page.endpoints.iter().collect();
@@ -120,13 +120,7 @@ pub(super) fn page(page: &ServicePage) -> String {
         (a.row.status.cmp(&b.row.status)).then(rate(b).total_cmp(&rate(a))).then(a.endpoint.cmp(&b.endpoint))
     });
     let view = View {
-        shell: Shell {
-            title: plain(&page.service.name, 80),
-            base: page.base_path.clone(),
-            open: page.open_incidents,
-            current: "services",
-            query: String::new(),
-        },
+        shell: Shell::new(plain(&page.service.name, 80), "services", &page.top),
         name: cut(&page.service.name, 80),
         title: title(page),
         sub: page.findings.first().map_or_else(String::new, |worst| plain(&worst.finding.title(), 240)),
@@ -284,7 +278,7 @@ fn traffic(page: &ServicePage) -> Option<Drawn> {
 }
 
 fn endpoint(one: &EndpointRow, page: &ServicePage) -> Endpoint {
-    let row = row(&one.row, &[], page.now, &page.base_path);
+    let row = row(&one.row, &[], page.now, &page.top.base_path);
     Endpoint { name: cut(&one.endpoint, 60), row, waits: one.waits }
 }
 
@@ -294,7 +288,7 @@ fn edge(one: &ServiceEdge, page: &ServicePage) -> Edge {
     let failed = one.errors as f64 / one.calls.max(1) as f64;
     Edge {
         name: cut(other, 48),
-        href: service_href(&page.base_path, other),
+        href: service_href(&page.top.base_path, other),
         calls_us,
         calls: number(one.calls as f64),
         errors: Figure { text: percent(failed), hot: failed >= HOT_SHARE },

@@ -38,13 +38,7 @@ pub(super) fn list(page: &ServicesPage) -> String {
     let start = page.now.minus(std::time::Duration::from_secs(page.range.seconds()));
     let more = if query.is_empty() { String::new() } else { format!("&q={}", encode(&query)) };
     let view = View {
-        shell: Shell {
-            title: "Services".into(),
-            base: page.base_path.clone(),
-            open: page.incidents.len(),
-            current: "services",
-            query: String::new(),
-        },
+        shell: Shell::new("Services", "services", &page.top),
         title: match page.services.len() {
             0 => "No service has sent anything yet".into(),
             all => plural(all, "service", "services"),
@@ -59,7 +53,7 @@ pub(super) fn list(page: &ServicesPage) -> String {
         rows: found
             .iter()
             .take(MOST_ROWS)
-            .map(|service| row(service, &page.incidents, page.now, &page.base_path))
+            .map(|service| row(service, &page.incidents, page.now, &page.top.base_path))
             .collect(),
         omitted: found.len().saturating_sub(MOST_ROWS),
         query,

@@ -3,6 +3,7 @@
 use domain::text::plain;
 use serde::Serialize;
 
+use super::input::Top;
 use super::templates::render;
 use super::words::{Shell, encode, plural};
 use crate::brief;
@@ -39,7 +40,7 @@ struct Letter {
 }
 
 /// Draws the page.
-pub(super) fn page(notifier: &Notifier, said: &str, open_incidents: usize, base: &str) -> String {
+pub(super) fn page(notifier: &Notifier, said: &str, top: &Top) -> String {
     let channels = notifier.channels().iter().map(|channel| Channel {
         name: plain(&channel.name, 60),
         path: encode(&channel.name),
@@ -63,13 +64,7 @@ pub(super) fn page(notifier: &Notifier, said: &str, open_incidents: usize, base:
         title: plain(&format!("{} {}", letter.news.subject, letter.news.title), 120),
         error: plain(&letter.error, 160),
     });
-    let shell = Shell {
-        title: "Settings".into(),
-        base: base.to_owned(),
-        open: open_incidents,
-        current: "settings",
-        query: String::new(),
-    };
+    let shell = Shell::new("Settings", "settings", top);
     let title = match channels.len() {
         0 => "News go nowhere yet".into(),
         many => format!("News go to {}", plural(many, "channel", "channels")),

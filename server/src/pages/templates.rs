@@ -33,11 +33,35 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
         }
         _ => escape_formatter(out, state, value),
     });
+    environment.add_filter("breaks", |text: &str| Value::from_safe_string(breaks(text)));
     environment.add_function("asset", |name: &str| {
         assets::url(name).ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("no asset {name}")))
     });
     environment
 });
+
+/// Escapes a text, and lets long names in it be broken where their parts meet.
+fn breaks(text: &str) -> String {
+    const LONG: usize = 16;
+    let mut out = String::with_capacity(text.len() + 64);
+    for (index, word) in text.split(' ').enumerate() {
+        if index > 0 {
+            out.push(' ');
+        }
+        let parts = if word.len() > LONG {
+            word.split_inclusive(['.', '_', '/', ':', '-']).collect()
+        } else {
+            vec![word]
+        };
+        for (index, part) in parts.into_iter().enumerate() {
+            if index > 0 {
+                out.push_str("<wbr>");
+            }
+            out.push_str(&escape(part));
+        }
+    }
+    out
+}
 
 /// Shown when a template itself is broken, which the tests rule out for every page.
 const BROKEN: &str = "<!doctype html><html lang=\"en\"><title>Inquest</title>\

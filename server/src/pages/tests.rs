@@ -396,10 +396,11 @@ fn errors_have_a_page() {
 
 #[test]
 fn links_carry_the_base_path() {
-    let html = render_incident(&IncidentPage { base_path: "/inquest".into(), ..incident_page() });
+    let top = || Top { base_path: "/inquest".into(), ..Top::default() };
+    let html = render_incident(&IncidentPage { top: top(), ..incident_page() });
     let html = html
-        + &render_service(&ServicePage { base_path: "/inquest".into(), ..service_page() })
-        + &render_health(&HealthPage { base_path: "/inquest".into(), ..health_page() });
+        + &render_service(&ServicePage { top: top(), ..service_page() })
+        + &render_health(&HealthPage { top: top(), ..health_page() });
     let own = |link: &&str| link.starts_with('/') && !link.starts_with("/inquest/");
     let links = [attribute(&html, "href"), attribute(&html, "action"), attribute(&html, "src")].concat();
     assert_eq!(links.iter().find(|link| own(link)), None);

@@ -96,13 +96,7 @@ pub(super) fn page(page: &TracePage) -> String {
         categories(trace).into_iter().map(|(name, category)| (category, plain(name, 60))).collect();
     services.sort();
     let view = View {
-        shell: Shell {
-            title: format!("Trace {}", short_id(&trace.trace_id)),
-            base: page.base_path.clone(),
-            open: page.open_incidents,
-            current: "traces",
-            query: String::new(),
-        },
+        shell: Shell::new(format!("Trace {}", short_id(&trace.trace_id)), "traces", &page.top),
         waterfall: rows(trace, PAGE_ROWS),
         duration: seconds(trace.duration_ns as f64 / 1e9),
         date: trace.start.date(),

@@ -4,6 +4,8 @@ use domain::text::{duration, plain};
 use domain::{Diagnosis, EvidenceId, Sentence, Severity, UnixNanos};
 use serde::Serialize;
 
+use super::input::Top;
+
 /// A full name behind a cut one is itself bounded: it goes into an attribute.
 const FULL_LIMIT: usize = 400;
 const SENTENCE_LIMIT: usize = 700;
@@ -109,8 +111,23 @@ pub(super) struct Shell {
     pub title: String,
     pub base: String,
     pub open: usize,
+    pub waiting: usize,
     pub current: &'static str,
     pub query: String,
+}
+
+impl Shell {
+    /// The layout of a page: its title, and the entry of the navigation that it belongs to.
+    pub(super) fn new(title: impl Into<String>, current: &'static str, top: &Top) -> Self {
+        Self {
+            title: title.into(),
+            base: top.base_path.clone(),
+            open: top.open_incidents,
+            waiting: top.waiting,
+            current,
+            query: String::new(),
+        }
+    }
 }
 
 /// A table whose first column heads its rows.

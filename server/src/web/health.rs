@@ -54,7 +54,7 @@ pub async fn show(State(app): State<App>, Query(query): Query<HealthQuery>) -> R
             })
             .into(),
         dropped: dropped(&app.registry),
-        base_path: app.base_path.to_string(),
+        top: app.top().await,
     };
     Ok(super::page(pages::render_health(&page)))
 }

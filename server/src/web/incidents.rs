@@ -34,7 +34,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Res
         filter: IncidentFilter::parse(&query.status),
         query: domain::text::plain(&query.q, MAX_NAME),
         now: app.clock.now(),
-        base_path: app.base_path.to_string(),
+        top: app.top().await,
     };
     super::page(pages::render_incidents(&page))
 }
@@ -75,18 +75,22 @@ async fn page(
     asked: Option<Asked>,
 ) -> Result<Response, Error> {
     let report = app.latest_report(incident.id).await?;
+    let most = u32::try_from(pages::MOST_ALERTS).unwrap_or(u32::MAX);
+    let held_back = app.noise.held_back(&incident, report.as_ref(), most).await.unwrap_or_else(|error| {
+        tracing::warn!(incident = %incident.id, error = format!("{error:#}"), "cannot show what was held back");
+        (Vec::new(), 0)
+    });
     let beside = match &report {
-        Some(report) => Beside { asked, ..beside(app, incident.id, report).await },
-        None => Beside::default(),
+        Some(report) => Beside { asked, held_back, ..beside(app, incident.id, report).await },
+        None => Beside { held_back, ..Beside::default() },
     };
     let page = IncidentPage {
         report,
         beside,
         progress: app.incidents.progress(incident.id),
         now: app.clock.now(),
-        open_incidents: app.incidents.open_count(),
         frame,
-        base_path: app.base_path.to_string(),
+        top: app.top().await,
         incident,
     };
     Ok(super::page(pages::render_incident(&page)))
@@ -102,7 +106,7 @@ async fn beside(app: &App, id: IncidentId, report: &Report) -> Beside {
     Beside {
         pattern: pattern.map(|known| (known.title.clone(), known.mechanism.clone(), known.text.clone())),
         similar,
-        asked: None,
+        ..Beside::default()
     }
 }
 

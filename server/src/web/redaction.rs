@@ -21,7 +21,7 @@ pub struct TryForm {
 
 /// `GET /settings/redaction`.
 pub async fn show(State(app): State<App>) -> Response {
-    super::page(pages::render_redaction(&page(&app, None)))
+    super::page(pages::render_redaction(&page(&app, None).await))
 }
 
 /// `POST /settings/redaction`: nothing is stored or sent.
@@ -31,15 +31,14 @@ pub async fn redact(State(app): State<App>, Form(form): Form<TryForm>) -> Respon
     let masked = redactor.text(&text).into_owned();
     let counts: BTreeMap<String, u32> =
         redactor.counts().iter().map(|(kind, count)| (kind.to_string(), *count)).collect();
-    super::page(pages::render_redaction(&page(&app, Some(Tried { text, masked, counts }))))
+    super::page(pages::render_redaction(&page(&app, Some(Tried { text, masked, counts })).await))
 }
 
-fn page(app: &App, tried: Option<Tried>) -> RedactionPage {
+async fn page(app: &App, tried: Option<Tried>) -> RedactionPage {
     RedactionPage {
         narrator: app.telling.describe(),
         patterns: app.knowledge.patterns().len(),
         tried,
-        open_incidents: app.incidents.open_count(),
-        base_path: app.base_path.to_string(),
+        top: app.top().await,
     }
 }

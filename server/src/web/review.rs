@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::{App, token};
-use crate::noise::Proposal;
 use crate::noise::alertmanager::Webhook;
+use crate::noise::{Proposal, Step};
 use crate::pages::{self, ReviewPage, RulesPage};
 
 /// There is no sign-in: the audit notes that it was somebody who can reach the page.
@@ -30,6 +30,8 @@ pub struct QueueQuery {
     open: String,
     done: String,
     what: String,
+    /// How many others were decided on in the same step.
+    also: usize,
 }
 
 /// `GET /review`.
@@ -37,6 +39,11 @@ pub async fn queue(State(app): State<App>, Query(query): Query<QueueQuery>) -> R
     let proposals = app.noise.queue().await?;
     let done = proposals.iter().find(|one| one.fingerprint == query.done).map(|one| {
         let name = domain::text::plain(&format!("{}: {}", one.alert.service, one.alert.rule), 80);
+        let name = match query.also {
+            0 => name,
+            1 => format!("{name} and 1 of the same pattern:"),
+            many => format!("{name} and {many} of the same pattern:"),
+        };
         let what = match query.what.as_str() {
             "approve" => match one.standing.approval() {
                 Some(approval) if one.mode == Mode::Observe => {
@@ -61,8 +68,7 @@ pub async fn queue(State(app): State<App>, Query(query): Query<QueueQuery>) -> R
         measures: app.noise.measured().await?,
         modes: app.noise.modes(),
         expiry_days: app.noise.settings().expiry_days,
-        open_incidents: app.incidents.open_count(),
-        base_path: app.base_path.to_string(),
+        top: app.top().await,
     };
     Ok(super::page(pages::render_review(&page)))
 }
@@ -83,12 +89,14 @@ pub async fn decide(
     Path((fingerprint, action)): Path<(String, String)>,
     Form(form): Form<Decision>,
 ) -> Result<Response, Error> {
-    let done = decide_on(&app, &fingerprint, &action, &form, ACTOR, Source::Web).await?;
-    let place = format!("{}/review?done={done}&what={action}#q-{done}", app.base_path);
+    let count = decide_on(&app, &fingerprint, &action, &form, ACTOR, Source::Web).await?;
+    let also = count.saturating_sub(1);
+    let place =
+        format!("{}/review?done={fingerprint}&what={action}&also={also}#q-{fingerprint}", app.base_path);
     Ok(Redirect::to(&place).into_response())
 }
 
-/// Notes a decision, wherever it was taken; the fingerprint decided on.
+/// Notes a decision, wherever it was taken; how many alerts it decided on.
 pub(super) async fn decide_on(
     app: &App,
     fingerprint: &str,
@@ -96,20 +104,26 @@ pub(super) async fn decide_on(
     form: &Decision,
     actor: &str,
     source: Source,
-) -> Result<String, Error> {
+) -> Result<usize, Error> {
     let found = app.noise.proposal(fingerprint).await?;
     let (one, details) = found.ok_or_else(|| Error::not_found("there is no such alert"))?;
-    let mut decided = vec![one];
-    if form.batch == "1" && action == "approve" {
-        // Of the others, those that a rule forbids to suppress stay as they are.
-        let others = app.noise.proposals_of(&details.same_pattern).await?;
-        decided.extend(others.into_iter().filter(|other| never::forbids(&other.rulings).is_none()));
+    let step = Step { actor, source, note: &form.note };
+    if action == "undo" {
+        return match app.noise.undo(fingerprint, &step).await? {
+            0 => Err(Error::bad_request("there is nothing to take back")),
+            count => Ok(count),
+        };
     }
-    for one in decided {
-        let event = event(app, &one, action, form)?;
-        app.noise.decide(&one.fingerprint, actor, source, event).await?;
+    let mut decided = vec![(one.fingerprint.clone(), event(app, &one, action, form)?)];
+    if form.batch == "1" {
+        for other in app.noise.proposals_of(&details.same_pattern).await? {
+            // Of the others, those that a rule forbids to suppress stay as they are.
+            if action != "approve" || never::forbids(&other.rulings).is_none() {
+                decided.push((other.fingerprint.clone(), event(app, &other, action, form)?));
+            }
+        }
     }
-    Ok(fingerprint.to_owned())
+    Ok(app.noise.decide(&step, decided).await?)
 }
 
 fn event(app: &App, one: &Proposal, action: &str, form: &Decision) -> Result<Event, Error> {
@@ -131,11 +145,7 @@ fn event(app: &App, one: &Proposal, action: &str, form: &Decision) -> Result<Eve
             Ok(Event::Approved(one.approval(reason, &form.note, days, now)))
         }
         "reject" => Ok(Event::Rejected),
-        "snooze" => Ok(Event::Snoozed {
-            until: detectors::suppression::policy::expiry(now, form.days.unwrap_or(SNOOZE_DAYS)),
-        }),
-        "undo" if one.standing.can_undo() => Ok(Event::Undone),
-        "undo" => Err(Error::bad_request("there is nothing to take back")),
+        "snooze" => Ok(Event::Snoozed { until: detectors::suppression::policy::expiry(now, SNOOZE_DAYS) }),
         _ => Err(Error::not_found("a decision is approve, reject, snooze or undo")),
     }
 }
@@ -168,8 +178,7 @@ pub async fn rules(State(app): State<App>, Query(query): Query<RulesQuery>) -> R
         default_mode: app.noise.modes().0,
         measures: &app.noise.measured().await?,
         said: &said,
-        open_incidents: app.incidents.open_count(),
-        base_path: &app.base_path,
+        top: &app.top().await,
     })))
 }
 
@@ -192,14 +201,14 @@ pub async fn mode(State(app): State<App>, Form(form): Form<ModeForm>) -> Result<
 
 /// `GET /review/audit`.
 pub async fn audit(State(app): State<App>) -> Response {
-    let (entries, modes) = (app.noise.audit(MAX_AUDIT), app.noise.mode_changes(MAX_AUDIT));
-    super::page(pages::render_audit(&entries, &modes, app.incidents.open_count(), &app.base_path))
+    let (decisions, modes) = (app.noise.audit(MAX_AUDIT), app.noise.mode_changes(MAX_AUDIT));
+    super::page(pages::render_audit(&decisions, &modes, &app.top().await))
 }
 
 /// `GET /review/policies`.
 pub async fn policies(State(app): State<App>) -> Result<Response, Error> {
     let yaml = app.noise.export()?;
-    Ok(super::page(pages::render_policies(&yaml, "", false, app.incidents.open_count(), &app.base_path)))
+    Ok(super::page(pages::render_policies(&yaml, "", false, &app.top().await)))
 }
 
 /// `GET /review/policies.yaml`.
@@ -222,11 +231,10 @@ pub async fn import(State(app): State<App>, Form(form): Form<PoliciesForm>) -> R
     // Browsers send line ends of their own.
     let yaml = form.yaml.replace("\r\n", "\n");
     let (yaml, said, failed) = match app.noise.import(&yaml, ACTOR).await? {
-        Ok(0) => (app.noise.export()?, "All of it stands already.".to_owned(), false),
-        Ok(changed) => (app.noise.export()?, format!("{changed} policies changed."), false),
+        Ok(outcome) => (app.noise.export()?, outcome.words(), !outcome.forbidden.is_empty()),
         Err(why) => (yaml, format!("This file cannot be used: {why}"), true),
     };
-    Ok(super::page(pages::render_policies(&yaml, &said, failed, app.incidents.open_count(), &app.base_path)))
+    Ok(super::page(pages::render_policies(&yaml, &said, failed, &app.top().await)))
 }
 
 /// What became of a webhook.

@@ -51,7 +51,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Res
         services: fleet::services(&app, now, range).await?,
         query: domain::text::plain(&query.q, MAX_QUERY),
         incidents: app.incidents.open(),
-        base_path: app.base_path.to_string(),
+        top: app.top().await,
     };
     Ok(super::page(pages::render_services(&page)))
 }
@@ -142,9 +142,8 @@ async fn page(app: &App, name: String, range: Range) -> Result<Response, Error> 
         versions,
         edges,
         changes: changes.into_iter().filter(|change: &Change| change.service == name).collect(),
-        open_incidents: incidents.len(),
         incidents: incidents.into_iter().filter(takes_part).collect(),
-        base_path: app.base_path.to_string(),
+        top: app.top().await,
     };
     Ok(super::page(pages::render_service(&page)))
 }

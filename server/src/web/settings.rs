@@ -22,7 +22,7 @@ pub async fn show(State(app): State<App>, Query(query): Query<Done>) -> Response
         "retry" => "It is tried again; if it cannot be sent, it appears below once more.",
         _ => "",
     };
-    super::page(pages::render_settings(&app.notifier, said, app.incidents.open_count(), &app.base_path))
+    super::page(pages::render_settings(&app.notifier, said, &app.top().await))
 }
 
 /// `POST /settings/notify/{name}/test`.

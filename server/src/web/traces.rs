@@ -20,7 +20,6 @@ pub async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Resp
     let rows = app.store.trace(&id).await?;
     let trace =
         waterfall(&id, &rows).ok_or_else(|| Error::not_found(format!("no span of trace {id} is stored")))?;
-    let page =
-        TracePage { trace, open_incidents: app.incidents.open_count(), base_path: app.base_path.to_string() };
+    let page = TracePage { trace, top: app.top().await };
     Ok(super::page(pages::render_trace(&page)))
 }

@@ -8,7 +8,7 @@
 //! Merging costs about a second per million spans, and a million tell shares and means to a fraction of a percent. Of more,
 //! one whole trace in so many is looked at, chosen by the hash of its id: the same traces each time it is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clickhouse::Row;
 use domain::{SpanKind, Window};
@@ -21,8 +21,10 @@ use crate::{Error, Store};
 const ROUNDS: usize = 6;
 /// Spans of one trace looked at; larger traces are cut, and counted.
 const MAX_SPANS_PER_TRACE: usize = 1_000;
-/// Paths returned, most travelled first.
+/// Paths returned of one window: those where failures begin first, then the most travelled.
 const MAX_PATHS: usize = 5_000;
+/// Times that one window is asked for paths that only the other, or a path's end, named.
+const MAX_FILLS: usize = 4;
 /// Operations returned, most frequent first.
 const MAX_OPERATIONS: usize = 20_000;
 
@@ -101,7 +103,7 @@ pub struct Operation {
 /// The merged traces of a window.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CallTree {
-    /// Paths, most travelled first.
+    /// Paths, each once.
     pub paths: Vec<PathStats>,
     /// Operations by key.
     pub operations: BTreeMap<u64, Operation>,
@@ -114,6 +116,9 @@ pub struct CallTree {
     pub spans: u64,
     /// Traces cut to their first spans.
     pub cut_traces: u64,
+    /// Whether there were more paths than are returned.
+    #[serde(default)]
+    pub cut_paths: bool,
     /// The SQL that gave the paths.
     pub query: String,
 }
@@ -152,14 +157,68 @@ impl Store {
     pub async fn call_tree(&self, window: Window, sampling: Sampling) -> Result<CallTree, Error> {
         let within = sampling.within(&window);
         let query = paths_query(&within);
-        let (paths, operations, extent) = tokio::try_join!(
+        let (mut paths, operations, extent) = tokio::try_join!(
             async { self.client().query(&query).fetch_all::<PathStats>().await },
             async { self.client().query(&operations_query(&window)).fetch_all::<OperationRow>().await },
             async { self.client().query(&extent_query(&within)).fetch_one::<Extent>().await },
         )?;
         let operations = operations.into_iter().map(|row| (row.operation, operation(row))).collect();
         let Extent { traces, spans, cut_traces } = extent;
-        Ok(CallTree { paths, operations, one_in: sampling.0, traces, spans, cut_traces, query })
+        let cut_paths = paths.len() > MAX_PATHS;
+        paths.truncate(MAX_PATHS);
+        Ok(CallTree { paths, operations, one_in: sampling.0, traces, spans, cut_traces, cut_paths, query })
+    }
+
+    /// [`Store::call_tree`] of two windows that are to be compared. Where one has too many paths, both are asked for those
+    /// that the other returned and for those above: a path that is missing from one of them is then missing from the
+    /// traces, and not from the answer.
+    pub async fn call_trees(
+        &self,
+        before: Window,
+        now: Window,
+        sampling: Sampling,
+    ) -> Result<(CallTree, CallTree), Error> {
+        let (mut old, mut new) =
+            tokio::try_join!(self.call_tree(before, sampling), self.call_tree(now, sampling))?;
+        if !old.cut_paths && !new.cut_paths {
+            return Ok((old, new));
+        }
+        let known = |tree: &CallTree| tree.paths.iter().map(|path| path.path).collect::<BTreeSet<u64>>();
+        let (mut asked_old, mut asked_new) = (known(&old), known(&new));
+        let (within_old, within_new) = (sampling.within(&before), sampling.within(&now));
+        for _ in 0..MAX_FILLS {
+            let wanted: BTreeSet<u64> = old
+                .paths
+                .iter()
+                .chain(&new.paths)
+                .flat_map(|path| [path.path, path.parent])
+                .filter(|path| *path != 0)
+                .collect();
+            let missing_old: Vec<u64> = wanted.difference(&asked_old).copied().collect();
+            let missing_new: Vec<u64> = wanted.difference(&asked_new).copied().collect();
+            let (found_old, found_new) = tokio::try_join!(
+                self.paths(&within_old, &missing_old),
+                self.paths(&within_new, &missing_new),
+            )?;
+            asked_old.extend(missing_old);
+            asked_new.extend(missing_new);
+            if found_old.is_empty() && found_new.is_empty() {
+                break;
+            }
+            old.paths.extend(found_old);
+            new.paths.extend(found_new);
+        }
+        Ok((old, new))
+    }
+
+    /// These paths of a window, where it has them.
+    async fn paths(&self, within: &str, paths: &[u64]) -> Result<Vec<PathStats>, Error> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let paths: Vec<String> = paths.iter().map(u64::to_string).collect();
+        let query = format!("{} HAVING path IN ({}) ORDER BY path", all_paths(within), paths.join(", "));
+        Ok(self.client().query(&query).fetch_all().await?)
     }
 }
 
@@ -202,8 +261,13 @@ fn operations_query(window: &Window) -> String {
     )
 }
 
-/// The paths, from the inside out; each level names what it adds.
+/// The paths that matter most.
 fn paths_query(within: &str) -> String {
+    format!("{} ORDER BY origins > 0 DESC, calls DESC, path LIMIT {}", all_paths(within), MAX_PATHS + 1)
+}
+
+/// The paths, from the inside out; each level names what it adds.
+fn all_paths(within: &str) -> String {
     // One row per trace: its distinct spans, siblings side by side in order of start.
     let mut query = format!(
         "SELECT arraySort(x -> (x.2, x.4, x.1), groupArray({MAX_SPANS_PER_TRACE})((cityHash64(SpanId), \
@@ -263,6 +327,6 @@ fn paths_query(within: &str) -> String {
            countIf(is_failed) AS errors, countIf(is_origin) AS origins \
          FROM ({query}) ARRAY JOIN hash AS path, arrayMap(u -> if(u = 0, 0, hash[u]), up_one) AS above, up AS left_over, \
            operations AS step, lengths AS ns, own AS own_ns, failed AS is_failed, origin AS is_origin \
-         WHERE left_over = 0 GROUP BY path ORDER BY calls DESC, path LIMIT {MAX_PATHS}"
+         WHERE left_over = 0 GROUP BY path"
     )
 }

@@ -25,15 +25,19 @@ struct ChangeRow {
 impl Store {
     /// Changes inside `window`, oldest first.
     pub async fn changes(&self, window: Window) -> Result<Vec<Change>, Error> {
-        let query = format!(
-            "SELECT toUnixTimestamp64Nano(Timestamp) AS at, toString(Kind) AS kind, toString(ServiceName) AS service, \
-               Version AS version, Previous AS previous, Reference AS reference, Detail AS detail, toString(Source) AS source \
-             FROM changes FINAL WHERE {} ORDER BY at DESC, service, reference LIMIT {MAX_CHANGES}",
-            sql::within("Timestamp", &window)
-        );
-        let rows = self.client().query(&query).fetch_all::<ChangeRow>().await?;
+        let rows = self.client().query(&query(&window)).fetch_all::<ChangeRow>().await?;
         Ok(rows.into_iter().rev().map(change).collect())
     }
+}
+
+/// The SQL of [`Store::changes`], latest first.
+pub fn query(window: &Window) -> String {
+    format!(
+        "SELECT toUnixTimestamp64Nano(Timestamp) AS at, toString(Kind) AS kind, toString(ServiceName) AS service, \
+           Version AS version, Previous AS previous, Reference AS reference, Detail AS detail, toString(Source) AS source \
+         FROM changes FINAL WHERE {} ORDER BY at DESC, service, reference LIMIT {MAX_CHANGES}",
+        sql::within("Timestamp", window)
+    )
 }
 
 fn change(row: ChangeRow) -> Change {

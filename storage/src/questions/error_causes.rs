@@ -42,6 +42,9 @@ pub struct ErrorCauses {
     pub groups: Vec<ErrorGroup>,
     /// Distinct traces with a failed span.
     pub failing_traces: u64,
+    /// Whether there were more groups than are returned.
+    #[serde(default)]
+    pub cut: bool,
     /// The SQL that gave the groups.
     pub query: String,
 }
@@ -58,7 +61,8 @@ impl Store {
             tokio::try_join!(async { self.client().query(&query).fetch_all::<ErrorGroup>().await }, async {
                 self.client().query(&total).fetch_one::<u64>().await
             },)?;
-        Ok(ErrorCauses { groups, failing_traces, query })
+        let cut = groups.len() > MAX_GROUPS;
+        Ok(ErrorCauses { groups, failing_traces, cut, query })
     }
 }
 
@@ -77,7 +81,8 @@ fn query(window: &Window) -> String {
            TraceId, Timestamp \
           FROM otel_traces WHERE {failing} \
             AND cityHash64(TraceId, SpanId) NOT IN (SELECT cityHash64(TraceId, ParentSpanId) FROM otel_traces WHERE {failing})) \
-         GROUP BY service, name, kind, peer, exception, message ORDER BY traces DESC, service, name, message LIMIT {MAX_GROUPS}",
-        peer = sql::PEER
+         GROUP BY service, name, kind, peer, exception, message ORDER BY traces DESC, service, name, message LIMIT {most}",
+        peer = sql::PEER,
+        most = MAX_GROUPS + 1
     )
 }

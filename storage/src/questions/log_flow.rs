@@ -39,6 +39,9 @@ pub struct LogStep {
 pub struct LogFlow {
     /// Steps, most frequent first.
     pub steps: Vec<LogStep>,
+    /// Whether there were more steps than are returned.
+    #[serde(default)]
+    pub cut: bool,
     /// The SQL that gave them.
     pub query: String,
 }
@@ -48,7 +51,8 @@ impl Store {
     pub async fn log_flow(&self, baseline: Window, window: Window) -> Result<LogFlow, Error> {
         let query = query(&baseline, &window);
         let steps = self.client().query(&query).fetch_all::<LogStep>().await?;
-        Ok(LogFlow { steps, query })
+        let cut = steps.len() > MAX_STEPS;
+        Ok(LogFlow { steps, cut, query })
     }
 }
 
@@ -70,7 +74,8 @@ fn query(baseline: &Window, window: &Window) -> String {
             arraySort(groupArray({MAX_PER_SPAN})((toUnixTimestamp64Nano(Timestamp), {statement}, toUInt8(SeverityNumber)))) AS records, \
             arrayZip(arrayPushFront(records.2, ''), arrayPushBack(records.2, ''), arrayPushBack(records.3, 0)) AS steps \
           FROM otel_logs WHERE (({before}) OR ({now})) AND TraceId != '' GROUP BY service, is_now, TraceId, SpanId) \
-         ARRAY JOIN steps AS step GROUP BY service, `from`, `to` ORDER BY before + now DESC, service, `from`, `to` LIMIT {MAX_STEPS}",
-        statement = statement()
+         ARRAY JOIN steps AS step GROUP BY service, `from`, `to` ORDER BY before + now DESC, service, `from`, `to` LIMIT {most}",
+        statement = statement(),
+        most = MAX_STEPS + 1
     )
 }

@@ -11,7 +11,7 @@ use super::log_patterns::{join_general, settled};
 use super::sql;
 use crate::{Error, Store};
 
-/// Groups returned, most frequent first.
+/// Groups returned: errors that became more first, then those whose number deviates most.
 const MAX_GROUPS: usize = 5_000;
 /// Characters of a message looked at.
 const MAX_CHARACTERS: usize = 400;
@@ -56,6 +56,9 @@ pub struct LogGroups {
     pub origin: i64,
     /// Length of a slice, nanoseconds.
     pub slice: i64,
+    /// Whether there were more groups than are returned.
+    #[serde(default)]
+    pub cut: bool,
     /// The SQL that gave them.
     pub query: String,
 }
@@ -68,13 +71,17 @@ impl Store {
         let slice = ((latest.0 - earliest.0) / SLICES).max(1);
         let query = query(baseline.as_ref(), &window, earliest.0, slice);
         let groups = self.client().query(&query).fetch_all::<LogGroup>().await?;
-        Ok(LogGroups { groups, origin: earliest.0, slice, query })
+        let cut = groups.len() > MAX_GROUPS;
+        Ok(LogGroups { groups, origin: earliest.0, slice, cut, query })
     }
 }
 
 fn query(baseline: Option<&Window>, window: &Window, origin: i64, slice: i64) -> String {
     let now = sql::within("Timestamp", window);
     let before = baseline.map_or_else(|| "0".to_owned(), |baseline| sql::within("Timestamp", baseline));
+    // What the baseline lets expect in the window, for each message of the baseline.
+    let share = baseline.map_or(0.0, |baseline| window.seconds() / baseline.seconds().max(1.0));
+    let most = MAX_GROUPS + 1;
     let (settled, join) = (settled("PatternId"), join_general("PatternId"));
     format!(
         "SELECT service, severity, logger, pattern, texts.template AS template, before, now, first_seen, sample, variants, \
@@ -88,7 +95,9 @@ fn query(baseline: Option<&Window>, window: &Window, origin: i64, slice: i64) ->
             toUnixTimestamp64Nano(Timestamp) AS ns, {before} AS is_before, {now} AS is_now \
           FROM otel_logs {join} WHERE is_before OR is_now) \
          GROUP BY service, severity, logger, pattern, masked \
-         ORDER BY before + now DESC, service, pattern, masked LIMIT {MAX_GROUPS}) AS grouped \
+         ORDER BY severity >= 17 AND now > before * {share} DESC, \
+           abs(now - before * {share}) / sqrt(now + before * {share} + 1) DESC, service, severity, logger, pattern, masked \
+         LIMIT {most}) AS grouped \
          LEFT JOIN (SELECT Id, any(Template) AS template FROM log_patterns GROUP BY Id) AS texts ON texts.Id = grouped.pattern \
          ORDER BY before + now DESC, service, severity, logger, pattern, sample"
     )

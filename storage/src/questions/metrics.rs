@@ -6,11 +6,13 @@ use clickhouse::Row;
 use domain::{Attributes, MetricKind, SeriesId, UnixNanos, Window};
 use serde::{Deserialize, Serialize};
 
-use super::sql;
+use super::{derived, sql};
 use crate::{Error, Store};
 
-/// Series compared at most.
+/// Series compared at most: those that deviate most.
 const MAX_SERIES: usize = 20_000;
+/// What a series without a past counts, in deviations, where not all can be returned.
+const UNKNOWN: f64 = 3.0;
 /// Points returned per series.
 const MAX_POINTS: usize = 240;
 /// It has left for good when at least this share of the values from there on lies out.
@@ -39,6 +41,9 @@ pub struct SeriesLevels {
     pub early: [f64; 5],
     /// The window from then on: values, their 20th, 50th and 80th percentile, and their mean.
     pub late: [f64; 5],
+    /// Whether its labels say that what it counts failed.
+    #[serde(default)]
+    pub failing: bool,
     /// When the window first leaves the range of the baseline (or of `early` where there is none) on the side where
     /// `late` lies, Unix nanoseconds; 0 when it never does.
     pub left_at: i64,
@@ -47,8 +52,11 @@ pub struct SeriesLevels {
 /// The compared series.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct MetricLevels {
-    /// Series, in order of name and id.
+    /// Series sent, and those derived from them (means of histograms, failed shares), in order of name and id.
     pub series: Vec<SeriesLevels>,
+    /// Whether there were more series than are returned.
+    #[serde(default)]
+    pub cut: bool,
     /// The SQL that gave them.
     pub query: String,
 }
@@ -64,6 +72,7 @@ struct LevelsRow {
     now: Vec<f64>,
     early: Vec<f64>,
     late: Vec<f64>,
+    failing: bool,
     left_at: i64,
 }
 
@@ -84,8 +93,10 @@ impl Store {
         let cut = noticed.map_or(window.start, |at| at.max(window.start).min(window.end));
         let query = levels_query(&baseline, &window, cut);
         let rows = self.client().query(&query).fetch_all::<LevelsRow>().await?;
-        let series = rows.into_iter().filter_map(levels).collect();
-        Ok(MetricLevels { series, query })
+        let cut = rows.len() > MAX_SERIES;
+        let mut series: Vec<SeriesLevels> = rows.into_iter().filter_map(levels).take(MAX_SERIES).collect();
+        series.sort_by(|left, right| (&left.name, left.id).cmp(&(&right.name, right.id)));
+        Ok(MetricLevels { series, cut, query })
     }
 
     /// Points of some series over `span`, thinned to a bounded number. Counters and deltas are rates per second.
@@ -112,27 +123,41 @@ fn levels(row: LevelsRow) -> Option<SeriesLevels> {
         labels: row.labels.into_iter().collect(),
         kind: MetricKind::parse(&row.kind),
         unit: row.unit,
-        before: row.before.try_into().ok()?,
-        now: row.now.try_into().ok()?,
-        early: row.early.try_into().ok()?,
-        late: row.late.try_into().ok()?,
+        before: five(&row.before)?,
+        now: five(&row.now)?,
+        early: five(&row.early)?,
+        late: five(&row.late)?,
+        failing: row.failing,
         left_at: row.left_at * 1_000_000,
     })
 }
+
+/// Five finite numbers: sums and differences of huge values pass what a number can hold.
+fn five(values: &[f64]) -> Option<[f64; 5]> {
+    let values: [f64; 5] = values.try_into().ok()?;
+    values.iter().all(|value| value.is_finite()).then_some(values)
+}
+
+/// What is sent as a level but is named and behaves as a running total: it grows, and where it falls, it falls to less than
+/// half, as after a restart. Programs that write down no kinds leave it to the reader.
+const GROWS: &str = "match(series.Name, '_(total|sum|count|bucket)$') AND length(raw) >= 5 AND \
+    arrayExists((a, b) -> a > b, arrayPopFront(raw.2), arrayPopBack(raw.2)) AND \
+    NOT arrayExists((a, b) -> a < b AND a > b / 2, arrayPopFront(raw.2), arrayPopBack(raw.2)) AND \
+    10 * arrayCount((a, b) -> a < b, arrayPopFront(raw.2), arrayPopBack(raw.2)) <= length(raw)";
 
 /// Values per series in order of time: levels as they are, counters and deltas as rates. A counter that falls was reset,
 /// so its new value is what it grew by. Names and labels are joined to whole series, not to each sample.
 pub(super) fn values(which: &str) -> String {
     format!(
-        "SELECT SeriesId, series.Kind AS series_kind, series.Name AS series_name, series.Labels AS series_labels, series.Unit AS series_unit, \
+        "SELECT SeriesId, if(series.Kind = 'gauge' AND {GROWS}, 'counter', toString(series.Kind)) AS series_kind, series.Name AS series_name, series.Labels AS series_labels, series.Unit AS series_unit, \
            raw.1 AS times, raw.2 AS levels, \
            arrayMap((a, b) -> greatest(a - b, 1) / 1000, arrayPopFront(times), arrayPopBack(times)) AS gaps, \
-           multiIf(series_kind = 'gauge', arrayZip(times, levels), \
+           arrayFilter(p -> isFinite(p.2), multiIf(series_kind = 'gauge', arrayZip(times, levels), \
              series_kind = 'counter', arrayZip(arrayPopFront(times), \
                arrayMap((a, b, gap) -> if(a < b, a, a - b) / gap, arrayPopFront(levels), arrayPopBack(levels), gaps)), \
-             arrayZip(arrayPopFront(times), arrayMap((a, gap) -> a / gap, arrayPopFront(levels), gaps))) AS points \
+             arrayZip(arrayPopFront(times), arrayMap((a, gap) -> a / gap, arrayPopFront(levels), gaps)))) AS points \
          FROM (SELECT SeriesId, arraySort(groupArray((toInt64(toUnixTimestamp64Milli(Timestamp)), Value))) AS raw \
-           FROM metric_samples WHERE {which} GROUP BY SeriesId) AS samples \
+           FROM metric_samples WHERE {which} AND isFinite(Value) GROUP BY SeriesId) AS samples \
          INNER JOIN (SELECT Id, any(Name) AS Name, any(Labels) AS Labels, any(Kind) AS Kind, any(Unit) AS Unit \
            FROM metric_series GROUP BY Id) AS series ON SeriesId = series.Id"
     )
@@ -161,12 +186,14 @@ fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
          SELECT SeriesId AS id, series_name AS name, series_labels AS labels, series_kind AS kind, series_unit AS unit, \
            {} AS before, {} AS now, {} AS early, \
            [toFloat64(length(late_values)), {}, late_median, {}, ifNotFinite(arrayAvg(late_values), 0)] AS late, \
-           toInt64(arrayFirst((p, is_out, rest) -> is_out AND rest >= {STAYS}, inside, outs, rests).1) AS left_at FROM \
+           failing, toInt64(arrayFirst((p, is_out, rest) -> is_out AND rest >= {STAYS}, inside, outs, rests).1) AS left_at FROM \
          (SELECT *, {} AS old_values, {} AS new_values, {} AS early_values, {} AS late_values, \
             arrayReduce('median', old_values) AS old_median, arrayReduce('median', new_values) AS new_median, \
             arrayReduce('median', early_values) AS early_median, ifNotFinite(arrayReduce('median', late_values), 0) AS late_median \
           FROM ({})) \
-         WHERE length(new_values) >= 1 ORDER BY name, id LIMIT {MAX_SERIES}",
+         WHERE length(new_values) >= 1 \
+         ORDER BY if(usual[1] < 2, {UNKNOWN}, ifNotFinite(abs(late_median - usual[2]) / \
+           (usual[3] + {MARGIN} * greatest(abs(usual[2]), abs(late_median))), 0)) DESC, name, id LIMIT {most}",
         inside(window),
         five("old_values", "old_median"),
         five("new_values", "new_median"),
@@ -177,16 +204,16 @@ fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
         part(window),
         part(&Window::new(window.start, cut)),
         part(&Window::new(cut, window.end)),
-        values(&format!("(({before}) OR ({now}))")),
+        derived::series(&format!("(({before}) OR ({now}))"), None),
+        most = MAX_SERIES + 1,
     )
 }
 
 fn points_query(ids: &[SeriesId], span: &Window) -> String {
     let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
-    let which = format!("SeriesId IN ({}) AND {}", ids.join(", "), sql::within("Timestamp", span));
     format!(
         "SELECT SeriesId AS id, arrayFilter((p, place) -> place % greatest(intDiv(length(points), {MAX_POINTS}), 1) = 0, points, \
            arrayEnumerate(points)) AS points FROM ({})",
-        values(&which)
+        derived::series(&sql::within("Timestamp", span), Some(&ids.join(", ")))
     )
 }

@@ -9,6 +9,7 @@ pub mod callers;
 pub mod changes;
 pub mod counters;
 pub mod coverage;
+mod derived;
 pub mod error_causes;
 pub mod log_flow;
 pub mod log_groups;

@@ -47,6 +47,15 @@ pub fn within_minutes(column: &str, window: &Window) -> String {
     format!("{column} >= toStartOfMinute(toDateTime({start})) AND {column} < toDateTime({end})")
 }
 
+/// One statement that gives the rows of two, each said to be of the baseline or of the window. Of one that is not known, the
+/// other alone.
+pub fn both(before: &str, now: &str) -> String {
+    if before.is_empty() || now.is_empty() {
+        return format!("{before}{now}");
+    }
+    format!("SELECT 'baseline' AS part, * FROM ({before}) UNION ALL SELECT 'window' AS part, * FROM ({now})")
+}
+
 /// Who a span calls, when it says so: the first attribute that names a peer, bounded.
 pub const PEER: &str = "substring(arrayFirst(x -> x != '', [SpanAttributes['peer.service'], SpanAttributes['db.namespace'], \
     SpanAttributes['db.name'], SpanAttributes['messaging.destination.name'], SpanAttributes['server.address'], \

@@ -237,7 +237,7 @@ async fn load_metrics(store: &Store, dir: &Path) -> Result<Option<String>, Error
          SELECT series.Id, toDateTime64(samples.Timestamp, 3), samples.Value
          FROM (
              SELECT {} AS Series, Timestamp, Value FROM {source}
-             WHERE NOT isNaN(Value) AND {TIMED}
+             WHERE isFinite(Value) AND {TIMED}
          ) AS samples
          INNER JOIN (
              SELECT {} AS Series, any(Id) AS Id FROM metric_series
@@ -246,5 +246,12 @@ async fn load_metrics(store: &Store, dir: &Path) -> Result<Option<String>, Error
         series_key("toValidUTF8(MetricName)"),
         series_key("Name"),
     );
-    execute(&store.writer(), &statement).await.map(|()| None)
+    execute(&store.writer(), &statement).await?;
+    let dropped: u64 = store
+        .client()
+        .query_raw(&format!("SELECT countIf(isInfinite(Value)) FROM {source} WHERE {TIMED}"))
+        .fetch_one()
+        .await?;
+    // Sets of other programs write no value as NaN; infinity is said by mistake.
+    Ok((dropped > 0).then(|| format!("{}: {dropped} samples are infinite and were left out", METRICS.file)))
 }

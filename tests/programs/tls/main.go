@@ -2,7 +2,8 @@
 //
 //	main serve ADDRESS             HTTPS, with HTTP/2 where the client has it
 //	main plain ADDRESS             one request for each connection, read into a buffer on a stack that grows meanwhile
-//	main ask URL WORKERS SECONDS   asks from many goroutines, fails when one request does; SECONDS 0 for a few requests each
+//	main ask URL WORKERS SECONDS   asks from many goroutines, fails when one request does; SECONDS 0 for a few requests each;
+//	                               with STAY behind it stays that many seconds more, so that it can be looked at
 //	main ask1 URL WORKERS SECONDS  the same by HTTP/1.1
 package main
 
@@ -38,6 +39,10 @@ func main() {
 		workers, _ := strconv.Atoi(os.Args[3])
 		seconds, _ := strconv.Atoi(os.Args[4])
 		ask(os.Args[2], os.Args[1] == "ask", workers, time.Duration(seconds)*time.Second)
+		if len(os.Args) > 5 {
+			stay, _ := strconv.Atoi(os.Args[5])
+			time.Sleep(time.Duration(stay) * time.Second)
+		}
 	}
 }
 

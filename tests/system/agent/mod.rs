@@ -113,7 +113,10 @@ impl Watched<'_> {
         }
         let page = self.page().await.unwrap_or_default();
         let own: Vec<&str> = page.lines().filter(|line| line.starts_with("inquest_agent_")).collect();
-        panic!("no {what} in time; the agent says of itself:\n{}", own.join("\n"));
+        let edges = self.server.store().service_graph(self.window()).await.expect("the store answers");
+        let edges: Vec<String> =
+            edges.iter().map(|edge| format!("{} to {}", edge.caller, edge.callee)).collect();
+        panic!("no {what} in time\nseen: {}\n{}", edges.join(", "), own.join("\n"));
     }
 
     fn window(&self) -> Window {

@@ -48,3 +48,57 @@ async fn failed_connects_resets_and_ends() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_lasts_tells_what_it_moves() {
+    watch(async |watched| {
+        let Some(python) = python() else { return };
+        let folder = watched.folder();
+        let port = free_address().port();
+        // Who takes 1,000 bytes four times a second, and says nothing.
+        let taker = format!(
+            "import socket\n\
+             peer, _ = socket.create_server(('127.0.0.1', {port})).accept()\n\
+             while peer.recv(65536):\n    \
+                 pass\n"
+        );
+        let giver = format!(
+            "import socket, time\n\
+             peer = socket.create_connection(('127.0.0.1', {port}))\n\
+             while True:\n    \
+                 peer.sendall(b'x' * 1000)\n    \
+                 time.sleep(0.25)\n"
+        );
+        std::fs::write(folder.join("taker.py"), taker).expect("written");
+        std::fs::write(folder.join("giver.py"), giver).expect("written");
+        let _taker = start(folder, "taker-under-test", &python, &["taker.py"]);
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let _giver = start(folder, "giver-under-test", &python, &["giver.py"]);
+        let giver = "service=\"giver-under-test\"";
+        let sent = watched.measured("container_net_tcp_bytes_sent_total", &[giver]).await;
+        let taken = watched
+            .measured("container_net_tcp_inbound_bytes_received_total", &["service=\"taker-under-test\""])
+            .await;
+        assert!(sent >= 20_000.0 && taken >= 20_000.0, "{sent} {taken}");
+        // A part each time, not the whole again: four thousand bytes a second, whenever it is looked.
+        let began = watched.since;
+        let more = watched.until("more bytes", async |it| {
+            let page = it.page().await?;
+            let line = page.lines().find(|line| {
+                line.starts_with("container_net_tcp_bytes_sent_total{") && line.contains(giver)
+            })?;
+            let now: f64 = line.rsplit(' ').next()?.parse().ok()?;
+            (now > sent).then_some(now)
+        });
+        let more = more.await;
+        let seconds = crate::harness::now().seconds_since(began);
+        assert!(more <= seconds * 4_000.0, "{more} in {seconds} s");
+        assert!(watched.page().await.is_some_and(|page| page.lines().any(|line| {
+            line.starts_with("container_net_tcp_closed_connects_total{")
+                && line.contains(giver)
+                && line.ends_with(" 0")
+        })));
+        watched.measured("container_net_round_trip_seconds_count", &[giver]).await;
+    })
+    .await;
+}

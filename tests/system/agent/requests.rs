@@ -37,6 +37,12 @@ async fn http_between_curl_and_a_server() {
             )
             .await;
         watched.stored("container_net_tcp_accepted_connects_total", "http-under-test").await;
+        let listens = format!("port=\"{port}\"");
+        let once = watched
+            .measured("container_net_tcp_listen_info", &["service=\"http-under-test\"", &listens])
+            .await;
+        assert_eq!(once, 1.0);
+        watched.stored("container_net_tcp_listen_info", "http-under-test").await;
         let (status, page) = watched.server.get("/services").await;
         assert!(status == 200 && page.contains("http-under-test"), "{page}");
         // Who talks to whom stands on the pages of both.

@@ -63,8 +63,14 @@ async fn go(flags: &[&str]) {
         let url = format!("https://127.0.0.1:{port}");
         // The program is watched since it started, before its first connection, of which HTTP/2 needs to know the beginning.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(finish(folder, "go-http2", &program, &["ask", &url, "20", "0"]).await, "all are answered");
-        assert!(finish(folder, "go-http1", &program, &["ask1", &url, "20", "0"]).await, "all are answered");
+        assert!(
+            finish(folder, "go-http2", &program, &["ask", &url, "20", "0", "2"]).await,
+            "all are answered"
+        );
+        assert!(
+            finish(folder, "go-http1", &program, &["ask1", &url, "20", "0", "2"]).await,
+            "all are answered"
+        );
         for client in ["go-http2", "go-http1"] {
             both_ends(watched, client, "go-server", "GET /orders/{id}", 100).await;
         }

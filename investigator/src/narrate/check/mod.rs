@@ -251,7 +251,7 @@ fn is_marked_up(text: &str) -> bool {
     let mention = |word: &str| word.trim_start_matches(['(', '"', '“']).starts_with(['@', '#']);
     SIGNS.iter().any(|sign| text.contains(sign))
         || text.split_whitespace().any(mention)
-        || text.contains(['\n', '\r', '\t'])
+        // Line breaks, and what cannot be seen.
         || plain(text, usize::MAX) != text
 }
 

@@ -131,3 +131,87 @@ fn outside_text_is_no_evidence() {
     let draft = Draft { going_on: vec![segment("In gateway, payments is to blame.", "E4")], ..faithful() };
     assert_eq!(rules(&draft, ConfidenceLevel::High), [Rule::Word]);
 }
+
+/// Drafts that one part of a rule refuses, each with the place and the rule: a part that is left out lets its draft through.
+#[test]
+fn each_part_of_a_rule_is_needed() {
+    let going_on = |text: &str, cites: &str| Draft { going_on: vec![segment(text, cites)], ..faithful() };
+    let known = pack(ConfidenceLevel::High).steps;
+    let all_steps = |count: usize| {
+        let steps = known.iter().cycle().take(count).map(|known| step(&known.id, &known.kind, &known.text));
+        Draft { next_steps: steps.collect(), ..faithful() }
+    };
+    let causes = |count: usize| Draft { cause: vec![faithful().cause[0].clone(); count], ..faithful() };
+    let sentences =
+        |count: usize| Draft { going_on: vec![faithful().going_on[0].clone(); count], ..faithful() };
+    let long = |count: usize| going_on(&format!("{}checkout", " ".repeat(count - 8)), "E1");
+    let text = "checkout requests fail.";
+    let first = Place::GoingOn(0);
+    let refused = [
+        ("no citation", going_on(text, ""), first, Rule::Cited),
+        ("one that does not exist", going_on(text, "E1 E9"), first, Rule::Cited),
+        ("too many citations", going_on(text, &"E1 ".repeat(MAX_CITES + 1)), first, Rule::Cited),
+        ("no text", going_on("", "E1"), first, Rule::Length),
+        ("blank text", going_on("  ", "E1"), first, Rule::Length),
+        ("too long a text", long(MAX_LENGTH + 1), first, Rule::Length),
+        ("too many sentences", sentences(MAX_SENTENCES + 1), Place::GoingOn(MAX_SENTENCES), Rule::Length),
+        ("too many causes", causes(MAX_SENTENCES + 1), Place::Cause(MAX_SENTENCES), Rule::Length),
+        ("too many steps", all_steps(MAX_STEPS + 1), Place::Step(MAX_STEPS), Rule::Length),
+        (
+            "a step that is not known",
+            Draft { next_steps: vec![step("S99", "mitigate", "Roll catalog back to 1.4.0.")], ..faithful() },
+            Place::Step(0),
+            Rule::Step,
+        ),
+    ];
+    for (what, draft, place, rule) in refused {
+        let found = check(&draft, &pack(ConfidenceLevel::High));
+        assert!(found.iter().any(|one| (one.place, one.rule) == (place, rule)), "{what}: {found:#?}");
+    }
+    let allowed = [
+        ("as many citations as there may be", going_on(text, &"E1 ".repeat(MAX_CITES))),
+        ("as long a text", long(MAX_LENGTH)),
+        ("as many sentences", sentences(MAX_SENTENCES)),
+        ("as many causes", causes(MAX_SENTENCES)),
+    ];
+    for (what, draft) in allowed {
+        assert_eq!(check(&draft, &pack(ConfidenceLevel::High)), [], "{what}");
+    }
+}
+
+#[test]
+fn each_sign_of_markup_is_seen() {
+    let marked_up = [
+        "see ftp://x",
+        "see www.x",
+        "a `b",
+        "a **b",
+        "a __b",
+        "a](b",
+        "![b",
+        "a < b",
+        "a > b",
+        "&#60",
+        "&lt",
+        "a\\u003c",
+        "@all",
+        "see #general",
+        "see (@all",
+        "see \"@all",
+        "see “#general",
+        "a\nb",
+        "a\rb",
+        "a\tb",
+        "a\u{7}b",
+        "a\u{200b}b",
+        "a\u{202e}b",
+    ];
+    for text in marked_up {
+        assert!(is_marked_up(text), "{text:?}");
+    }
+    for text in
+        ["a:/b", "www x", "a *b* _c_", "a [b] (c), d!", "R&D", "a@b", "\"a\" “b” 'c'", "a – b, 1 \\ 2"]
+    {
+        assert!(!is_marked_up(text), "{text:?}");
+    }
+}

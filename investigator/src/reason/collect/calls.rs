@@ -2,6 +2,7 @@
 
 use domain::text::number;
 use domain::{Exhibit, Strength};
+use storage::questions::sql;
 
 use super::{Analysis, Draft, Outcome, short};
 use crate::reason::comparison::Step;
@@ -77,7 +78,7 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
         strength: if z.abs() >= 2.0 * SIGNIFICANT { Strength::Strong } else { Strength::Medium },
         figures: vec![super::figure("Calls per call", before, now, number)],
         began: None,
-        query: analysis.seen.calls_now.query.clone(),
+        query: sql::both(&analysis.seen.calls_before.query, &analysis.seen.calls_now.query),
         exhibit: Exhibit::Table {
             columns: ["Caller", "Calls", "Before", "Now"].map(str::to_owned).to_vec(),
             rows,

@@ -20,17 +20,19 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
     if touching.is_empty() {
         return Outcome::Nothing(format!("{} changes, none to a service that deviates", changes.len()));
     }
-    Outcome::Found(touching.into_iter().take(MAX_CHANGES).map(|(_, change)| draft(change)).collect())
+    Outcome::Found(
+        touching.into_iter().take(MAX_CHANGES).map(|(_, change)| draft(analysis, change)).collect(),
+    )
 }
 
-fn draft(change: &Change) -> Draft {
+fn draft(analysis: &Analysis<'_>, change: &Change) -> Draft {
     Draft {
         service: change.service.clone(),
         claim: format!("{} at {}.", title(change), change.at.clock_time()),
         strength: Strength::Medium,
         figures: Vec::new(),
         began: Some(change.at),
-        query: String::new(),
+        query: analysis.seen.queries.changes.clone(),
         exhibit: Exhibit::Change { change: change.clone() },
     }
 }

@@ -6,6 +6,7 @@ use detectors::log_template::mask;
 use domain::evidence::{Frame, Trace, TraceSpan};
 use domain::text::{number, plain, seconds};
 use domain::{Exhibit, Figure, SpanKind, Strength, UnixNanos};
+use storage::questions::sql;
 use storage::questions::trace::TraceRow;
 
 use super::{Analysis, Draft, Outcome, figure, short};
@@ -97,7 +98,7 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
         strength,
         figures,
         began: analysis.onset(&step.operation.service),
-        query: analysis.seen.calls_now.query.clone(),
+        query: sql::both(&analysis.seen.calls_before.query, &analysis.seen.calls_now.query),
         exhibit: Exhibit::Latency {
             operation: root.operation.name.clone(),
             frames: frames(comparison, entry, &below),

@@ -7,13 +7,13 @@ use storage::questions::operations::OperationSlice;
 
 use super::{Analysis, Draft, Outcome, figure};
 
+/// Slices of the baseline that are drawn.
+const MAX_DRAWN: usize = 180;
+
 /// Service levels of the impacted service.
 pub fn collect(analysis: &Analysis<'_>) -> Outcome {
     let service = &analysis.impacted;
-    let slices: Vec<&OperationSlice> =
-        analysis.seen.requests.iter().filter(|slice| slice.service == *service).collect();
-    let (now, before): (Vec<&OperationSlice>, Vec<&OperationSlice>) =
-        slices.iter().partition(|slice| analysis.question.window.contains(UnixNanos(slice.at)));
+    let [before, now] = analysis.slices(service);
     let (calls_now, calls_before) = (calls(&now), calls(&before));
     if calls_now == 0.0 {
         return Outcome::Blind(format!("no requests to {} in the window", super::short(service)));
@@ -47,8 +47,8 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
         strength: if moved { Strength::Strong } else { Strength::Weak },
         figures,
         began,
-        query: format!("requests of {service} by slice, from otel_traces"),
-        exhibit: panels(analysis, &slices),
+        query: analysis.seen.queries.requests.clone(),
+        exhibit: panels(analysis, &before, &now),
     }])
 }
 
@@ -60,14 +60,17 @@ fn weighted(slices: &[&OperationSlice], value: impl Fn(&OperationSlice) -> f64) 
     slices.iter().map(|slice| value(slice) * slice.calls as f64).sum::<f64>() / calls(slices).max(1.0)
 }
 
-fn panels(analysis: &Analysis<'_>, slices: &[&OperationSlice]) -> Exhibit {
+fn panels(analysis: &Analysis<'_>, before: &[&OperationSlice], now: &[&OperationSlice]) -> Exhibit {
     let every = analysis
         .slice_seconds()
         .map_or_else(String::new, |width| format!(", per {}", domain::text::duration(width)));
+    // Of a baseline cut as finely as a short window, its end: the rest would press the window to a hair.
+    let drawn: Vec<&OperationSlice> =
+        before.iter().skip(before.len().saturating_sub(MAX_DRAWN)).chain(now).copied().collect();
     let line = |value: &dyn Fn(&OperationSlice) -> f64| Line {
         name: analysis.impacted.clone(),
         role: LineRole::Subject,
-        points: slices.iter().map(|slice| (UnixNanos(slice.at), value(slice))).collect(),
+        points: drawn.iter().map(|slice| (UnixNanos(slice.at), value(slice))).collect(),
     };
     let objectives = analysis.question.objectives;
     let marks = analysis
@@ -87,14 +90,14 @@ fn panels(analysis: &Analysis<'_>, slices: &[&OperationSlice]) -> Exhibit {
                     name: format!("objective {}", percent(objectives.availability)),
                     value: objectives.availability,
                 }),
-                band: band(analysis, slices, |slice| 1.0 - slice.errors as f64 / slice.calls.max(1) as f64),
+                band: band(before, |slice| 1.0 - slice.errors as f64 / slice.calls.max(1) as f64),
             },
             Panel {
                 title: "Latency p95".to_owned(),
                 unit: Unit::Seconds,
                 lines: vec![line(&|slice| slice.p95_ms / 1000.0)],
                 limit: None,
-                band: band(analysis, slices, |slice| slice.p95_ms / 1000.0),
+                band: band(before, |slice| slice.p95_ms / 1000.0),
             },
         ],
         incident: analysis.question.window,
@@ -103,13 +106,8 @@ fn panels(analysis: &Analysis<'_>, slices: &[&OperationSlice]) -> Exhibit {
 }
 
 /// The middle 90% of the baseline's slices.
-fn band(
-    analysis: &Analysis<'_>,
-    slices: &[&OperationSlice],
-    value: impl Fn(&OperationSlice) -> f64,
-) -> Option<(f64, f64)> {
-    let outside = slices.iter().filter(|slice| !analysis.question.window.contains(UnixNanos(slice.at)));
-    let mut values: Vec<f64> = outside.map(|slice| value(slice)).collect();
+fn band(before: &[&OperationSlice], value: impl Fn(&OperationSlice) -> f64) -> Option<(f64, f64)> {
+    let mut values: Vec<f64> = before.iter().map(|slice| value(slice)).collect();
     values.sort_by(f64::total_cmp);
     let low = *values.get(values.len() / 20)?;
     let high = *values.get(values.len() * 19 / 20)?;

@@ -33,8 +33,10 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
     Outcome::Found(services.into_iter().map(|service| draft(analysis, service)).collect())
 }
 
+/// Whether a move speaks for harm in its place: not one that is no more than load, that eased, or that its machine shares
+/// with whatever else runs there.
 fn telling(metric: &MetricMove) -> bool {
-    !matches!(metric.topic, Topic::Other | Topic::Traffic)
+    !matches!(metric.topic, Topic::Other | Topic::Traffic) && !metric.improved() && !metric.of_machine
 }
 
 fn draft(analysis: &Analysis<'_>, service: &str) -> Draft {
@@ -78,8 +80,13 @@ fn draft(analysis: &Analysis<'_>, service: &str) -> Draft {
     }
 }
 
+/// Whose it is; of a call edge, also who measured it.
 fn label(metric: &MetricMove) -> String {
-    if metric.instance.is_empty() { metric.service.clone() } else { metric.instance.clone() }
+    match (metric.instance.as_str(), metric.source.as_str()) {
+        ("", "") => metric.service.clone(),
+        ("", source) => format!("{} as {source} sees it", metric.service),
+        (instance, _) => instance.to_owned(),
+    }
 }
 
 /// A metric beside the others shown: where one has its name, with what tells them apart.

@@ -128,14 +128,14 @@ impl Gathered {
     }
 }
 
-/// A figure with both sides known.
+/// A figure with both sides known; a side that is no number is left out.
 pub fn figure(name: impl Into<String>, before: f64, now: f64, write: impl Fn(f64) -> String) -> Figure {
     Figure {
         name: name.into(),
         before: write(before),
         now: write(now),
-        before_value: Some(before),
-        now_value: Some(now),
+        before_value: Some(before).filter(|value| value.is_finite()),
+        now_value: Some(now).filter(|value| value.is_finite()),
     }
 }
 

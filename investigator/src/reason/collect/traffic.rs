@@ -33,7 +33,7 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
         strength: if (0.5..2.0).contains(&ratio) { Strength::Medium } else { Strength::Strong },
         figures: vec![figure("Requests per s", before, now, number)],
         began: analysis.onset(service),
-        query: format!("requests of {service} by slice, from otel_traces"),
+        query: analysis.seen.queries.requests.clone(),
         exhibit: Exhibit::None,
     }])
 }

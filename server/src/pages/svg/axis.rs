@@ -102,8 +102,8 @@ pub(in crate::pages) struct TimeTick {
 const STEPS_SECONDS: [i64; 15] =
     [1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400];
 const MOST_TIME_TICKS: i64 = 5;
-/// Cuts closer to the ends than this would run into the labels there.
-const CLEAR_OF_ENDS: f64 = 0.09;
+/// How much of the axis a character of its labels takes on the narrowest charts.
+const CHARACTER: f64 = 0.014;
 
 /// Cuts a time axis: both ends, and round times between.
 pub(in crate::pages) fn time_ticks(span: Window) -> Vec<TimeTick> {
@@ -114,6 +114,8 @@ pub(in crate::pages) fn time_ticks(span: Window) -> Vec<TimeTick> {
         _ => "%-d %b",
     };
     let write = |at: UnixNanos| at.to_timestamp().strftime(form).to_string();
+    // Half of a label stands on either side of its cut, the whole of those at the ends within the axis: with a space between.
+    let clear = (1.5 * write(span.end).chars().count() as f64 + 1.0) * CHARACTER;
     let step = STEPS_SECONDS
         .into_iter()
         .find(|step| seconds as i64 / step <= MOST_TIME_TICKS)
@@ -122,11 +124,7 @@ pub(in crate::pages) fn time_ticks(span: Window) -> Vec<TimeTick> {
     let inner = (1..=MOST_TIME_TICKS + 1).filter_map(|index| {
         let at = UnixNanos::from_seconds(first + index * step);
         let share = at.seconds_since(span.start) / seconds;
-        (CLEAR_OF_ENDS < share && share < 1.0 - CLEAR_OF_ENDS).then(|| TimeTick {
-            share,
-            text: write(at),
-            anchor: "middle",
-        })
+        (clear < share && share < 1.0 - clear).then(|| TimeTick { share, text: write(at), anchor: "middle" })
     });
     let ends = |share, at, anchor| TimeTick { share, text: write(at), anchor };
     std::iter::once(ends(0.0, span.start, "start")).chain(inner).chain([ends(1.0, span.end, "end")]).collect()
@@ -170,5 +168,12 @@ mod tests {
         assert_eq!(texts, ["13:30", "13:40", "13:50", "14:00", "14:10", "14:21"]);
         let empty = Window::new(UnixNanos(0), UnixNanos(0));
         assert_eq!(time_ticks(empty).len(), 2);
+        let short = Window::new(UnixNanos::from_seconds(26), UnixNanos::from_seconds(46));
+        let texts: Vec<_> = time_ticks(short).into_iter().map(|tick| tick.text).collect();
+        assert_eq!(
+            texts,
+            ["00:00:26", "00:00:30", "00:00:35", "00:00:40", "00:00:46"],
+            "45 would run into 46"
+        );
     }
 }

@@ -228,10 +228,19 @@ fn curve(out: &mut String, line: &Line, plot: &Plot<'_>, incident: Window, span:
             LineRole::Subject => "plain",
         };
         let broken = previous.is_some_and(|(before, _)| at.seconds_since(before) > gap);
+        let is_last = points.get(index + 1).is_none_or(|next| next.0.seconds_since(*at) > gap);
         let place = |(at, value): (UnixNanos, f64)| {
             let x = share_of(at, span) * INNER_WIDTH;
             format!("{} {}", coordinate(x, 0), coordinate(plot.inner(value), 1))
         };
+        if (previous.is_none() || broken) && is_last {
+            // A point by itself: a line of no length, whose round ends make it a dot.
+            if !std::mem::take(&mut class).is_empty() {
+                out.push_str(r#""/>"#);
+            }
+            let _ = write!(out, r#"<path class="{wanted} dot" d="M{}h0"/>"#, place((*at, *value)));
+            continue;
+        }
         if wanted != class {
             if !class.is_empty() {
                 out.push_str(r#""/>"#);
@@ -245,11 +254,6 @@ fn curve(out: &mut String, line: &Line, plot: &Plot<'_>, incident: Window, span:
             out.push(if broken { 'M' } else { 'L' });
         }
         out.push_str(&place((*at, *value)));
-        let next = points.get(index + 1);
-        if (previous.is_none() || broken) && next.is_none_or(|next| next.0.seconds_since(*at) > gap) {
-            // A point by itself: a line of no length, whose round ends make it a dot.
-            out.push_str("h0");
-        }
     }
     if !class.is_empty() {
         out.push_str(r#""/>"#);
@@ -425,7 +429,7 @@ mod tests {
     #[test]
     fn a_point_by_itself_is_a_dot_where_it_lies_in_the_incident() {
         let drawn = draw(&[panel(&[(180, 9.0)])]).expect("a point");
-        assert!(drawn.contains(r#"<path class="inc" d="M500 "#) && drawn.contains("h0"), "{drawn}");
+        assert!(drawn.contains(r#"<path class="inc dot" d="M500 "#) && drawn.contains("h0"), "{drawn}");
         assert!(drawn.contains(">00:02:00<") && drawn.contains(">00:04:00<"), "{drawn}");
     }
 
