@@ -219,7 +219,7 @@ async fn a_batch_is_decided_on_and_taken_back_in_one_step() {
 async fn a_file_of_policies_says_what_came_of_it_and_waits_for_its_alerts() {
     let settings = |config: &mut server::config::Config| {
         config.access.api_token = Some(Secret::new(TOKEN));
-        config.noise.protected = vec!["vault".into()];
+        config.noise.protected = serde_json::from_value(json!(["vault"])).expect("patterns");
     };
     serve_with(settings, async |server: &mut TestServer| {
         let import = async |server: &TestServer, yaml: &str| {
@@ -823,6 +823,20 @@ async fn an_incident_is_told_updated_and_explained_when_asked() {
         assert!(acknowledged < Duration::from_millis(300), "{acknowledged:?}");
         assert!(answered < Duration::from_secs(2), "{answered:?}");
         assert_eq!((chatted.faults(), pager_fake.faults()), (vec![], vec![]));
+
+        // Somebody deletes the message: that it is over is told in a new one.
+        chatted.forget();
+        let before = chatted.seen().len();
+        assert_eq!(press(server, &format!("/incidents/{}/resolve", incident.id), "").await, 200);
+        server
+            .until("a new message", async |_: &TestServer| {
+                let mut seen = chatted.seen().into_iter().skip(before);
+                seen.any(|(path, body)| {
+                    path == "/api/chat.postMessage" && body.to_string().contains("Resolved")
+                })
+                .then_some(())
+            })
+            .await;
     })
     .await;
 }
