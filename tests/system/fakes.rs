@@ -82,6 +82,7 @@ impl Fake {
             fake.faults.lock().expect("a lock").push(format!("{fault}: {}", seen.path));
         }
         let method = seen.path.strip_prefix("/api/").map(str::to_owned);
+        let named = seen.body["ts"].as_str().map(str::to_owned);
         fake.seen.lock().expect("a lock").push(seen);
         if fake.refuses.load(Ordering::SeqCst) {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -96,12 +97,12 @@ impl Fake {
                 axum::Json(json!({"ok": false, "error": error})).into_response()
             }
             (Company::Slack, None, Some(method)) => {
-                let mut posted = fake.posted.lock().expect("a lock");
-                if method == "chat.postMessage" {
-                    let name = format!("{}.000100", 1_700_000_000 + posted.len());
-                    posted.push(name);
-                }
-                axum::Json(json!({"ok": true, "channel": "C9", "ts": posted.last()})).into_response()
+                let name = match method.as_str() {
+                    "chat.update" => named.unwrap_or_default(),
+                    _ => format!("{}.000100", 1_700_000_000 + fake.seen().len()),
+                };
+                fake.posted.lock().expect("a lock").push(name.clone());
+                axum::Json(json!({"ok": true, "channel": "C9", "ts": name})).into_response()
             }
             (_, Some(error), _) => (StatusCode::BAD_REQUEST, error).into_response(),
             (Company::Slack, None, None) => "ok".into_response(),
@@ -112,6 +113,11 @@ impl Fake {
     /// Whether it is out of order from now on.
     pub fn refuse(&self, refuses: bool) {
         self.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    /// Somebody deletes all messages.
+    pub fn forget(&self) {
+        self.posted.lock().expect("a lock").clear();
     }
 
     /// Paths and bodies, in their order.

@@ -219,7 +219,7 @@ async fn a_batch_is_decided_on_and_taken_back_in_one_step() {
 async fn a_file_of_policies_says_what_came_of_it_and_waits_for_its_alerts() {
     let settings = |config: &mut server::config::Config| {
         config.access.api_token = Some(Secret::new(TOKEN));
-        config.noise.protected = vec![serde_json::from_value(json!("vault")).expect("a glob")];
+        config.noise.protected = serde_json::from_value(json!(["vault"])).expect("patterns");
     };
     serve_with(settings, async |server: &mut TestServer| {
         let import = async |server: &TestServer, yaml: &str| {
@@ -565,11 +565,8 @@ async fn what_a_stop_cuts_off_is_told_at_the_start_or_kept() {
         let kinds = |kind: &str| fake.seen().iter().filter(|(_, body)| body["type"] == kind).count();
         server
             .until("the incident", async |_: &TestServer| {
-                let said = fake
-                    .seen()
-                    .into_iter()
-                    .filter_map(|(_, body)| body["data"]["confidence"].as_str().map(|said| !said.is_empty()));
-                said.last().filter(|told| *told)
+                let told = fake.seen().pop()?.1;
+                told["data"]["confidence"].as_str().filter(|said| !said.is_empty()).map(|_| ())
             })
             .await;
         fake.refuse(true);
@@ -583,8 +580,14 @@ async fn what_a_stop_cuts_off_is_told_at_the_start_or_kept() {
         server
             .until("the end", async |_: &TestServer| (kinds("incident.resolved") > tried).then_some(()))
             .await;
-        let page = letters(server, &["the program stopped before", "retrying in"]).await;
-        assert_eq!(page.matches("the program stopped before").count(), 1, "the end is told: {page}");
+        // The end is told, so that only the alert remains.
+        server
+            .until("one letter", async |server: &TestServer| {
+                let page = server.get("/settings").await.1;
+                (page.matches("the program stopped before").count() == 1 && page.contains("retrying in"))
+                    .then_some(())
+            })
+            .await;
         // What was told is not told again.
         server.restart_with(settings).await;
         assert_eq!(press(server, "/settings/notify/hook/test", "").await, 200);
@@ -604,10 +607,17 @@ async fn what_does_not_fit_into_the_queue_is_kept() {
         config.notify = vec![channel("silent", hook(&silent))];
     };
     serve_with(settings, async |server: &mut TestServer| {
-        for number in 0..270 {
-            send_alert(server, webhook(&format!("svc{number}"), "a", "retrying", 10)).await;
+        for batch in 0..9 {
+            let alerts = (0..30).map(|number| {
+                let one: Value =
+                    serde_json::from_str(&webhook(&format!("svc{batch}-{number}"), "a", "retrying", 10))
+                        .expect("JSON");
+                one["alerts"][0].clone()
+            });
+            let all = json!({"version": "4", "alerts": alerts.collect::<Vec<_>>()});
+            assert_eq!(send_alert(server, all.to_string()).await["heard"], 30);
         }
-        letters(server, &["too much waited to be sent", "svc269"]).await;
+        letters(server, &["too much waited to be sent"]).await;
     })
     .await;
 }
@@ -730,9 +740,12 @@ async fn slack_is_answered_at_once_and_then_in_full() {
 async fn an_incident_is_told_updated_and_explained_when_asked() {
     let (chatted, url) = Fake::start(Company::Slack, &[]).await;
     let (pager_fake, pager_url) = Fake::start(Company::Pagerduty, &[(503, "")]).await;
+    let (duty, duty_url) = Fake::start(Company::Opsgenie, &[]).await;
     let settings = |config: &mut Config| {
         config.slack = Some(app_at(&url));
-        config.notify = vec![channel("chat", chat(&url)), channel("pager", pager(&pager_url))];
+        let duty = Target::Opsgenie { key: Secret::new("key"), api: duty_url.clone() };
+        config.notify =
+            vec![channel("chat", chat(&url)), channel("pager", pager(&pager_url)), channel("duty", duty)];
     };
     serve_with(settings, async |server: &mut TestServer| {
         crate::incident::break_payment(server).await;
@@ -769,6 +782,19 @@ async fn an_incident_is_told_updated_and_explained_when_asked() {
             .count();
         assert!(posted <= 2, "an incident is told once: {posted}");
 
+        // One alert at Opsgenie, whose texts are changed in their place.
+        let description = format!("/v2/alerts/{}/description", incident.id);
+        let changed = server.until("a change at Opsgenie", async |_: &TestServer| {
+            duty.all().into_iter().find(|seen| seen.path == description)
+        });
+        assert!(changed.await.body["description"].as_str().is_some_and(|text| text.contains("payment")));
+        let made = duty
+            .all()
+            .into_iter()
+            .filter(|seen| seen.path == "/v2/alerts" && seen.body["alias"] == incident.id.to_string());
+        assert_eq!(made.count(), 1);
+        assert_eq!(duty.faults(), [""; 0]);
+
         let service = incident.findings[0].service.clone();
         // Asked a few times: the machine may be busy once.
         let (mut acknowledged, mut answered) = (Vec::new(), Vec::new());
@@ -797,6 +823,20 @@ async fn an_incident_is_told_updated_and_explained_when_asked() {
         assert!(acknowledged < Duration::from_millis(300), "{acknowledged:?}");
         assert!(answered < Duration::from_secs(2), "{answered:?}");
         assert_eq!((chatted.faults(), pager_fake.faults()), (vec![], vec![]));
+
+        // Somebody deletes the message: that it is over is told in a new one.
+        chatted.forget();
+        let before = chatted.seen().len();
+        assert_eq!(press(server, &format!("/incidents/{}/resolve", incident.id), "").await, 200);
+        server
+            .until("a new message", async |_: &TestServer| {
+                let mut seen = chatted.seen().into_iter().skip(before);
+                seen.any(|(path, body)| {
+                    path == "/api/chat.postMessage" && body.to_string().contains("Resolved")
+                })
+                .then_some(())
+            })
+            .await;
     })
     .await;
 }

@@ -25,7 +25,7 @@ pub enum Kind {
 pub struct Found {
     /// The service blamed; empty when none is.
     pub service: String,
-    /// How it does harm: `new_errors`.
+    /// How it does harm: `NewErrors`.
     pub mechanism: String,
     /// The change blamed; empty when none is.
     pub change: String,

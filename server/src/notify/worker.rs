@@ -18,6 +18,9 @@ use crate::signature;
 /// Of what was not sent when the program ended. It may have arrived: the answer was not waited for.
 const STOPPED: &str = "the program stopped before it was known to be sent";
 
+/// What Slack says of a message that is no longer there.
+const GONE: &str = "message_not_found";
+
 /// Why a try failed, and whether another makes sense.
 struct Failure {
     error: String,
@@ -100,8 +103,17 @@ impl Notifier {
         // An alert that comes again is news: a message that is changed in its place, nobody hears.
         let again = !same && news.is_alert() && news.kind == Kind::Firing;
         let previous = if again { Previous::default() } else { last.previous };
+        let sending = async {
+            match self.send(&channel.target, &news, &previous).await {
+                // Somebody deleted the message: what is news is told in a new one.
+                Err(error) if error.ends_with(GONE) && !same => {
+                    self.send(&channel.target, &news, &Previous::default()).await
+                }
+                sent => sent,
+            }
+        };
         let sent = tokio::select! {
-            sent = self.send(&channel.target, &news, &previous) => sent,
+            sent = sending => sent,
             () = stop.cancelled() => Err(STOPPED.to_owned()),
         };
         match sent {
@@ -118,6 +130,10 @@ impl Notifier {
                 self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sent);
                 // What could not be sent earlier is made up for.
                 self.settle(channel, &news.subject).await;
+            }
+            // Nobody misses another wording.
+            Err(error) if same => {
+                tracing::debug!(channel = channel.name, error, "a message could not be reworded");
             }
             Err(error) => self.leave_letter(channel, news, error).await,
         }
