@@ -251,11 +251,12 @@ fn slicing(baseline: Window, window: Window, rate: f64) -> Slicing {
     let width_seconds = round_width(wanted.max(resolved));
     let width = i64::from(width_seconds) * 1_000_000_000;
     // Whole slices of the baseline only: rates of cut ones would be wrong.
-    let first = (baseline.start.0 - window.start.0).div_euclid(width)
-        + i64::from((baseline.start.0 - window.start.0).rem_euclid(width) != 0);
-    let last = (baseline.end.0 - window.start.0).div_euclid(width);
+    let after = |at: UnixNanos| at.0.saturating_sub(window.start.0);
+    let first =
+        after(baseline.start).div_euclid(width) + i64::from(after(baseline.start).rem_euclid(width) != 0);
+    let last = after(baseline.end).div_euclid(width);
     let first = first.max(last - BASELINE_SLICES);
-    let at = |place: i64| domain::UnixNanos(window.start.0 + place * width);
+    let at = |place: i64| UnixNanos(window.start.0.saturating_add(place.saturating_mul(width)));
     let whole = if first < last { Window::new(at(first), at(last)) } else { baseline };
     Slicing { windows: vec![whole, window], origin: window.start, width_seconds }
 }
@@ -307,7 +308,7 @@ mod tests {
         // A baseline of the day before, and one of days.
         let window = seconds(200_000, 200_600);
         check(seconds(113_600, 114_200), window, 50.0, 10, seconds(113_600, 114_200));
-        check(seconds(20_000, 190_000), window, 50.0, 60, seconds(130_000, 189_980));
+        check(seconds(20_000, 190_000), window, 50.0, 60, seconds(129_980, 189_980));
         // One shorter than a slice.
         check(seconds(199_000, 199_020), window, 0.5, 30, seconds(199_000, 199_020));
     }
