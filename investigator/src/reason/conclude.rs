@@ -86,7 +86,7 @@ pub fn conclude(
 fn undecided(service: &str, score: f64) -> String {
     format!(
         "No cause is named: {} is the strongest lead, but what speaks for it is no more than quiet times show by chance \
-         ({score:.2}; a cause is named from {INCONCLUSIVE:.2}).",
+         ({score:.3}; a cause is named from {INCONCLUSIVE:.3}).",
         short(service)
     )
 }

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use domain::{Change, ChangeKind};
+
 use super::analysis::Analysis;
 use super::blame::{Onset, SHARP_HALF_AGE_SECONDS, closeness};
 use super::spread::below;
@@ -27,7 +29,16 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
     let mut kept: BTreeMap<String, f64> = BTreeMap::new();
     let noticed = analysis.question.started;
     let skew = |service: &str| analysis.skews.get(service).copied().unwrap_or(1.0);
-    let touched = || analysis.changes.all.iter().filter(|change| !change.service.is_empty());
+    // What brings back what ran before, and what was undone before the harm, casts no suspicion.
+    let undone = |change: &Change| {
+        let undo = analysis.changes.undo_of(change);
+        undo.is_some_and(|undo| noticed.is_some_and(|noticed| undo.at <= noticed))
+    };
+    let touched = || {
+        analysis.changes.all.iter().filter(|change| {
+            !change.service.is_empty() && change.kind != ChangeKind::Rollback && !undone(change)
+        })
+    };
     for suspect in &suspects {
         let onset = analysis.dated_onset(&suspect.place);
         let own = touched()
@@ -85,4 +96,33 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
 /// How far a change below is to be blamed rather than one of the failing service itself: by which came closer.
 fn rather(below: f64, own: f64) -> f64 {
     if below > 0.0 { below / (below + own) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::fixture::{World, deploy, load};
+
+    #[test]
+    fn what_is_rolled_back_before_the_harm_is_no_suspect() {
+        let check = |changes: &[Change], expected: bool| {
+            let world = World::new()
+                .requests("shop", load(100, 0, 40.0), load(100, 50, 40.0))
+                .calls(["shop", "GET /", ""], "", (6000, 10.0), (3000, 10.0), 1500)
+                .edge("shop", "mail");
+            let world = changes.iter().fold(world, |world, change| world.changed(change.clone()));
+            let analysis = Analysis::new(&world.0);
+            assert_eq!(analysis.suspects.iter().any(|suspect| suspect.place == "mail"), expected);
+        };
+        let back = |before: i64| Change {
+            kind: ChangeKind::Rollback,
+            version: "1.9".into(),
+            reference: "back".into(),
+            ..deploy("mail", before)
+        };
+        check(&[deploy("mail", 120)], true);
+        check(&[deploy("mail", 120), back(60)], false);
+        check(&[deploy("mail", 120), back(-60)], true);
+        check(&[back(60)], false);
+    }
 }

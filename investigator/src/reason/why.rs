@@ -7,6 +7,7 @@ use super::analysis::Analysis;
 use super::blame::{Scene, Standing, TELLING_WORD};
 use super::collect::changes::title;
 use super::collect::short;
+use super::neighbour::{Neighbour, neighbour};
 use super::outside::outside_address;
 use super::resource::{fills, movement};
 
@@ -136,7 +137,12 @@ fn unneeded(analysis: &Analysis<'_>, touched: &str, first: &Hypothesis) -> Strin
     let cause = match first.mechanism {
         Mechanism::TrafficSurge => format!("more requests than {place} can serve"),
         Mechanism::BadInput => format!("one record that {place} cannot read"),
-        Mechanism::NoisyNeighbour => format!("what {place} shares its machine with"),
+        Mechanism::NoisyNeighbour => match neighbour(analysis, &first.service) {
+            Some(Neighbour { name, host: None }) => {
+                format!("{}, if it runs on the same machine,", short(name))
+            }
+            _ => format!("what {place} shares its machine with"),
+        },
         _ => match outside_address(analysis, &first.service) {
             Some(host) => short(host),
             None => format!("{place}, which sends no telemetry,"),
