@@ -162,6 +162,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whatever_is_lost_is_told_with_its_reason() {
+        let lost = Lost { ring_full: 1, unreadable: 2, shed: 3, samples: 4, stacks: 5 };
+        let health = Health { lost, ..Health::default() };
+        let points = health.points(&Shipped::default());
+        let told: Vec<(&str, &Value)> = points
+            .iter()
+            .filter(|point| point.name == "inquest_agent_events_lost_total")
+            .map(|point| (point.labels[0].1.as_str(), &point.value))
+            .collect();
+        let expected = [
+            ("buffer_full", &Value::Counter(1.0)),
+            ("memory_not_resident", &Value::Counter(2.0)),
+            ("shed", &Value::Counter(3.0)),
+            ("malformed", &Value::Counter(0.0)),
+            ("profile_samples", &Value::Counter(4.0)),
+            ("profile_stacks", &Value::Counter(5.0)),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
     fn load_sheds_and_calm_restores() {
         let mut governor = Governor::new(0.2);
         let mut second = |millis| governor.decide(Duration::from_millis(millis), Duration::from_secs(1), 0);
