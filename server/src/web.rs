@@ -142,7 +142,13 @@ pub fn router(app: App, changes: Router, public_url: Option<&str>) -> anyhow::Re
         .route("/services/{name}", get(services::show))
         .route("/traces/{id}", get(traces::show))
         .route("/review", get(review::queue))
-        .route("/review/policies", get(review::policies).post(review::import))
+        .route(
+            "/review/policies",
+            // In a form a byte may take three.
+            get(review::policies)
+                .post(review::import)
+                .layer(DefaultBodyLimit::max(3 * crate::noise::policies::MAX_FILE_BYTES + MAX_BODY_BYTES)),
+        )
         .route("/review/rules", get(review::rules))
         .route("/review/policies.yaml", get(review::export))
         .route("/review/audit", get(review::audit))

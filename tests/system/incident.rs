@@ -189,7 +189,7 @@ async fn what_people_said_is_the_label_of_the_recording() {
             answer.bytes().await.expect("a body")
         };
         let bare = tar(server).await;
-        assert!(in_tar(&bare, "meta.json").is_some_and(|meta| meta.contains("payment")));
+        assert!(in_tar(&bare, "incident.json").is_some_and(|meta| meta.contains(&id.to_string())));
         assert_eq!(in_tar(&bare, "label.json"), None, "nobody said anything yet");
         assert!(!server.get(&path).await.1.contains("Recording with this label"));
 

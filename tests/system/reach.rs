@@ -228,15 +228,16 @@ async fn a_file_of_policies_says_what_came_of_it_and_waits_for_its_alerts() {
             server.post(&url, "application/x-www-form-urlencoded", body).await
         };
         send_alert(server, webhook("cart", "a", "retrying in 17 ms", 120)).await;
+        let pattern = fingerprint_of(server, "cart").await.1["pattern"].as_str().expect("a pattern").to_owned();
         send_alert(server, webhook("cart", "a", "panic: disk full", 120)).await;
-        let yaml = "format: 1\nmodes: { '*': recommend }\npolicies:\n\
-            - { rule: Retries, service: cart, pattern: 'retrying in <*> ms', decision: suppress, reason: flapping }\n\
-            - { rule: Retries, service: cart, pattern: 'panic: disk full', decision: suppress }\n\
-            - { rule: Retries, service: vault, pattern: 'sealed', decision: suppress }\n\
-            - { rule: Retries, service: mail, pattern: 'greylisted <*>', decision: suppress, reason: expected_retry }\n\
-            - { rule: Retries, service: web, pattern: 'slow', decision: keep }\n\
-            - { rule: Retries, service: old, pattern: 'x', decision: suppress, expires: 2020-01-01T00:00:00Z }\n";
-        let (status, page) = import(server, yaml).await;
+        let yaml = format!("format: 1\nmodes: {{ '*': recommend }}\npolicies:\n\
+            - {{ rule: Retries, service: cart, pattern: '{pattern}', decision: suppress, reason: flapping }}\n\
+            - {{ rule: Retries, service: cart, pattern: 'panic: disk full', decision: suppress }}\n\
+            - {{ rule: Retries, service: vault, pattern: 'sealed', decision: suppress }}\n\
+            - {{ rule: Retries, service: mail, pattern: 'greylisted by the other side', decision: suppress, reason: expected_retry }}\n\
+            - {{ rule: Retries, service: web, pattern: 'slow', decision: keep }}\n\
+            - {{ rule: Retries, service: old, pattern: 'x', decision: suppress, expires: 2020-01-01T00:00:00Z }}\n");
+        let (status, page) = import(server, &yaml).await;
         assert_eq!(status, 200);
         for said in [
             "1 mode changed, 1 policy changed, 2 alerts not seen yet: decided when they come, 1 already over, 2 forbidden (",
@@ -244,7 +245,7 @@ async fn a_file_of_policies_says_what_came_of_it_and_waits_for_its_alerts() {
         ] {
             assert!(page.contains(said), "{said}: {page}");
         }
-        let (_, page) = import(server, yaml).await;
+        let (_, page) = import(server, &yaml).await;
         assert!(page.contains("1 stands already, 2 alerts not seen yet"), "{page}");
         let exported = server.get("/review/policies.yaml").await.1;
         assert!(exported.contains("service: mail") && exported.contains("service: web"), "{exported}");
@@ -252,14 +253,20 @@ async fn a_file_of_policies_says_what_came_of_it_and_waits_for_its_alerts() {
         // They outlive a restart, and are decided when their alerts come.
         server.restart_with(settings).await;
         assert_eq!(server.get("/review/policies.yaml").await.1, exported);
-        let first = send_alert(server, webhook("mail", "a", "greylisted 10.0.0.1", 100)).await;
-        let second = send_alert(server, webhook("mail", "a", "greylisted 10.0.0.2", 50)).await;
+        let first = send_alert(server, webhook("mail", "a", "greylisted by the other side", 100)).await;
+        let second = send_alert(server, webhook("mail", "a", "greylisted by the other side", 50)).await;
         assert_eq!((&first["suppressed"], &second["suppressed"]), (&json!(1), &json!(1)), "{first} {second}");
         assert_eq!(send_alert(server, webhook("web", "a", "slow", 100)).await["heard"], 1);
         let audit = server.get("/review/audit").await.1;
         assert!(audit.contains("Approved: Expected retry") && audit.contains("undecided → heard"), "{audit}");
-        let (_, page) = import(server, yaml).await;
+        let (_, page) = import(server, &yaml).await;
         assert!(page.contains("3 stand already, 1 already over, 2 forbidden"), "{page}");
+        // A file as large as one may be; what is larger is told.
+        let comment = |bytes: usize| format!("format: 1\n# {}\n", "x".repeat(bytes));
+        let (status, page) = import(server, &comment((1 << 20) - 100)).await;
+        assert!(status == 200 && page.contains("The file decides nothing."), "{status}");
+        let (_, page) = import(server, &comment(1 << 20)).await;
+        assert!(page.contains("the file is larger than"));
     })
     .await;
 }

@@ -437,7 +437,8 @@ impl Book {
         &self.model
     }
 
-    /// What held a fingerprint back at `at`: the last approval until then and by whom; and what brought it back since.
+    /// What held a fingerprint back at `at`: the last approval until then and by whom, or the first one after it, for an alert may
+    /// arrive later than it says; and what brought it back since.
     pub fn decided_around(
         &self,
         fingerprint: &str,
@@ -449,7 +450,7 @@ impl Book {
             self.audit.iter().filter(|noted| noted.fingerprint == fingerprint)
         {
             match &entry.event {
-                Event::Approved(approval) if *when <= at => {
+                Event::Approved(approval) if *when <= at || by.is_none() => {
                     (by, back) = (Some((entry.actor.clone(), approval.clone())), None);
                 }
                 Event::Reopened(reopening) if back.is_none() && by.is_some() => {

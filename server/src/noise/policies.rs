@@ -242,11 +242,12 @@ impl Policy {
             versions: group.history.versions.clone(),
             pages_saved: 0,
         };
+        // What the file leaves open stands as it is.
         let stands = standing.approval().is_some_and(|now| {
-            now.reason == approval.reason
+            self.reason.is_none_or(|reason| now.reason == reason)
                 && now.note == approval.note
-                && now.expires.seconds() == approval.expires.seconds()
-                && now.limit == approval.limit
+                && (self.expires.is_none() || now.expires.seconds() == approval.expires.seconds())
+                && (self.limit.is_none() || now.limit == approval.limit)
         });
         if stands {
             return Asked::Stands;
