@@ -188,7 +188,7 @@ impl Knowledge {
             })
             .filter_map(|pattern| fit(pattern, &texts));
         fits.min_by_key(|fit| {
-            let length: usize = fit.symptoms.iter().map(|symptom| symptom.len()).sum();
+            let length: usize = fit.symptoms.iter().map(String::len).sum();
             (std::cmp::Reverse((fit.symptoms.len(), length)), fit.pattern.name.clone())
         })
     }
