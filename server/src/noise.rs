@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use detectors::suppression::{
-    AUTO_THRESHOLD, Approval, Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy,
+    AUTO_THRESHOLD, Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy,
 };
 use domain::alert::MAX_ALERT_NAME;
 use domain::{Alert, Clock, Finding, Incident, Report, UnixNanos, Window};
@@ -102,9 +102,9 @@ pub struct HeldBack {
     /// Which, how many, and when.
     pub row: storage::alerts::HeldBack,
     /// Who approved what held them back, and the approval; nothing when it is too long ago to be at hand.
-    pub by: Option<(String, Approval)>,
+    pub by: Option<book::HeldBy>,
     /// When and why it came back since, when it did.
-    pub back: Option<(UnixNanos, Reopening)>,
+    pub back: Option<book::CameBack>,
 }
 
 /// An alert that reaches people.
