@@ -4,6 +4,9 @@
 //! A sum of seconds, a count of requests and the requests of one status all grow with load. Only divided do they tell
 //! slowness and failure from more work.
 
+use clickhouse::Row;
+use serde::Deserialize;
+
 /// The labels that place a series; all others tell series of one place apart.
 const PLACE: &str =
     "mapFilter((k, v) -> k IN ('service', 'instance', 'source', 'destination'), series_labels)";
@@ -60,12 +63,30 @@ fn share_id(name: &str, labels: &str) -> String {
 /// Whether a series in `metric_series` has no part in a histogram's buckets, which move together with their count.
 const NO_BUCKET: &str = "NOT endsWith(Name, '_bucket') AND NOT mapContains(Labels, 'le')";
 
+/// What can be derived from the series that are sent. Asked first, for to look for it in samples costs as much as the samples do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Row, Deserialize)]
+pub(super) struct Derivable {
+    /// Whether there are sums and counts.
+    pub means: bool,
+    /// Whether the labels of something that is counted say that it failed.
+    pub shares: bool,
+}
+
+/// The question about [`Derivable`].
+pub(super) fn derivable() -> String {
+    format!(
+        "SELECT countIf(match(Name, '_(sum|count)$')) > 0 AS means, countIf(NOT endsWith(Name, '_sum') AND {}) > 0 AS shares \
+         FROM metric_series WHERE {NO_BUCKET}",
+        failing("Labels")
+    )
+}
+
 /// Series with their points, sent and derived, with columns `SeriesId`, `series_name`, `series_labels`, `series_kind`,
 /// `series_unit`, `failing` and `points`. `time` says which samples, `ids` which series, where not all.
 ///
 /// The sum of a histogram is left to its mean. Failed shares are of the same stretches of time, each as long as the
 /// longest usual gap between samples of the counters: those need not be read at the same instant.
-pub(super) fn series(time: &str, ids: Option<&str>) -> String {
+pub(super) fn series(time: &str, ids: Option<&str>, derivable: Derivable) -> String {
     let chosen = |id: &str| ids.map_or_else(String::new, |ids| format!(" AND {id} IN ({ids})"));
     let from = |which: String| super::metrics::values(&format!("SeriesId IN ({which}) AND {time}"));
     let catalog = |id: &str, condition: &str| {
@@ -115,5 +136,7 @@ pub(super) fn series(time: &str, ids: Option<&str>) -> String {
          GROUP BY id HAVING min(bad / whole) < 1",
         failing("series_labels")
     );
-    format!("{sent} UNION ALL {means} UNION ALL {shares}")
+    let derived = [(derivable.means, means), (derivable.shares, shares)];
+    let all = derived.into_iter().filter(|(is_there, _)| *is_there).map(|(_, query)| query);
+    std::iter::once(sent).chain(all).collect::<Vec<_>>().join(" UNION ALL ")
 }

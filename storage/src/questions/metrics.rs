@@ -6,7 +6,8 @@ use clickhouse::Row;
 use domain::{Attributes, MetricKind, SeriesId, UnixNanos, Window};
 use serde::{Deserialize, Serialize};
 
-use super::{derived, sql};
+use super::derived::{self, Derivable};
+use super::sql;
 use crate::{Error, Store};
 
 /// Series compared at most: those that deviate most.
@@ -91,7 +92,7 @@ impl Store {
         noticed: Option<UnixNanos>,
     ) -> Result<MetricLevels, Error> {
         let cut = noticed.map_or(window.start, |at| at.max(window.start).min(window.end));
-        let query = levels_query(&baseline, &window, cut);
+        let query = levels_query(&baseline, &window, cut, self.derivable().await?);
         let rows = self.client().query(&query).fetch_all::<LevelsRow>().await?;
         let cut = rows.len() > MAX_SERIES;
         let mut series: Vec<SeriesLevels> = rows.into_iter().filter_map(levels).take(MAX_SERIES).collect();
@@ -108,11 +109,16 @@ impl Store {
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let rows = self.client().query(&points_query(ids, &span)).fetch_all::<PointsRow>().await?;
+        let query = points_query(ids, &span, self.derivable().await?);
+        let rows = self.client().query(&query).fetch_all::<PointsRow>().await?;
         let points = |row: &PointsRow| {
             row.points.iter().map(|(millis, value)| (UnixNanos::from_millis(*millis), *value)).collect()
         };
         Ok(rows.iter().map(|row| (SeriesId(row.id), points(row))).collect())
+    }
+
+    async fn derivable(&self) -> Result<Derivable, Error> {
+        Ok(self.client().query(&derived::derivable()).fetch_one().await?)
     }
 }
 
@@ -163,7 +169,7 @@ pub(super) fn values(which: &str) -> String {
     )
 }
 
-fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
+fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos, derivable: Derivable) -> String {
     let (before, now) = (sql::within("Timestamp", baseline), sql::within("Timestamp", window));
     let inside =
         |window: &Window| format!("p -> p.1 >= {} AND p.1 < {}", window.start.millis(), window.end.millis());
@@ -204,16 +210,16 @@ fn levels_query(baseline: &Window, window: &Window, cut: UnixNanos) -> String {
         part(window),
         part(&Window::new(window.start, cut)),
         part(&Window::new(cut, window.end)),
-        derived::series(&format!("(({before}) OR ({now}))"), None),
+        derived::series(&format!("(({before}) OR ({now}))"), None, derivable),
         most = MAX_SERIES + 1,
     )
 }
 
-fn points_query(ids: &[SeriesId], span: &Window) -> String {
+fn points_query(ids: &[SeriesId], span: &Window, derivable: Derivable) -> String {
     let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
     format!(
         "SELECT SeriesId AS id, arrayFilter((p, place) -> place % greatest(intDiv(length(points), {MAX_POINTS}), 1) = 0, points, \
            arrayEnumerate(points)) AS points FROM ({})",
-        derived::series(&sql::within("Timestamp", span), Some(&ids.join(", ")))
+        derived::series(&sql::within("Timestamp", span), Some(&ids.join(", ")), derivable)
     )
 }
