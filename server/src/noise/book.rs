@@ -90,14 +90,17 @@ pub struct Noted {
     pub after: String,
 }
 
+/// Who approved what held an alert back, and the approval.
+pub type HeldBy = (String, Approval);
+
+/// When and why an alert came back.
+pub type CameBack = (UnixNanos, Reopening);
+
 /// Rule, service and pattern of a policy, and the fingerprint that it names.
 type AwaitedKey = (String, String, String, Option<String>);
 
 /// Alerts of one hour that were held back: the hour, how many, and whether they belong to an incident.
 type HeldBack = (i64, u32, bool);
-
-/// An approval, and who gave it.
-pub type ApprovedBy = (String, Approval);
 
 /// What is remembered.
 pub struct Book {
@@ -439,11 +442,7 @@ impl Book {
 
     /// What held a fingerprint back at `at`: the last approval until then and by whom, or the first one after it, for an alert may
     /// arrive later than it says; and what brought it back since.
-    pub fn decided_around(
-        &self,
-        fingerprint: &str,
-        at: UnixNanos,
-    ) -> (Option<ApprovedBy>, Option<(UnixNanos, Reopening)>) {
+    pub fn decided_around(&self, fingerprint: &str, at: UnixNanos) -> (Option<HeldBy>, Option<CameBack>) {
         let mut by = None;
         let mut back = None;
         for Noted { at: when, entry, .. } in
