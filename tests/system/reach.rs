@@ -74,3 +74,11 @@ fn hook(url: &str) -> Target {
 fn pager(url: &str) -> Target {
     Target::Pagerduty { routing_key: Secret::new(KEY), api: url.into() }
 }
+
+/// Serves what `router` answers; its address.
+async fn listening(router: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    base
+}

@@ -28,14 +28,6 @@ impl Drop for Process {
     }
 }
 
-/// Serves what `router` answers; its address.
-async fn listening(router: axum::Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let base = format!("http://{}", listener.local_addr().expect("an address"));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    base
-}
-
 /// Settings of a server that tells the Alertmanager at `base` of what was approved.
 fn silencing(base: &str) -> impl Fn(&mut server::config::Config) {
     let base = base.to_owned();
