@@ -1,7 +1,7 @@
 //! Which bounded resource of a place runs out, and how that is said.
 
 use super::analysis::Analysis;
-use super::collect::metrics::written;
+use super::collect::metrics::{telling, written};
 use super::metrics::{MetricMove, Topic, words};
 
 /// A value this small beside what it became is told as almost none.
@@ -32,10 +32,10 @@ pub fn exhausted<'a>(analysis: &'a Analysis<'_>, place: &str) -> Option<&'a Metr
         .map(|(_, metric)| metric)
 }
 
-/// Whether a metric tells that something bounded fills up.
+/// Whether a metric tells that something bounded of its place fills up, of which there is evidence to show.
 pub fn fills(metric: &MetricMove) -> bool {
     let bounded = matches!(metric.topic, Topic::Cpu | Topic::Memory | Topic::Saturation | Topic::Disk);
-    metric.score > 0.0 && bounded && !is_under_way(&metric.name)
+    metric.score > 0.0 && bounded && telling(metric) && !is_under_way(&metric.name)
 }
 
 /// Whether a metric counts requests under way: victims of what is slow have them too.

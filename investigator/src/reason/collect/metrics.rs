@@ -35,7 +35,7 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
 
 /// Whether a move speaks for harm in its place: not one that is no more than load, that eased, or that its machine shares
 /// with whatever else runs there.
-fn telling(metric: &MetricMove) -> bool {
+pub fn telling(metric: &MetricMove) -> bool {
     !matches!(metric.topic, Topic::Other | Topic::Traffic) && !metric.improved() && !metric.of_machine
 }
 
