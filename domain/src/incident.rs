@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Finding, Severity, UnixNanos};
+use crate::{Finding, Mechanism, Severity, UnixNanos};
 
 /// `INC-0142`: counted up per store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -85,15 +85,11 @@ pub enum IncidentEvent {
         verdict: String,
         /// The service that it really was, or empty.
         service: String,
+        /// How it really failed, where they said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mechanism: Option<Mechanism>,
         /// What it really was, or empty.
         text: String,
-    },
-    /// A person says how it failed; belongs to the feedback before it.
-    Mechanism {
-        /// Who.
-        actor: String,
-        /// How.
-        mechanism: crate::Mechanism,
     },
     /// A person says what fixed it.
     Fixed {
@@ -181,9 +177,7 @@ impl Incident {
                 self.status = IncidentStatus::Resolved;
                 self.resolved = Some(at);
             }
-            IncidentEvent::Feedback { .. }
-            | IncidentEvent::Mechanism { .. }
-            | IncidentEvent::Fixed { .. } => {}
+            IncidentEvent::Feedback { .. } | IncidentEvent::Fixed { .. } => {}
         }
     }
 

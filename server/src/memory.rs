@@ -196,19 +196,12 @@ struct Said<'a> {
 }
 
 fn said(incident: &Incident) -> Option<Said<'_>> {
-    let mut last = None;
-    for (_, event) in &incident.events {
-        match event {
-            IncidentEvent::Feedback { verdict, service, text, .. } => {
-                last = Some(Said { verdict, service, mechanism: None, text });
-            }
-            IncidentEvent::Mechanism { mechanism, .. } => {
-                last = last.map(|said| Said { mechanism: Some(*mechanism), ..said });
-            }
-            _ => {}
+    incident.events.iter().rev().find_map(|(_, event)| match event {
+        IncidentEvent::Feedback { verdict, service, mechanism, text, .. } => {
+            Some(Said { verdict, service, mechanism: *mechanism, text })
         }
-    }
-    last
+        _ => None,
+    })
 }
 
 impl Said<'_> {
@@ -309,12 +302,10 @@ mod tests {
                 actor: String::new(),
                 verdict: verdict.into(),
                 service: service.into(),
+                mechanism,
                 text: text.into(),
             },
         ));
-        events.extend(
-            mechanism.map(|mechanism| (at, IncidentEvent::Mechanism { actor: String::new(), mechanism })),
-        );
         Incident::fold(IncidentId(7), &events).expect("opened first")
     }
 

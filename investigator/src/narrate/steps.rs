@@ -19,6 +19,7 @@ use crate::reason::outside::hosts;
 const NEXT_STEPS: &str = include_str!("../../../knowledge/next_steps.toml");
 /// Steps given.
 const MAX_STEPS: usize = 3;
+const OTHER_LEAD: &str = "If {{ service }} is sound, look at {{ other }}.";
 
 static STEPS: LazyLock<BTreeMap<String, Vec<KnownStep>>> =
     LazyLock::new(|| toml::from_str(NEXT_STEPS).expect("knowledge/next_steps.toml is checked by a test"));
@@ -53,10 +54,11 @@ pub fn next_steps(diagnosis: &Diagnosis, knowledge: &Knowledge) -> Result<Vec<St
         known.retain(|step| step.kind != StepKind::Mitigate);
         known.insert(0, KnownStep::new(StepKind::Mitigate, &relief(diagnosis, &blamed.change)));
     }
+    let other = other_lead(diagnosis, first);
     if diagnosis.verdict == Verdict::Inconclusive {
         known.retain(|step| step.kind == StepKind::Verify);
         known.extend(general.iter().filter(|step| fit.is_some() && step.kind == StepKind::Verify).cloned());
-        known.extend(other_leads(diagnosis, first));
+        known.extend(other.map(|_| KnownStep::new(StepKind::Verify, OTHER_LEAD)));
     }
     let outside = outside_host(diagnosis, first);
     let caller = diagnosis
@@ -68,6 +70,7 @@ pub fn next_steps(diagnosis: &Diagnosis, knowledge: &Knowledge) -> Result<Vec<St
     let caller = if outside.is_some() { first.service.clone() } else { caller };
     let values = context! {
         service => plain(&first.service, 90),
+        other => other.map_or_else(String::new, |other| plain(&other.service, 90)),
         dependency => plain(outside.as_deref().unwrap_or(&first.service), 90),
         caller => plain(&caller, 90),
         operation => operation(diagnosis, first).unwrap_or_else(|| "the call".to_owned()),
@@ -157,13 +160,10 @@ fn shown(diagnosis: &Diagnosis, blamed: &ConsideredChange) -> Option<EvidenceId>
 }
 
 /// Where to look when the first lead is sound.
-fn other_leads(diagnosis: &Diagnosis, first: &Hypothesis) -> Option<KnownStep> {
-    let other = diagnosis.hypotheses.iter().skip(1).find(|other| {
+fn other_lead<'a>(diagnosis: &'a Diagnosis, first: &Hypothesis) -> Option<&'a Hypothesis> {
+    diagnosis.hypotheses.iter().find(|other| {
         other.status == HypothesisStatus::Supported && other.service != first.service && other.score > 0.0
-    })?;
-    // Outside text is no template.
-    let name: String = plain(&other.service, 90).chars().filter(|c| !"{}%#".contains(*c)).collect();
-    Some(KnownStep::new(StepKind::Verify, &format!("If {{{{ service }}}} is sound, look at {name}.")))
+    })
 }
 
 /// What is slow or repeated: of repeated calls the statement, not what waits for it.
@@ -219,25 +219,7 @@ mod tests {
 
     #[test]
     fn every_mechanism_has_a_next_step() {
-        use domain::Mechanism::*;
-        let all = [
-            RepeatedCalls,
-            LockContention,
-            SlowQuery,
-            SlowDependency,
-            FailingDependency,
-            NewErrors,
-            SlowCode,
-            ChangedBehaviour,
-            TrafficSurge,
-            Saturation,
-            NoisyNeighbour,
-            BadInput,
-            Network,
-            Down,
-            Unknown,
-        ];
-        for mechanism in all {
+        for mechanism in Mechanism::ALL {
             assert!(STEPS.contains_key(mechanism.as_str()), "{mechanism:?}");
         }
     }

@@ -7,7 +7,6 @@ use domain::SeriesId;
 
 use super::analysis::Analysis;
 use super::metrics::{MetricMove, Topic, words};
-use super::why::began as first_deviates;
 
 /// How telemetry names a machine, without case and punctuation.
 const HOST_LABELS: [&str; 12] = [
@@ -48,7 +47,7 @@ pub fn neighbour<'a>(analysis: &'a Analysis<'_>, place: &str) -> Option<Neighbou
     }
     let ours: BTreeSet<&str> =
         analysis.edges.iter().flat_map(|(caller, callee)| [caller.as_str(), callee.as_str()]).collect();
-    let own = first_deviates(analysis, place)?;
+    let own = analysis.onset_of(place)?;
     let here = hosts(analysis, place);
     let takes = |metric: &&MetricMove| {
         matches!(metric.topic, Topic::Cpu | Topic::Memory | Topic::Disk)

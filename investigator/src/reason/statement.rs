@@ -122,13 +122,11 @@ pub fn statement(
         },
         Mechanism::TrafficSurge => {
             let traffic = analysis.traffic(&suspect.place).or_else(|| analysis.traffic(&analysis.impacted));
-            let (before, now) = traffic.unwrap_or_default();
-            format!(
-                "A surge of traffic, {} to {} requests per second, is more than {} can serve. No change is to blame.",
-                number(before),
-                number(now),
-                short(&suspect.place)
-            )
+            let rates = traffic.map_or_else(String::new, |(before, now)| {
+                format!(", {} to {} requests per second,", number(before), number(now))
+            });
+            let place = short(&suspect.place);
+            format!("A surge of traffic{rates} is more than {place} can serve. No change is to blame.")
         }
         Mechanism::Saturation => match exhausted(analysis, &suspect.place) {
             Some(metric) => format!("{who} runs out of a resource: {}.", movement(metric)),

@@ -13,7 +13,6 @@ use super::mechanism::repeated;
 use super::metrics::Topic;
 use super::resource::fills;
 use super::suspects::Suspect;
-use super::why::began;
 
 /// Requests must multiply by this to count as a surge.
 const SURGE: f64 = 1.6;
@@ -154,17 +153,12 @@ fn multiplied((before, now): (f64, f64)) -> bool {
 
 /// Whether the place was harmed before the requests multiplied: then they are its callers' retries, if anything.
 fn came_after(analysis: &Analysis<'_>, counted: &str, place: &str, usual: f64) -> bool {
-    let (Some(onset), Some(width)) = (began(analysis, place), analysis.slice_seconds()) else {
+    let (Some(onset), Some(width)) = (analysis.onset_of(place), analysis.slice_seconds()) else {
         return false;
     };
-    let inside =
-        analysis.seen.requests.iter().filter(|slice| {
-            slice.service == counted && analysis.question.window.contains(UnixNanos(slice.at))
-        });
-    let rise = inside
-        .filter(|slice| slice.calls as f64 / width >= SURGE * usual)
-        .map(|slice| UnixNanos(slice.at))
-        .min();
+    let [_, inside] = analysis.slices(counted);
+    let rise = inside.iter().find(|slice| slice.calls as f64 / width >= SURGE * usual);
+    let rise = rise.map(|slice| UnixNanos(slice.at));
     rise.is_some_and(|rise| rise.seconds_since(onset) > 2.0 * width)
 }
 

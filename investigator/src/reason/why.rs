@@ -1,7 +1,7 @@
 //! Why one cause, one change, is named before another: in words, never in scores.
 
 use domain::text::{duration, seconds};
-use domain::{Change, Hypothesis, Mechanism, UnixNanos, Verdict};
+use domain::{Change, Hypothesis, Mechanism, Verdict};
 
 use super::analysis::Analysis;
 use super::blame::{Scene, Standing, TELLING_WORD};
@@ -13,11 +13,6 @@ use super::resource::{fills, movement};
 
 /// Words quoted, and signs named.
 const FEW: usize = 3;
-
-/// When a place first deviated.
-pub fn began(analysis: &Analysis<'_>, place: &str) -> Option<UnixNanos> {
-    analysis.onset_of(place)
-}
 
 /// What a place itself shows, strongest first; `None` when it shows nothing.
 pub fn signs(analysis: &Analysis<'_>, place: &str) -> Option<String> {
@@ -54,8 +49,9 @@ pub fn weaker(analysis: &Analysis<'_>, place: &str, than: &str) -> String {
         return format!("{name} shows nothing itself{}", spends(analysis, place));
     };
     let slack = 2.0 * analysis.slice_seconds().unwrap_or(60.0);
-    let later = began(analysis, place)
-        .zip(began(analysis, than))
+    let later = analysis
+        .onset_of(place)
+        .zip(analysis.onset_of(than))
         .map(|(own, theirs)| own.seconds_since(theirs))
         .filter(|later| *later > slack);
     if place != than && analysis.path(place, than).len() > 1 {

@@ -84,7 +84,6 @@ impl Story {
                 }
                 IncidentEvent::Acknowledged { .. }
                 | IncidentEvent::Feedback { .. }
-                | IncidentEvent::Mechanism { .. }
                 | IncidentEvent::Fixed { .. } => {}
             }
         }

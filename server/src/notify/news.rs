@@ -1,7 +1,7 @@
 //! What there is to say: about an incident, an alert, or nothing but that the channel works.
 
 use detectors::suppression::history::{PAGE_AGAIN_HOURS, hour_of};
-use domain::{Incident, IncidentId, Report, Severity, UnixNanos};
+use domain::{Incident, IncidentId, Mechanism, Report, Severity, UnixNanos};
 use investigator::redact::Redactor;
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +25,8 @@ pub enum Kind {
 pub struct Found {
     /// The service blamed; empty when none is.
     pub service: String,
-    /// How it does harm: `NewErrors`.
-    pub mechanism: String,
+    /// How it does harm; nothing when no cause is named.
+    pub mechanism: Option<Mechanism>,
     /// The change blamed; empty when none is.
     pub change: String,
 }
@@ -36,7 +36,7 @@ impl Found {
         let Some(cause) = report.diagnosis.cause() else { return Self::default() };
         Self {
             service: cause.service.clone(),
-            mechanism: format!("{:?}", cause.mechanism),
+            mechanism: Some(cause.mechanism),
             change: cause.change.clone().unwrap_or_default(),
         }
     }
@@ -169,7 +169,7 @@ impl News {
         hash(&[
             &format!("{:?} {:?} {pages}", self.kind, self.severity),
             service,
-            mechanism,
+            mechanism.map_or("", Mechanism::as_str),
             change,
             &self.confidence,
         ])
@@ -230,7 +230,7 @@ mod tests {
                 kind: Kind::Firing,
                 found: Found {
                     service: "cart".into(),
-                    mechanism: "NewErrors".into(),
+                    mechanism: Some(Mechanism::NewErrors),
                     change: "deploy-1".into(),
                 },
                 ..News::test(UnixNanos(0), "https://inquest.example")
@@ -250,7 +250,7 @@ mod tests {
         check(&|news| news.severity = Severity::Critical, true, false);
         check(&|news| news.confidence = "Medium".into(), true, false);
         check(&|news| news.found.service = "db".into(), true, false);
-        check(&|news| news.found.mechanism = "SlowQuery".into(), true, false);
+        check(&|news| news.found.mechanism = Some(Mechanism::SlowQuery), true, false);
         check(&|news| news.found.change = "deploy-2".into(), true, false);
     }
 }

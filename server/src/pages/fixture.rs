@@ -698,6 +698,7 @@ pub(crate) fn incident() -> Incident {
                 actor: "shop on-call".into(),
                 verdict: "not-quite".into(),
                 service: "catalog".into(),
+                mechanism: Some(Mechanism::Saturation),
                 text: "The pool limit was also too low.".into(),
             },
         ),

@@ -1,7 +1,9 @@
 //! Sections of the incident page that come from its journal: timeline, alerts, notes and audit.
 
 use domain::text::{number, percent, plain};
-use domain::{Incident, IncidentEvent, NarratedBy, Report, TimelineEntry, TimelineKind, UnixNanos};
+use domain::{
+    Incident, IncidentEvent, Mechanism, NarratedBy, Report, TimelineEntry, TimelineKind, UnixNanos,
+};
 use serde::Serialize;
 
 use super::words::{Citations, Cite, Cut, State, Words, cut, lag, plural};
@@ -70,9 +72,6 @@ fn entry((at, event): &(UnixNanos, IncidentEvent)) -> Option<TimelineEntry> {
         }
         IncidentEvent::Feedback { actor, verdict, .. } => {
             (TimelineKind::Human, format!("Answer judged “{}”{}", verdict_words(verdict), by(actor)))
-        }
-        IncidentEvent::Mechanism { actor, mechanism } => {
-            (TimelineKind::Human, format!("Said to be {}{}", mechanism.words(), by(actor)))
         }
         IncidentEvent::Fixed { actor, text } => {
             (TimelineKind::Human, format!("Fixed{}: {}", by(actor), plain(text, 200)))
@@ -223,22 +222,17 @@ pub(super) fn audit(incident: &Incident, report: Option<&Report>) -> Audit {
     for (at, event) in &incident.events {
         let time = at.clock_time();
         match event {
-            IncidentEvent::Feedback { actor, verdict, service, text } => {
-                let really = if service.is_empty() { "" } else { " Really in " };
-                let stop = if service.is_empty() { "" } else { "." };
-                notes.push(Note {
-                    who: who(actor),
-                    meta: time,
-                    text: format!(
-                        "{}.{really}{}{stop} {}",
-                        verdict_words(verdict),
-                        plain(service, 80),
-                        plain(text, 1000)
-                    ),
-                });
-            }
-            IncidentEvent::Mechanism { actor, mechanism } => {
-                let text = format!("How it failed: {}", mechanism.words());
+            IncidentEvent::Feedback { actor, verdict, service, mechanism, text } => {
+                let service = (!service.is_empty()).then(|| format!("in {}", plain(service, 80)));
+                let how = mechanism.map(Mechanism::words);
+                let really: Vec<String> = service.into_iter().chain(how).collect();
+                let really = (!really.is_empty()).then(|| format!(" Really {}.", really.join(", ")));
+                let text = format!(
+                    "{}.{} {}",
+                    verdict_words(verdict),
+                    really.unwrap_or_default(),
+                    plain(text, 1000)
+                );
                 notes.push(Note { who: who(actor), meta: time, text });
             }
             IncidentEvent::Fixed { actor, text } => {

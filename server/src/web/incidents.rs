@@ -202,12 +202,10 @@ pub async fn feedback(
         actor: ACTOR.into(),
         verdict: form.verdict,
         service: domain::text::plain(form.service.trim(), MAX_NAME),
+        mechanism,
         text: domain::text::plain(form.text.trim(), MAX_TEXT),
     };
     note(&app, incident.id, event).await?;
-    if let Some(mechanism) = mechanism {
-        note(&app, incident.id, IncidentEvent::Mechanism { actor: ACTOR.into(), mechanism }).await?;
-    }
     let fixed = domain::text::plain(form.fixed.trim(), MAX_TEXT);
     if !fixed.is_empty() {
         note(&app, incident.id, IncidentEvent::Fixed { actor: ACTOR.into(), text: fixed }).await?;

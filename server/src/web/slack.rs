@@ -326,6 +326,7 @@ async fn press(
                     actor,
                     verdict: action.into(),
                     service: String::new(),
+                    mechanism: None,
                     text: String::new(),
                 };
                 app.incidents.append(incident.id, event).await?;
