@@ -200,7 +200,7 @@ impl Noise {
         for entry in store.journal_read(AWAITED).await.context("cannot read policies on alerts to come")? {
             match serde_json::from_value::<AwaitedSet>(entry.body) {
                 Ok(set) if set.came => book.came(&set.policy),
-                Ok(set) => _ = book.await_alert(set.policy, set.actor),
+                Ok(set) => book.await_alert(set.policy, set.actor),
                 Err(error) => {
                     tracing::warn!(sequence = entry.sequence, %error, "cannot read a policy on an alert to come")
                 }
@@ -329,7 +329,7 @@ impl Noise {
         let mut book = self.book();
         match set.came {
             true => book.came(&set.policy),
-            false => _ = book.await_alert(set.policy, set.actor),
+            false => book.await_alert(set.policy, set.actor),
         }
         Ok(())
     }
@@ -686,13 +686,23 @@ impl Noise {
         let around = self.around().await?;
         let plan = policies::plan(&self.book(), &file, &around, &self.shared.settings.protected);
         self.note_all(&Step { actor, source: Source::File, note: "" }, None, plan.changes).await?;
+        let mut outcome = Imported { modes, ..plan.outcome };
         for policy in plan.awaited {
-            let known = self.book().awaited().any(|(other, _)| *other == policy);
-            if !known {
-                self.note_awaited(AwaitedSet { policy, actor: actor.to_owned(), came: false }).await?;
+            let (waits, has_room) = {
+                let book = self.book();
+                (book.awaits(&policy), book.has_room(&policy))
+            };
+            if waits {
+                continue;
             }
+            if !has_room {
+                outcome.awaited -= 1;
+                outcome.left_out += 1;
+                continue;
+            }
+            self.note_awaited(AwaitedSet { policy, actor: actor.to_owned(), came: false }).await?;
         }
-        Ok(Ok(Imported { modes, ..plan.outcome }))
+        Ok(Ok(outcome))
     }
 
     /// What was held back around an incident, the most frequent first: at most `limit`, and how many there are in all.
@@ -724,17 +734,26 @@ impl Noise {
         self.book().modes()
     }
 
-    /// Alerts that look like noise and wait for a decision: as many as the queue shows. At most 30 s old.
+    /// Alerts that look like noise and wait for a decision: as many as the queue shows. A count that is older than 30 s is given once
+    /// more while it is made anew, so that no page waits for it; after a decision it is made at once.
     pub async fn waiting(&self) -> anyhow::Result<usize> {
         let now = self.shared.clock.now();
         let counted = *self.waiting_count();
-        if let Some((at, waiting)) = counted
-            && at.plus(COUNT_STANDS) > now
-        {
-            return Ok(waiting);
+        let Some((at, waiting)) = counted else {
+            let queue = self.queue().await?;
+            return Ok(queue.iter().filter(|one| one.looks_like_noise() && one.waits(now)).count());
+        };
+        if at.plus(COUNT_STANDS) <= now {
+            // Counts as made now: pages that come meanwhile start no second count.
+            *self.waiting_count() = Some((now, waiting));
+            let noise = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = noise.queue().await {
+                    tracing::warn!(error = format!("{error:#}"), "cannot count what waits for review");
+                }
+            });
         }
-        let queue = self.queue().await?;
-        Ok(queue.iter().filter(|one| one.looks_like_noise() && one.waits(now)).count())
+        Ok(waiting)
     }
 
     fn waiting_count(&self) -> MutexGuard<'_, Option<(UnixNanos, usize)>> {

@@ -405,14 +405,21 @@ impl Book {
         active && self.mode(&group.alert.rule) != Mode::Observe
     }
 
-    /// Keeps a policy until its alert comes; who decided it. False when there are too many already.
-    pub fn await_alert(&mut self, policy: Policy, actor: String) -> bool {
-        let key = awaited_key(&policy);
-        if self.awaited.len() >= MAX_POLICIES && !self.awaited.contains_key(&key) {
-            return false;
+    /// Keeps a policy until its alert comes, if there is room; who decided it.
+    pub fn await_alert(&mut self, policy: Policy, actor: String) {
+        if self.has_room(&policy) {
+            self.awaited.insert(awaited_key(&policy), (policy, actor));
         }
-        self.awaited.insert(key, (policy, actor));
-        true
+    }
+
+    /// Whether just this policy waits for its alert.
+    pub fn awaits(&self, policy: &Policy) -> bool {
+        self.awaited.get(&awaited_key(policy)).is_some_and(|(waits, _)| waits == policy)
+    }
+
+    /// Whether a policy can wait for its alert: at most [`MAX_POLICIES`] do.
+    pub fn has_room(&self, policy: &Policy) -> bool {
+        self.awaited.len() < MAX_POLICIES || self.awaited.contains_key(&awaited_key(policy))
     }
 
     /// A policy whose alert came.

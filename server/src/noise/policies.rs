@@ -165,6 +165,8 @@ pub struct Imported {
     pub stand: usize,
     /// Policies on alerts not seen yet.
     pub awaited: usize,
+    /// Policies on alerts not seen yet for which there is no room.
+    pub left_out: usize,
     /// Suppressions whose time is over.
     pub expired: usize,
     /// Suppressions that a rule forbids: the alert, and why.
@@ -189,6 +191,11 @@ impl Imported {
                 self.awaited,
                 "alert not seen yet: decided when it comes",
                 "alerts not seen yet: decided when they come",
+            ),
+            count(
+                self.left_out,
+                "alert not seen yet left out: too many wait already",
+                "alerts not seen yet left out: too many wait already",
             ),
             count(self.expired, "already over", "already over"),
             count(self.forbidden.len(), "forbidden", "forbidden")
@@ -387,6 +394,10 @@ mod tests {
                 ..Imported::default()
             },
             "1 policy changed, 3 alerts not seen yet: decided when they come, 1 forbidden (cart: Disk: it speaks of “disk full”).",
+        );
+        check(
+            Imported { left_out: 2, ..Imported::default() },
+            "2 alerts not seen yet left out: too many wait already.",
         );
         let many = Imported { forbidden: vec!["x".into(); 7], ..Imported::default() };
         check(many, "7 forbidden (x; x; x; x; x; and 2 more).");
