@@ -9,51 +9,37 @@ use crate::maps::{EVENTS, Ends, LOST, SCRATCH, Scratch};
 /// `BPF_RB_NO_WAKEUP`: the agent looks by itself every few tens of milliseconds, because a wake-up costs more than an event.
 const NO_WAKEUP: u64 = 1;
 
-/// This processor's scratch space with an event of `kind`, of this moment, begun in it.
+/// This processor's scratch space with an event of `kind`, of this moment and thread, begun in it.
 #[inline(always)]
-pub fn begin(kind: u8) -> Option<&'static mut Scratch> {
-    begin_at(kind, unsafe { bpf_ktime_get_ns() })
+pub fn begin(kind: u8, ends: &Ends) -> Option<&'static mut Scratch> {
+    begin_at(kind, bpf_get_current_pid_tgid(), unsafe { bpf_ktime_get_ns() }, ends)
 }
 
-/// The same, of the moment `time_ns`.
+/// The same, of the thread `id` and the moment `time_ns`.
 #[inline(always)]
-pub fn begin_at(kind: u8, time_ns: u64) -> Option<&'static mut Scratch> {
+pub fn begin_at(kind: u8, id: u64, time_ns: u64, ends: &Ends) -> Option<&'static mut Scratch> {
     let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
-    let id = bpf_get_current_pid_tgid();
-    let event = &mut scratch.event;
-    *event = Event {
+    scratch.event = Event {
         kind,
         direction: 0,
         flags: 0,
         role: 0,
-        family: 0,
-        protocol: 0,
+        family: ends.family,
+        protocol: ends.protocol,
         pid: (id >> 32) as u32,
         tid: id as u32,
         time_ns,
         socket: 0,
         total: 0,
         captured: 0,
-        local_port: 0,
-        remote_port: 0,
-        netns: 0,
-        local: [0; 16],
-        remote: [0; 16],
+        local_port: ends.local_port,
+        remote_port: ends.remote_port,
+        netns: ends.netns,
+        local: ends.local,
+        remote: ends.remote,
         extra: [0; 3],
     };
     Some(scratch)
-}
-
-/// Says between which `ends` the event happened.
-#[inline(always)]
-pub fn between(event: &mut Event, ends: &Ends) {
-    event.family = ends.family;
-    event.protocol = ends.protocol;
-    event.local_port = ends.local_port;
-    event.remote_port = ends.remote_port;
-    event.netns = ends.netns;
-    event.local = ends.local;
-    event.remote = ends.remote;
 }
 
 /// Sends the event with its payload.

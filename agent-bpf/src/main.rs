@@ -8,12 +8,15 @@
 #![no_main]
 
 mod emit;
+mod lengths;
 mod maps;
+mod payload;
 mod process;
 mod profile;
 mod socket;
 mod syscalls;
 mod tcp;
+mod thread;
 mod tls;
 mod tls_go;
 mod tls_rustls;
@@ -49,6 +52,7 @@ static OFFSETS: Offsets = Offsets {
     tcp_bytes_received: 0,
     tcp_srtt: 0,
     tcp_total_retrans: 0,
+    tcp_clock: 0,
     exec_filename: 0,
     state_sk: 0,
     state_old: 0,

@@ -65,6 +65,18 @@ pub struct Thread {
     pub tls: TlsCall,
     /// The system call; none where `socket` is 0. Within a TLS call, when the library reads or writes.
     pub call: Call,
+    /// The call that moves several messages; only where the kernel tells of each by itself.
+    pub messages: Messages,
+}
+
+/// Which of the messages of one call is the next.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Messages {
+    /// Where the process has their headers.
+    pub array: u64,
+    pub next: u32,
+    pub pad: u32,
 }
 
 #[repr(C)]

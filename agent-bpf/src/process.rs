@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel_s
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
-use crate::maps::THREADS;
+use crate::maps::{Ends, THREADS};
 use crate::{emit, offset, socket};
 
 /// Longest path that is noted.
@@ -22,7 +22,7 @@ pub fn process_exec(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn exec(context: &TracePointContext) -> Option<()> {
-    let scratch = emit::begin(kind::EXEC)?;
+    let scratch = emit::begin(kind::EXEC, &Ends::UNKNOWN)?;
     // The low half of a `__data_loc` is where the text starts in the record.
     let place: u32 = unsafe { context.read_at(offset!(exec_filename)).ok()? };
     let from = unsafe { context.as_ptr().cast::<u8>().add((place & 0xffff) as usize) };
@@ -45,7 +45,7 @@ pub fn process_exit(_context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn exit() -> Option<()> {
-    let scratch = emit::begin(kind::EXIT)?;
+    let scratch = emit::begin(kind::EXIT, &Ends::UNKNOWN)?;
     // The end of a thread is not the end of its process. The leader may end first, with others still running; the agent forgets a
     // process a while after its leader, so that this is rare and does no harm.
     if scratch.event.pid != scratch.event.tid {
@@ -68,7 +68,7 @@ pub fn oom_kill(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn oom(context: &TracePointContext) -> Option<()> {
-    let scratch = emit::begin(kind::OOM)?;
+    let scratch = emit::begin(kind::OOM, &Ends::UNKNOWN)?;
     // Whoever asked for memory runs here: the victim is named in the record.
     scratch.event.pid = unsafe { context.read_at(offset!(oom_pid)).ok()? };
     scratch.event.tid = scratch.event.pid;

@@ -9,6 +9,7 @@ const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+pub const TCP: u16 = 6;
 
 /// Reads a value of the kernel at `base + offset`.
 #[inline(always)]
@@ -44,8 +45,13 @@ pub fn of_descriptor(fd: u64) -> Option<u64> {
         return None;
     }
     let sk: u64 = read(socket, offset!(socket_sk))?;
-    let family: u16 = read(sk, offset!(sk_family))?;
-    (family == AF_INET || family == AF_INET6).then_some(sk)
+    is_internet(sk).then_some(sk)
+}
+
+/// Whether `sk` is of IPv4 or IPv6.
+#[inline(always)]
+pub fn is_internet(sk: u64) -> bool {
+    matches!(read::<u16>(sk, offset!(sk_family)), Some(AF_INET | AF_INET6))
 }
 
 /// The two ends of `sk`.

@@ -5,6 +5,7 @@ use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
 use crate::maps::{Ends, SOCKETS_SEEN, Scratch, Socket, VERDICTS};
+use crate::socket::TCP;
 use crate::{emit, offset, socket};
 
 const ESTABLISHED: i32 = 1;
@@ -12,7 +13,6 @@ const SYN_SENT: i32 = 2;
 const SYN_RECV: i32 = 3;
 const CLOSE: i32 = 7;
 const LISTEN: i32 = 10;
-const TCP: u16 = 6;
 
 /// A socket of which nothing is known but `role` and whose it is, where that is certain.
 #[inline(always)]
@@ -55,9 +55,8 @@ fn state(context: &TracePointContext) -> Option<()> {
     if ends.protocol != TCP {
         return None;
     }
-    let scratch = emit::begin(kind)?;
+    let scratch = emit::begin(kind, &ends)?;
     scratch.event.socket = sk;
-    emit::between(&mut scratch.event, &ends);
     if new == SYN_SENT {
         // In the thread that called connect(): the only moment at which the owner of a client's socket is certain.
         SOCKETS_SEEN.insert(sk, fresh(role::CLIENT, scratch.event.time_ns, scratch.event.pid), 0).ok()?;
@@ -113,19 +112,18 @@ fn since(told: [u64; 2], now: [u64; 2], sk: u64, scratch: &mut Scratch) {
 
 /// Tells what a connection that lasts has moved, now and then.
 #[inline(always)]
-pub fn moved(sk: u64, known: &mut Socket, ends: &Ends, time_ns: u64) -> Option<()> {
+pub fn moved(id: u64, sk: u64, known: &mut Socket, ends: &Ends, time_ns: u64) -> Option<()> {
     if ends.protocol != TCP || time_ns.saturating_sub(known.told_ns) < MOVED_NS {
         return None;
     }
     known.told_ns = time_ns;
     let now = totals(sk);
-    let scratch = emit::begin_at(kind::MOVED, time_ns)?;
+    let scratch = emit::begin_at(kind::MOVED, id, time_ns, ends)?;
     since(known.told, now, sk, scratch);
     known.told = now;
     scratch.event.socket = sk;
     scratch.event.role = known.role;
     scratch.event.pid = known.pid;
-    emit::between(&mut scratch.event, ends);
     emit::send(scratch);
     Some(())
 }
@@ -146,9 +144,8 @@ pub fn receive_reset(context: TracePointContext) -> u32 {
 fn segment(context: &TracePointContext, place: usize, kind: u8) -> Option<()> {
     let sk: u64 = unsafe { context.read_at(place).ok()? };
     let ends = socket::ends(sk)?;
-    let scratch = emit::begin(kind)?;
+    let scratch = emit::begin(kind, &ends)?;
     scratch.event.socket = sk;
-    emit::between(&mut scratch.event, &ends);
     scratch.event.pid = 0;
     scratch.event.tid = 0;
     if let Some(known) = unsafe { SOCKETS_SEEN.get(sk) } {

@@ -10,7 +10,7 @@ use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
 use crate::maps::{Call, TLS_SOCKETS, TlsCall, TlsSession};
-use crate::{offset, syscalls};
+use crate::{offset, payload, thread};
 
 macro_rules! doors {
     ($($name:ident: $direction:ident, $ex:literal;)*) => {
@@ -35,7 +35,7 @@ fn enter(context: &ProbeContext, direction: u8, ex: bool) -> Option<()> {
     if (id >> 32) as usize == offset!(own_pid) {
         return None;
     }
-    let thread = syscalls::thread(id as u32)?;
+    let thread = thread::of(id as u32)?;
     thread.tls = TlsCall {
         session: context.arg(0)?,
         buffer: context.arg(1)?,
@@ -56,7 +56,7 @@ pub fn tls_leave(context: RetProbeContext) -> u32 {
 #[inline(always)]
 fn leave(context: &RetProbeContext) -> Option<()> {
     let id = bpf_get_current_pid_tgid();
-    let thread = syscalls::thread(id as u32)?;
+    let thread = thread::of(id as u32)?;
     let tls = thread.tls;
     if tls.session == 0 {
         return None;
@@ -81,8 +81,8 @@ fn leave(context: &RetProbeContext) -> Option<()> {
         time_ns: tls.time_ns,
         vectors: 0,
         direction: tls.direction as u8,
-        every: syscalls::verdict_of(socket) & verdict::EVERY_CALL,
+        every: payload::verdict_of(socket) & verdict::EVERY_CALL,
         pad: 0,
     };
-    syscalls::bytes(&call, total, flag::TLS)
+    payload::bytes(&call, total, flag::TLS)
 }

@@ -16,7 +16,7 @@ use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 
 use crate::maps::{Call, GO_READS, GoRead, Goroutine};
-use crate::{offset, socket, syscalls};
+use crate::{offset, payload, socket};
 
 /// `poll.FD.Sysfd`, with which `net.netFD` begins, behind a mutex of two words.
 const DESCRIPTOR: u64 = 16;
@@ -42,7 +42,7 @@ fn write(context: &ProbeContext) -> Option<()> {
         return None;
     }
     let call = call(socket_of(registers.rax)?, registers.rbx, direction::OUT);
-    syscalls::bytes(&call, length.min(u64::from(u32::MAX)) as u32, flag::TLS)
+    payload::bytes(&call, length.min(u64::from(u32::MAX)) as u32, flag::TLS)
 }
 
 #[uprobe]
@@ -99,7 +99,7 @@ fn leave(context: &ProbeContext) -> Option<()> {
         buffer = buffer.wrapping_add(registers.rsp.wrapping_sub(read.stack_pointer));
     }
     let call = call(read.socket, buffer, direction::IN);
-    syscalls::bytes(&call, returned.min(i64::from(u32::MAX)) as u32, flag::TLS)
+    payload::bytes(&call, returned.min(i64::from(u32::MAX)) as u32, flag::TLS)
 }
 
 #[inline(always)]
@@ -125,7 +125,7 @@ fn call(socket: u64, buffer: u64, direction: u8) -> Call {
         time_ns: unsafe { bpf_ktime_get_ns() },
         vectors: 0,
         direction,
-        every: syscalls::verdict_of(socket) & verdict::EVERY_CALL,
+        every: payload::verdict_of(socket) & verdict::EVERY_CALL,
         pad: 0,
     }
 }

@@ -21,7 +21,7 @@ use aya_ebpf::programs::ProbeContext;
 use crate::maps::{
     Call, RUSTLS, RUSTLS_READERS, Rustls, RustlsReader, SOCKETS_SEEN, TLS_SOCKETS, TlsCall, TlsSession,
 };
-use crate::{offset, syscalls};
+use crate::{offset, payload, thread};
 
 /// A session is some 1 to 2 KiB.
 const SESSION_BYTES: u64 = 2048;
@@ -60,7 +60,7 @@ fn io(context: &ProbeContext) -> Option<()> {
     let part: u64 = context.arg(0)?;
     // Only what happens from here on counts: the socket calls of this thread until the end are of this session.
     let _ = TLS_SOCKETS.remove(TlsSession { session: part, pid: id >> 32 });
-    syscalls::thread(id as u32)?.tls =
+    thread::of(id as u32)?.tls =
         TlsCall { session: part, buffer: 0, done: 0, time_ns: 0, direction: 0, pad: 0 };
     Some(())
 }
@@ -69,7 +69,7 @@ fn io(context: &ProbeContext) -> Option<()> {
 #[inline(always)]
 fn io_end() -> Option<(u64, u64)> {
     let id = bpf_get_current_pid_tgid();
-    let thread = syscalls::thread(id as u32)?;
+    let thread = thread::of(id as u32)?;
     let part = core::mem::replace(&mut thread.tls.session, 0);
     let socket = unsafe { *TLS_SOCKETS.get(TlsSession { session: part, pid: id >> 32 })? };
     Some((part, socket))
@@ -97,7 +97,7 @@ fn output_leave() -> Option<()> {
         return None;
     }
     let call = call(socket, rustls.buffer, rustls.vectors, rustls.time_ns, direction::OUT);
-    syscalls::bytes(&call, total, flag::TLS)
+    payload::bytes(&call, total, flag::TLS)
 }
 
 /// `PlaintextSink::write(&mut self, buffer: &[u8])`, or with `&[IoSlice]`, which is laid out as the kernel's.
@@ -198,7 +198,7 @@ fn arrived(rustls: &mut Rustls, total: u32) -> Option<()> {
         return None;
     }
     let call = call(reader.socket, rustls.chunk, 0, 0, direction::IN);
-    syscalls::bytes(&call, total, flag::TLS)
+    payload::bytes(&call, total, flag::TLS)
 }
 
 /// The number in an `io::Result<usize>`, if it is one and more than 0.
@@ -215,7 +215,7 @@ fn are_near(one: u64, other: u64) -> bool {
 
 #[inline(always)]
 fn call(socket: u64, buffer: u64, vectors: u32, time_ns: u64, direction: u8) -> Call {
-    let every = syscalls::verdict_of(socket) & verdict::EVERY_CALL;
+    let every = payload::verdict_of(socket) & verdict::EVERY_CALL;
     Call { socket, buffer, time_ns, vectors, direction, every, pad: 0 }
 }
 

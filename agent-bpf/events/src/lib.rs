@@ -166,6 +166,8 @@ pub struct Offsets {
     pub tcp_srtt: u32,
     /// `tcp_sock.total_retrans`.
     pub tcp_total_retrans: u32,
+    /// `tcp_sock.tcp_clock_cache`: when it last sent or received; 0 where the kernel has none.
+    pub tcp_clock: u32,
     /// `sched_process_exec`: where the place of the path is.
     pub exec_filename: u32,
     /// `inet_sock_set_state`: the socket.

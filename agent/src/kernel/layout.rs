@@ -71,6 +71,7 @@ impl Layout {
             tcp_bytes_received: btf.offset("tcp_sock", "bytes_received")?,
             tcp_srtt: btf.offset("tcp_sock", "srtt_us")?,
             tcp_total_retrans: btf.offset("tcp_sock", "total_retrans")?,
+            tcp_clock: btf.offset("tcp_sock", "tcp_clock_cache").unwrap_or(0),
             exec_filename: field("sched/sched_process_exec", "filename")?,
             state_sk: field("sock/inet_sock_set_state", "skaddr")?,
             state_old: field("sock/inet_sock_set_state", "oldstate")?,

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, HashMap, MapData, StackTraceMap};
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
-use aya::programs::{PerfEvent, TracePoint, UProbe};
+use aya::programs::{PerfEvent, RawTracePoint, TracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader};
 
 use super::Layout;
@@ -109,6 +109,9 @@ const TRACE_POINTS: [(&str, &str, &str, Feature); 26] = {
     ]
 };
 
+/// Where newer kernels tell of all bytes that sockets move: in place of the trace points of system calls.
+const LENGTHS: [(&str, &str); 2] = [("sent", "sock_send_length"), ("received", "sock_recv_length")];
+
 /// Programs for probes on files, and what fails without them.
 const PROBES: [(&str, Feature); 19] = [
     ("tls_leave", Feature::Tls),
@@ -151,8 +154,12 @@ impl Programs {
             .load(OBJECT)
             .context("the kernel does not take the maps of the agent")?;
         let mut states = BTreeMap::new();
+        let told = wanted.contains(&Feature::Payloads) && lengths(&mut ebpf);
+        if told {
+            states.insert(Feature::Payloads, State::Active);
+        }
         for (program, category, name, feature) in TRACE_POINTS {
-            if !wanted.contains(&feature) {
+            if !wanted.contains(&feature) || (told && feature == Feature::Payloads) {
                 continue;
             }
             let state = match trace_point(&mut ebpf, program, category, name) {
@@ -267,6 +274,35 @@ fn unavailable(error: &anyhow::Error) -> State {
         .find(|line| line.contains("invalid") || line.starts_with('R'))
         .unwrap_or_default();
     State::Unavailable(format!("{} {last}", reason.trim()))
+}
+
+/// Whether this kernel tells of all bytes that sockets move, and now does. It may well not.
+fn lengths(ebpf: &mut Ebpf) -> bool {
+    // They read the registers of a process, which the object that is built in knows for one machine only.
+    let attached = cfg!(target_arch = "x86_64")
+        .then(|| LENGTHS.iter().try_for_each(|(program, point)| raw_trace_point(ebpf, program, point)));
+    match attached {
+        Some(Ok(())) => return true,
+        Some(Err(error)) => {
+            tracing::debug!(error = format!("{error:#}"), "requests are read from system calls");
+        }
+        None => {}
+    }
+    // One of the two alone would count its half twice.
+    for (program, _) in LENGTHS {
+        if let Some(Ok(program)) = ebpf.program_mut(program).map(<&mut RawTracePoint>::try_from) {
+            let _ = program.unload();
+        }
+    }
+    false
+}
+
+fn raw_trace_point(ebpf: &mut Ebpf, name: &str, point: &str) -> Result<()> {
+    let program: &mut RawTracePoint =
+        ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+    program.load()?;
+    program.attach(point)?;
+    Ok(())
 }
 
 fn trace_point(ebpf: &mut Ebpf, name: &str, category: &str, point: &str) -> Result<()> {
