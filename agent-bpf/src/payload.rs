@@ -2,9 +2,11 @@
 
 use core::hint::black_box;
 
-use agent_events::{PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role};
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
+use agent_events::{
+    PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role,
+};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
 
 use crate::maps::{CONTROL, Call, Ends, SOCKETS_SEEN, Scratch, Socket, VERDICTS};
 use crate::socket::TCP;
@@ -21,7 +23,8 @@ const MESSAGE_VECTORS: u64 = 16;
 /// The buffers of a message of a process: an array of `iovec`, and how many.
 #[inline(always)]
 pub fn of_message(header: u64) -> Option<(u64, u32)> {
-    let [vectors, count]: [u64; 2] = unsafe { read_user((header + MESSAGE_VECTORS) as *const [u64; 2]).ok()? };
+    let [vectors, count]: [u64; 2] =
+        unsafe { read_user((header + MESSAGE_VECTORS) as *const [u64; 2]).ok()? };
     Some((vectors, count as u32))
 }
 
@@ -46,7 +49,13 @@ pub fn bytes(call: &Call, total: u32, flags: u8) -> Option<()> {
 /// The same, in the thread `id`, of a socket of which is known what was `seen`. What decides comes before whatever costs more; what is at
 /// hand is handed on, as a call of the kernel's costs as much as dozens of instructions.
 #[inline(always)]
-pub fn bytes_of(id: u64, call: &Call, seen: Option<&'static mut Socket>, total: u32, flags: u8) -> Option<()> {
+pub fn bytes_of(
+    id: u64,
+    call: &Call,
+    seen: Option<&'static mut Socket>,
+    total: u32,
+    flags: u8,
+) -> Option<()> {
     let out = call.direction == direction::OUT;
     let time_ns = if out { call.time_ns } else { unsafe { bpf_ktime_get_ns() } };
     let (known, ends) = known(call.socket, seen, time_ns, (id >> 32) as u32)?;

@@ -118,4 +118,3 @@ fn leave(context: &TracePointContext, messages: bool) -> Option<()> {
     let total = if messages { PAYLOAD_BYTES as u32 } else { returned.min(u32::MAX as i64) as u32 };
     payload::bytes(&call, total, 0)
 }
-
