@@ -33,6 +33,8 @@ const DATAGRAM_IDLE: Duration = Duration::from_secs(10);
 const STREAM_IDLE: Duration = Duration::from_secs(3600);
 /// Silence after which a conversation begins anew while connections take turns in being captured.
 const TORN: Duration = Duration::from_secs(20);
+/// Within this of a client's end, its server's end comes up, on the same host.
+const HANDSHAKE_ENDS: Duration = Duration::from_millis(5);
 const UDP: u16 = 17;
 /// How often counts of services that are gone are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -89,6 +91,8 @@ pub struct Observer {
     connections: HashMap<u64, Connection>,
     /// Both ends of connections, by the client's end: client's socket, server's socket.
     ends: HashMap<ClientEnd, [Option<u64>; 2]>,
+    /// The client that last came up with a port to a server's address.
+    callers: HashMap<(u16, SocketAddr), u64>,
     /// Wall clock minus monotonic clock.
     wall_ns: i64,
     settled: Vec<Settled>,
@@ -111,6 +115,7 @@ impl Observer {
             traces: Traces::new(seed),
             connections: HashMap::new(),
             ends: HashMap::new(),
+            callers: HashMap::new(),
             wall_ns: 0,
             settled: Vec::new(),
             comings: Vec::new(),
@@ -453,7 +458,7 @@ impl Observer {
 
     fn count_accept(&mut self, socket: u64) {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
-        if connection.role != Some(Role::Server) || connection.counted || !connection.seen_open {
+        if connection.role != Some(Role::Server) || connection.counted || connection.opened.is_none() {
             return;
         }
         connection.counted = true;
@@ -486,7 +491,34 @@ impl Observer {
             Some(Role::Server) => 1,
             None => return,
         };
-        self.ends.entry(connection.client_end()).or_default()[slot] = Some(socket);
+        if slot == 0 {
+            self.callers.insert((connection.local.port(), connection.remote), socket);
+        }
+        let end = self.caller_of(connection).unwrap_or_else(|| connection.client_end());
+        if slot == 1
+            && let Some(connection) = self.connections.get_mut(&socket)
+            && connection.client_end() != end
+        {
+            connection.translated = Some(end);
+        }
+        self.ends.entry(end).or_default()[slot] = Some(socket);
+    }
+
+    /// The client's end of a connection of a server where the client's address was translated on the way (masquerade), as its port seldom
+    /// is: it asked for this server's address from the same port, is no other server's, and came up just before, as the last segment of
+    /// the handshake takes it from there to here.
+    fn caller_of(&self, server: &Connection) -> Option<ClientEnd> {
+        if server.role != Some(Role::Server)
+            || self.ends.get(&server.client_end()).is_some_and(|it| it[0].is_some())
+        {
+            return None;
+        }
+        let socket = self.callers.get(&(server.remote.port(), server.local))?;
+        let client = self.connections.get(socket)?;
+        let took = server.opened?.seconds_since(client.opened?);
+        let end = client.client_end();
+        let is_free = self.ends.get(&end).is_none_or(|it| it[1].is_none());
+        (is_free && (0.0..HANDSHAKE_ENDS.as_secs_f64()).contains(&took)).then_some(end)
     }
 
     fn forget(&mut self, socket: u64, now: UnixNanos) {
@@ -498,6 +530,10 @@ impl Observer {
         self.finish(socket, requests);
         let Some(connection) = self.connections.remove(&socket) else { return };
         self.generation += 1;
+        let caller = (connection.local.port(), connection.remote);
+        if self.callers.get(&caller) == Some(&socket) {
+            self.callers.remove(&caller);
+        }
         let end = connection.client_end();
         if let Some(sockets) = self.ends.get_mut(&end) {
             for slot in sockets.iter_mut().filter(|slot| **slot == Some(socket)) {

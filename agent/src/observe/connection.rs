@@ -36,9 +36,12 @@ pub(super) struct Connection {
     pub last: UnixNanos,
     /// The thread that last asked something.
     pub thread: u32,
-    /// Whether its beginning was seen, and it was counted.
-    pub seen_open: bool,
+    /// When it came up, if that was seen.
+    pub opened: Option<UnixNanos>,
+    /// Whether that was counted, at a server.
     pub counted: bool,
+    /// Of a server's end: the client's own end, where its address was translated on the way.
+    pub translated: Option<ClientEnd>,
     /// Who talks to whom over it, and the state of the observer by which that was found.
     pub pair: Option<(u64, Pair)>,
     /// How long it took to open, until that is counted.
@@ -64,8 +67,9 @@ impl Connection {
             datagrams,
             last: at,
             thread: 0,
-            seen_open: event.kind == agent_events::kind::OPEN,
+            opened: (event.kind == agent_events::kind::OPEN).then_some(at),
             counted: false,
+            translated: None,
             pair: None,
             opening: None,
             plain: Conversation::new(transport, role),
@@ -156,6 +160,9 @@ impl Connection {
     }
 
     pub fn client_end(&self) -> ClientEnd {
+        if let Some(end) = self.translated {
+            return end;
+        }
         let address = if self.role == Some(Role::Server) { self.remote } else { self.local };
         ClientEnd { netns: if address.ip().is_loopback() { self.netns } else { 0 }, address }
     }

@@ -163,3 +163,23 @@ async fn the_true_peer_behind_a_translated_address() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_true_peer_of_a_client_whose_address_is_translated() {
+    // As a container leaves its host, or a pod its node.
+    let chains = "chain from { type nat hook postrouting priority 100; ip saddr 10.77.1.2 masquerade; }\n";
+    watch(async |watched| {
+        let (Some(network), Some(_)) = (Network::new("masquerade"), python()) else { return };
+        if !network.route(chains) {
+            return;
+        }
+        let _server = network.start(SERVER, watched, "hidden-server", SERVER_SCRIPT);
+        assert!(network.finish(CLIENT, watched, "hidden-client", &client("10.77.2.2", 8080)).await);
+        watched.edge("hidden-client", "hidden-server").await;
+        let labels = ["service=\"hidden-client\"", "destination=\"hidden-server\""];
+        assert_eq!(watched.measured("inquest_request_duration_seconds_count", &labels).await, 40.0);
+        let trace = watched.trace("hidden-server", "POST /orders").await;
+        assert!(format!("{trace:?}").contains("hidden-client"), "both ends are of one trace: {trace:?}");
+    })
+    .await;
+}
