@@ -47,7 +47,7 @@ pub struct Observations {
     pub errors_now: ErrorCauses,
     /// Log messages of both.
     pub logs: LogGroups,
-    /// Steps from one log statement to the next, in both.
+    /// Steps from one log statement to the next, in the baseline and since harm was noticed.
     pub flow: LogFlow,
     /// Metric levels of both.
     pub metrics: MetricLevels,
@@ -140,7 +140,7 @@ pub async fn observe(
         heard(store.log_groups(Some(baseline), window), |logs| {
             told(EvidenceKind::LogPatterns, format!("{} message groups", logs.groups.len()));
         }),
-        store.log_flow(baseline, window),
+        store.log_flow(baseline, question.noticed_window()),
         heard(store.metric_levels(baseline, question.window, question.split()), |levels| {
             told(EvidenceKind::MetricShift, format!("{} series", levels.series.len()));
         }),

@@ -2,7 +2,8 @@
 //!
 //! A step from statement `a` to `b` has the probability `p = n(a, b) / n(a)`. It diverges when the two windows' `p` lie
 //! significantly apart (two-proportion test). Nezha (Yu et al., FSE 2023) ranks event patterns by the same contrast; here
-//! blame for it settles on the deepest service that diverges.
+//! blame for it settles on the deepest service that diverges. The window is looked at from a minute before harm was noticed,
+//! where that is known: paths taken before would water down a share.
 
 use detectors::statistics::proportion_z;
 use storage::questions::log_flow::LogFlow;
