@@ -23,7 +23,7 @@ const INHERITED: f64 = 0.9;
 /// What an unchanged service keeps of its own where a change below it may explain it whole.
 const UNCHANGED: f64 = 0.2;
 /// What a release inherits whose new instances are seen to answer well, where those of another one are not seen at all.
-const ANSWERING: f64 = 0.5;
+const ANSWERING: f64 = 0.3;
 /// What a change right before the harm is worth by itself.
 const BY_TIME_ALONE: f64 = 0.12;
 /// A suspect weaker than this passes nothing on.
