@@ -47,7 +47,7 @@ pub struct Observations {
     pub errors_now: ErrorCauses,
     /// Log messages of both.
     pub logs: LogGroups,
-    /// Steps from one log statement to the next, in both.
+    /// Steps from one log statement to the next, in the baseline and since harm was noticed.
     pub flow: LogFlow,
     /// Metric levels of both.
     pub metrics: MetricLevels,
@@ -129,19 +129,18 @@ pub async fn observe(
     let told = |check: EvidenceKind, note: String| progress(Progress { check, note });
     let sampling = store.sampling(&[window, baseline]).await?;
 
-    let (calls, errors_now, errors_before, logs, flow, metrics, changes, coverage, metric_services, graph) = tokio::join!(
+    let (calls, errors, logs, flow, metrics, changes, coverage, metric_services, graph) = tokio::join!(
         heard(store.call_trees(baseline, window, sampling), |(_, tree)| told(
             EvidenceKind::LatencyDiff,
             format!("{} traces", tree.traces)
         )),
-        heard(store.error_causes(window), |causes| {
+        heard(store.error_causes(baseline, window), |(_, causes)| {
             told(EvidenceKind::ErrorCauses, format!("{} failing traces", causes.failing_traces));
         }),
-        store.error_causes(baseline),
         heard(store.log_groups(Some(baseline), window), |logs| {
             told(EvidenceKind::LogPatterns, format!("{} message groups", logs.groups.len()));
         }),
-        store.log_flow(baseline, window),
+        store.log_flow(baseline, question.noticed_window()),
         heard(store.metric_levels(baseline, question.window, question.split()), |levels| {
             told(EvidenceKind::MetricShift, format!("{} series", levels.series.len()));
         }),
@@ -164,8 +163,7 @@ pub async fn observe(
     seen.queries.changes = storage::questions::changes::query(&lookback);
     let failures = &mut seen.failures;
     (seen.calls_before, seen.calls_now) = kept(calls, EvidenceKind::LatencyDiff, failures);
-    seen.errors_now = kept(errors_now, EvidenceKind::ErrorCauses, failures);
-    seen.errors_before = kept(errors_before, EvidenceKind::ErrorCauses, failures);
+    (seen.errors_before, seen.errors_now) = kept(errors, EvidenceKind::ErrorCauses, failures);
     seen.logs = kept(logs, EvidenceKind::LogPatterns, failures);
     seen.flow = kept(flow, EvidenceKind::LogPatterns, failures);
     seen.metrics = kept(metrics, EvidenceKind::MetricShift, failures);

@@ -101,6 +101,13 @@ impl Question {
         let inside = self.window.contains(quiet.start) && quiet.start < latest;
         if inside { Window::new(quiet.end.min(latest), self.window.end) } else { self.window }
     }
+
+    /// The harm window from [`Question::split`] on: what behaves otherwise than before does so there, and the time until then
+    /// would only water it down. When something came first is to be looked for in all of the harm window.
+    pub fn noticed_window(&self) -> Window {
+        let harm = self.harm_window();
+        Window::new(self.split().map_or(harm.start, |split| split.max(harm.start)), harm.end)
+    }
 }
 
 #[cfg(test)]
@@ -137,5 +144,18 @@ mod tests {
         check(window(10_300, 10_360), 11_800, window(10_510, 12_000));
         check(window(11_500, 11_560), 11_600, window(11_540, 12_000));
         check(window(12_100, 12_160), 11_600, window(10_000, 12_000));
+    }
+
+    #[test]
+    fn harm_is_sure_from_a_minute_before_it_was_noticed() {
+        let check = |started: Option<i64>, expected: Window| {
+            let started = started.map(UnixNanos::from_seconds);
+            let question = Question { started, ..Question::new(None, window(10_000, 12_000)) };
+            assert_eq!(question.noticed_window(), expected);
+        };
+        check(None, window(10_000, 12_000));
+        check(Some(11_800), window(11_740, 12_000));
+        check(Some(10_030), window(10_000, 12_000));
+        check(Some(13_000), window(10_000, 12_000));
     }
 }

@@ -17,7 +17,7 @@ use super::implicate::implicate;
 use super::is_usable;
 use super::logs::{self, PatternShift};
 use super::metrics::{self, MetricMove};
-use super::skew::skews;
+use super::skew::{answering, skews};
 use super::spread;
 use super::suspects::{self, Suspect};
 use super::words::Words;
@@ -61,6 +61,8 @@ pub struct Analysis<'a> {
     pub edges: BTreeSet<(String, String)>,
     /// How much worse new instances fare than old ones, by service ([`super::skew`]).
     pub skews: BTreeMap<String, f64>,
+    /// Whether new instances are seen to answer well, by service ([`super::skew`]).
+    pub answering: BTreeMap<String, bool>,
     /// Changes, told apart.
     pub changes: Changes,
     /// Places that deviate, strongest first.
@@ -102,6 +104,7 @@ impl<'a> Analysis<'a> {
             metrics,
             edges,
             skews: skews(&compared),
+            answering: answering(&compared),
             changes,
             suspects,
         };

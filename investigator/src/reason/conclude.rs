@@ -183,9 +183,9 @@ pub fn gaps(analysis: &Analysis<'_>) -> Vec<String> {
             seen.calls_now.cut_paths || seen.calls_before.cut_paths,
             "call paths: the least travelled ones, where no failure begins, were not compared",
         ),
-        (seen.errors_now.cut || seen.errors_before.cut, "kinds of failures: the rarest were left out"),
+        (seen.errors_now.cut, "kinds of failures: those that became more by least were left out"),
         (seen.logs.cut, "kinds of log messages: those whose number deviates least were left out"),
-        (seen.flow.cut, "steps between log statements: the rarest were left out"),
+        (seen.flow.cut, "steps between log statements: those whose share deviates least were left out"),
         (seen.metrics.cut, "metric series: those that deviate least were left out"),
     ];
     gaps.extend(

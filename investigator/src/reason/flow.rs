@@ -2,9 +2,8 @@
 //!
 //! A step from statement `a` to `b` has the probability `p = n(a, b) / n(a)`. It diverges when the two windows' `p` lie
 //! significantly apart (two-proportion test). Nezha (Yu et al., FSE 2023) ranks event patterns by the same contrast; here
-//! blame for it settles on the deepest service that diverges.
-
-use std::collections::BTreeMap;
+//! blame for it settles on the deepest service that diverges. The window is looked at from a minute before harm was noticed,
+//! where that is known: paths taken before would water down a share.
 
 use detectors::statistics::proportion_z;
 use storage::questions::log_flow::LogFlow;
@@ -21,7 +20,7 @@ const TELLING: f64 = 0.1;
 pub struct Divergence {
     /// Service.
     pub service: String,
-    /// The statement before; empty for the start of a span.
+    /// The statement before.
     pub from: String,
     /// The statement after; empty for the end of a span.
     pub to: String,
@@ -37,19 +36,12 @@ pub struct Divergence {
 
 /// Steps that diverge, most telling first.
 pub fn divergences(flow: &LogFlow) -> Vec<Divergence> {
-    let mut totals: BTreeMap<(&str, &str), (f64, f64)> = BTreeMap::new();
-    for step in &flow.steps {
-        let total = totals.entry((&step.service, &step.from)).or_default();
-        total.0 += step.before as f64;
-        total.1 += step.now as f64;
-    }
     let mut found: Vec<Divergence> = flow
         .steps
         .iter()
         .filter_map(|step| {
-            // How spans begin is a matter of what is asked, not of the code.
-            let (all_before, all_now) = totals[&(step.service.as_str(), step.from.as_str())];
-            if step.from.is_empty() || all_before < ENOUGH || all_now < ENOUGH {
+            let (all_before, all_now) = (step.all_before as f64, step.all_now as f64);
+            if all_before < ENOUGH || all_now < ENOUGH {
                 return None;
             }
             let (before, now) = (step.before as f64, step.now as f64);
@@ -82,18 +74,22 @@ mod tests {
     use super::*;
     use storage::questions::log_flow::LogStep;
 
-    fn step(from: &str, to: &str, before: u64, now: u64) -> LogStep {
-        LogStep { service: "s".into(), from: from.into(), to: to.into(), severity: 9, before, now }
+    fn step(to: &str, before: u64, now: u64) -> LogStep {
+        LogStep {
+            service: "s".into(),
+            from: "A:1".into(),
+            to: to.into(),
+            severity: 9,
+            before,
+            now,
+            all_before: 50,
+            all_now: 80,
+        }
     }
 
     #[test]
     fn an_early_return_diverges_where_it_happens() {
-        let steps = vec![
-            step("", "A:1", 50, 80),
-            step("A:1", "A:2", 50, 2),
-            step("A:1", "", 0, 78),
-            step("A:2", "", 50, 2),
-        ];
+        let steps = vec![step("A:2", 50, 2), step("", 0, 78)];
         let found = divergences(&LogFlow { steps, ..LogFlow::default() });
         let places: Vec<(&str, &str)> =
             found.iter().map(|one| (one.from.as_str(), one.to.as_str())).collect();

@@ -3,11 +3,15 @@
 //! Most harm is brought by changes (about 70% of outages, Beyer et al., Site Reliability Engineering, 2016), and a bad
 //! release need not fail itself: it may answer wrongly, and its callers fail. So a changed service that a failing one
 //! depends on inherits part of the suspicion, the more the closer its change came before the harm; and the failing one,
-//! if nothing of its own changed, or its old instances suffer as much as those that its change brought, loses part. A change shortly before the harm is a weak suspect even without a trace.
+//! if nothing of its own changed, or its old instances suffer as much as those that its change brought, loses part. A change
+//! shortly before the harm is a weak suspect even without a trace.
+//!
+//! Of several releases below, one whose new instances are seen to answer well explains less than one whose new instances are
+//! not seen at all: those did not come up, or nothing reaches them.
 
 use std::collections::BTreeMap;
 
-use domain::{Change, ChangeKind};
+use domain::{Change, ChangeKind, UnixNanos, Window};
 
 use super::analysis::Analysis;
 use super::blame::{Onset, SHARP_HALF_AGE_SECONDS, closeness};
@@ -18,6 +22,8 @@ use super::suspects::Suspect;
 const INHERITED: f64 = 0.9;
 /// What an unchanged service keeps of its own where a change below it may explain it whole.
 const UNCHANGED: f64 = 0.2;
+/// What a release inherits whose new instances are seen to answer well, where those of another one are not seen at all.
+const ANSWERING: f64 = 0.3;
 /// What a change right before the harm is worth by itself.
 const BY_TIME_ALONE: f64 = 0.12;
 /// A suspect weaker than this passes nothing on.
@@ -39,6 +45,15 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
             !change.service.is_empty() && change.kind != ChangeKind::Rollback && !undone(change)
         })
     };
+    let answers = |change: &Change| analysis.answering.get(&change.service).copied();
+    let told_since = newcomers_told_since(analysis);
+    let is_unseen = |change: &Change| {
+        matches!(change.kind, ChangeKind::Deploy | ChangeKind::CanaryStep)
+            && change.at > told_since
+            && answers(change) == Some(false)
+    };
+    let keeps =
+        |change: &Change, unseen: bool| if unseen && answers(change) == Some(true) { ANSWERING } else { 1.0 };
     for suspect in &suspects {
         let onset = analysis.dated_onset(&suspect.place);
         let own = touched()
@@ -49,25 +64,29 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
         if suspect.score < STRONG {
             continue;
         }
-        let mut best = 0.0_f64;
         let depends_on = below(&suspect.place, &analysis.edges);
-        for change in
-            touched().filter(|change| change.service != suspect.place && depends_on.contains(&change.service))
-        {
-            let Some(close) = closeness(change, onset, SHARP_HALF_AGE_SECONDS) else { continue };
-            best = best.max(close);
+        let candidates: Vec<(&Change, f64)> = touched()
+            .filter(|change| change.service != suspect.place && depends_on.contains(&change.service))
+            .filter_map(|change| Some((change, closeness(change, onset, SHARP_HALF_AGE_SECONDS)?)))
+            .collect();
+        let best = candidates.iter().map(|(_, close)| *close).fold(0.0, f64::max);
+        let unseen = candidates.iter().any(|(change, _)| is_unseen(change));
+        for (change, close) in candidates {
             let passed = implied.entry(&change.service).or_default();
-            *passed = passed.max(INHERITED * close * suspect.score * rather(close, own));
+            let explains = close * keeps(change, unseen);
+            *passed = passed.max(INHERITED * explains * suspect.score * rather(close, own));
         }
         let lost = (1.0 - UNCHANGED) * best * rather(best, own);
         kept.insert(suspect.place.clone(), 1.0 - lost);
     }
+    let lately = |change: &Change| {
+        noticed.and_then(|noticed| closeness(change, Some(Onset::exact(noticed)), SHARP_HALF_AGE_SECONDS))
+    };
+    let unseen = touched().any(|change| lately(change).is_some() && is_unseen(change));
     for change in touched() {
-        if let Some(close) =
-            noticed.and_then(|noticed| closeness(change, Some(Onset::exact(noticed)), SHARP_HALF_AGE_SECONDS))
-        {
+        if let Some(close) = lately(change) {
             let passed = implied.entry(&change.service).or_default();
-            *passed = passed.max(BY_TIME_ALONE * close * skew(&change.service));
+            *passed = passed.max(BY_TIME_ALONE * close * skew(&change.service) * keeps(change, unseen));
         }
     }
     for suspect in &mut suspects {
@@ -93,6 +112,18 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
     suspects
 }
 
+/// From when on an instance that comes is told from those that were there: the middle of the past that metrics are compared
+/// with.
+fn newcomers_told_since(analysis: &Analysis<'_>) -> UnixNanos {
+    let (window, baseline) = (analysis.question.window, analysis.baseline);
+    let in_baseline = analysis.seen.metrics.series.iter().any(|series| series.before[0] >= 2.0);
+    let past = match analysis.question.split() {
+        Some(split) if !in_baseline => Window::new(window.start, split),
+        _ => baseline,
+    };
+    past.start.plus(past.duration() / 2)
+}
+
 /// How far a change below is to be blamed rather than one of the failing service itself: by which came closer.
 fn rather(below: f64, own: f64) -> f64 {
     if below > 0.0 { below / (below + own) } else { 0.0 }
@@ -102,6 +133,43 @@ fn rather(below: f64, own: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::reason::fixture::{World, deploy, load};
+
+    #[test]
+    fn of_two_releases_below_the_one_whose_instances_answer_explains_less() {
+        // Both released at the same time; instances of each answer, and of some a new one does since harm was noticed.
+        let first = |new_instances: &[&str], told_apart: bool| {
+            let mut world = World::new().requests("shop", load(100, 0, 40.0), load(100, 50, 40.0)).calls(
+                ["shop", "GET /", ""],
+                "",
+                (6000, 10.0),
+                (3000, 10.0),
+                1500,
+            );
+            for service in ["mail", "stock"] {
+                world = world.edge("shop", service).changed(deploy(service, 60));
+                for (instance, is_new) in [("old", false), ("new", true)] {
+                    if is_new && !new_instances.contains(&service) {
+                        continue;
+                    }
+                    let labels = [("service", service), ("instance", if told_apart { instance } else { "" })];
+                    world = world.labelled(&labels, "success_rate", "%", 100.0, 100.0);
+                    if let Some(series) = world.0.metrics.series.last_mut().filter(|_| is_new) {
+                        series.before = [0.0; 5];
+                    }
+                }
+            }
+            let analysis = Analysis::new(&world.0);
+            let score = |place: &str| {
+                analysis.suspects.iter().find(|suspect| suspect.place == place).map_or(0.0, |one| one.score)
+            };
+            score("stock").total_cmp(&score("mail"))
+        };
+        assert_eq!(first(&["mail"], true), std::cmp::Ordering::Greater);
+        assert_eq!(first(&["stock"], true), std::cmp::Ordering::Less);
+        assert_eq!(first(&["mail", "stock"], true), std::cmp::Ordering::Equal);
+        assert_eq!(first(&[], true), std::cmp::Ordering::Equal);
+        assert_eq!(first(&["mail"], false), std::cmp::Ordering::Equal, "instances that are not told apart");
+    }
 
     #[test]
     fn what_is_rolled_back_before_the_harm_is_no_suspect() {

@@ -4,7 +4,7 @@
 //! A bad release makes its new instances bad and leaves the old ones good, so `(new - old) / (new + old)` of the harm that
 //! they show is near 1. Near 0 both suffer alike, and from something else than the release.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::analysis::METRIC_THRESHOLD;
 use super::metrics::MetricMove;
@@ -18,17 +18,44 @@ struct Sides {
     score: f64,
 }
 
-/// Skew by service, 0 to 1: that of its strongest symptom. Services without new and old instances side by side, or
-/// whose instances show no harm, are absent.
-pub fn skews(metrics: &[MetricMove]) -> BTreeMap<String, f64> {
-    let mine = || metrics.iter().filter(|metric| metric.topic.is_symptom() && !metric.instance.is_empty());
+/// Values of the longest past among the instances of each service: one with less than half as many came later.
+fn longest_pasts<'a>(metrics: impl Iterator<Item = &'a MetricMove>) -> BTreeMap<&'a str, f64> {
     let mut longest: BTreeMap<&str, f64> = BTreeMap::new();
-    for metric in mine() {
+    for metric in metrics {
         let known = longest.entry(&metric.service).or_default();
         *known = known.max(metric.before.count);
     }
+    longest
+}
+
+fn by_instance(metrics: &[MetricMove]) -> impl Iterator<Item = &MetricMove> {
+    metrics.iter().filter(|metric| metric.topic.is_symptom() && !metric.instance.is_empty())
+}
+
+/// Whether instances that came within the latter half of the past, or after it, are seen to answer requests since harm was
+/// noticed, by service. Absent are services whose instances are not told apart, and those whose new ones fare worse than
+/// the old ones used to.
+pub fn answering(metrics: &[MetricMove]) -> BTreeMap<String, bool> {
+    let longest = longest_pasts(by_instance(metrics));
+    let mut answering: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut worse: BTreeSet<&str> = BTreeSet::new();
+    for metric in by_instance(metrics) {
+        let came = metric.is_new || metric.before.count * 2.0 < longest[metric.service.as_str()];
+        *answering.entry(&metric.service).or_default() |= came && metric.worse_since.is_some();
+        if came && metric.worse_by > 0.0 && metric.score.abs() >= METRIC_THRESHOLD {
+            worse.insert(&metric.service);
+        }
+    }
+    answering.retain(|service, _| !worse.contains(service));
+    answering.into_iter().map(|(service, seen)| (service.to_owned(), seen)).collect()
+}
+
+/// Skew by service, 0 to 1: that of its strongest symptom. Services without new and old instances side by side, or
+/// whose instances show no harm, are absent.
+pub fn skews(metrics: &[MetricMove]) -> BTreeMap<String, f64> {
+    let longest = longest_pasts(by_instance(metrics));
     let mut symptoms: BTreeMap<(&str, &str, &str), Sides> = BTreeMap::new();
-    for metric in mine() {
+    for metric in by_instance(metrics) {
         let Some(harm) = metric.worse_since.map(|worse| worse.max(0.0)) else { continue };
         // Neither new nor old: an instance that came some time before.
         if !metric.is_new && metric.before.count * 2.0 < longest[metric.service.as_str()] {

@@ -83,6 +83,7 @@ fn query(baseline: Option<&Window>, window: &Window, origin: i64, slice: i64) ->
     let share = baseline.map_or(0.0, |baseline| window.seconds() / baseline.seconds().max(1.0));
     let most = MAX_GROUPS + 1;
     let (settled, join) = (settled("PatternId"), join_general("PatternId"));
+    let (masked, deviation) = (sql::masked("head"), sql::deviation("before", "now", share));
     format!(
         "SELECT service, severity, logger, pattern, texts.template AS template, before, now, first_seen, sample, variants, \
            slices, counts \
@@ -91,12 +92,11 @@ fn query(baseline: Option<&Window>, window: &Window, origin: i64, slice: i64) ->
            (sumMap([toInt64(intDiv(ns - {origin}, {slice}))], [toUInt64(1)]) AS per_slice).1 AS slices, per_slice.2 AS counts FROM \
          (SELECT ServiceName AS service, toUInt8(SeverityNumber) AS severity, ScopeName AS logger, {settled} AS pattern, \
             substringUTF8(splitByChar('\\n', Body)[1], 1, {MAX_CHARACTERS}) AS head, \
-            if(pattern != 0, '', replaceRegexpAll(head, '[0-9a-fA-F]*[0-9][0-9a-fA-F]*', '<*>')) AS masked, \
+            if(pattern != 0, '', {masked}) AS masked, \
             toUnixTimestamp64Nano(Timestamp) AS ns, {before} AS is_before, {now} AS is_now \
           FROM otel_logs {join} WHERE is_before OR is_now) \
          GROUP BY service, severity, logger, pattern, masked \
-         ORDER BY severity >= 17 AND now > before * {share} DESC, \
-           abs(now - before * {share}) / sqrt(now + before * {share} + 1) DESC, service, severity, logger, pattern, masked \
+         ORDER BY severity >= 17 AND {deviation} > 0 DESC, abs({deviation}) DESC, service, severity, logger, pattern, masked \
          LIMIT {most}) AS grouped \
          LEFT JOIN (SELECT Id, any(Template) AS template FROM log_patterns GROUP BY Id) AS texts ON texts.Id = grouped.pattern \
          ORDER BY before + now DESC, service, severity, logger, pattern, sample"

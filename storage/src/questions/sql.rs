@@ -47,6 +47,17 @@ pub fn within_minutes(column: &str, window: &Window) -> String {
     format!("{column} >= toStartOfMinute(toDateTime({start})) AND {column} < toDateTime({end})")
 }
 
+/// The text without what varies from one message to the next: words that hold a digit are hidden.
+pub fn masked(text: &str) -> String {
+    format!("replaceRegexpAll({text}, '[0-9a-fA-F]*[0-9][0-9a-fA-F]*', '<*>')")
+}
+
+/// How far the number of something in the window lies from what the baseline lets expect, in standard errors of a count;
+/// above 0 where it became more. `share` is the length of the window by that of the baseline.
+pub fn deviation(before: &str, now: &str, share: f64) -> String {
+    format!("({now} - {before} * {share}) / sqrt({now} + {before} * {share} + 1)")
+}
+
 /// One statement that gives the rows of two, each said to be of the baseline or of the window. Of one that is not known, the
 /// other alone.
 pub fn both(before: &str, now: &str) -> String {

@@ -7,7 +7,6 @@ use domain::evidence::ErrorCause;
 use domain::text::{percent, plain};
 use domain::{Exhibit, SpanKind, Strength, UnixNanos};
 use storage::questions::error_causes::ErrorGroup;
-use storage::questions::sql;
 
 use super::{Analysis, Draft, Outcome, figure, short};
 
@@ -68,7 +67,7 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
             domain::text::number,
         )],
         began: Some(first.first_seen),
-        query: sql::both(&analysis.seen.errors_before.query, &analysis.seen.errors_now.query),
+        query: analysis.seen.errors_now.query.clone(),
         exhibit: Exhibit::ErrorCauses { causes: causes.clone(), failing_traces: failing },
     }])
 }
