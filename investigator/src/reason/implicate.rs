@@ -11,10 +11,11 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Change, ChangeKind, UnixNanos, Window};
+use domain::{Change, ChangeKind};
 
 use super::analysis::Analysis;
 use super::blame::{Onset, SHARP_HALF_AGE_SECONDS, closeness};
+use super::skew::newcomers_answer;
 use super::spread::below;
 use super::suspects::Suspect;
 
@@ -45,15 +46,10 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
             !change.service.is_empty() && change.kind != ChangeKind::Rollback && !undone(change)
         })
     };
-    let answers = |change: &Change| analysis.answering.get(&change.service).copied();
-    let told_since = newcomers_told_since(analysis);
-    let is_unseen = |change: &Change| {
-        matches!(change.kind, ChangeKind::Deploy | ChangeKind::CanaryStep)
-            && change.at > told_since
-            && answers(change) == Some(false)
+    let is_unseen = |change: &Change| newcomers_answer(analysis, change) == Some(false);
+    let keeps = |change: &Change, unseen: bool| {
+        if unseen && newcomers_answer(analysis, change) == Some(true) { ANSWERING } else { 1.0 }
     };
-    let keeps =
-        |change: &Change, unseen: bool| if unseen && answers(change) == Some(true) { ANSWERING } else { 1.0 };
     for suspect in &suspects {
         let onset = analysis.dated_onset(&suspect.place);
         let own = touched()
@@ -110,18 +106,6 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
     suspects
         .sort_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.place.cmp(&right.place)));
     suspects
-}
-
-/// From when on an instance that comes is told from those that were there: the middle of the past that metrics are compared
-/// with.
-fn newcomers_told_since(analysis: &Analysis<'_>) -> UnixNanos {
-    let (window, baseline) = (analysis.question.window, analysis.baseline);
-    let in_baseline = analysis.seen.metrics.series.iter().any(|series| series.before[0] >= 2.0);
-    let past = match analysis.question.split() {
-        Some(split) if !in_baseline => Window::new(window.start, split),
-        _ => baseline,
-    };
-    past.start.plus(past.duration() / 2)
 }
 
 /// How far a change below is to be blamed rather than one of the failing service itself: by which came closer.

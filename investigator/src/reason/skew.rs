@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::analysis::METRIC_THRESHOLD;
+use domain::{Change, ChangeKind, Window};
+
+use super::analysis::{Analysis, METRIC_THRESHOLD};
 use super::metrics::MetricMove;
 
 /// Harm of a symptom at the instances of a service: sums and numbers of new and old ones.
@@ -48,6 +50,20 @@ pub fn answering(metrics: &[MetricMove]) -> BTreeMap<String, bool> {
     }
     answering.retain(|service, _| !worse.contains(service));
     answering.into_iter().map(|(service, seen)| (service.to_owned(), seen)).collect()
+}
+
+/// Whether the instances that a release brought are seen to answer well. `None` where that cannot be told: of other changes,
+/// and of releases so early that their instances count among the old ones.
+pub fn newcomers_answer(analysis: &Analysis<'_>, change: &Change) -> Option<bool> {
+    let (window, baseline) = (analysis.question.window, analysis.baseline);
+    let in_baseline = analysis.seen.metrics.series.iter().any(|series| series.before[0] >= 2.0);
+    let past = match analysis.question.split() {
+        Some(split) if !in_baseline => Window::new(window.start, split),
+        _ => baseline,
+    };
+    let is_release = matches!(change.kind, ChangeKind::Deploy | ChangeKind::CanaryStep);
+    let is_told = is_release && change.at > past.start.plus(past.duration() / 2);
+    analysis.answering.get(&change.service).copied().filter(|_| is_told)
 }
 
 /// Skew by service, 0 to 1: that of its strongest symptom. Services without new and old instances side by side, or

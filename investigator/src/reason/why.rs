@@ -10,6 +10,7 @@ use super::collect::short;
 use super::neighbour::{Neighbour, neighbour};
 use super::outside::outside_address;
 use super::resource::{fills, movement};
+use super::skew::newcomers_answer;
 
 /// Words quoted, and signs named.
 const FEW: usize = 3;
@@ -111,7 +112,7 @@ pub fn reason_for(
             let text = format!(
                 "{touched}{when}.{}{}{}",
                 said(analysis, change, &scene),
-                skewed(&scene, change),
+                of_instances(analysis, &scene, change),
                 beside(analysis, change, first, &scene, verdict)
             );
             (score, text)
@@ -120,7 +121,14 @@ pub fn reason_for(
             (0.0, "It names no service, and neither its time nor its words tie it to what fails.".to_owned())
         }
         Standing::Elsewhere => {
-            (0.0, format!("It touched {place}: {}.", weaker(analysis, &change.service, &first.service)))
+            let instances = of_instances(analysis, &scene, change);
+            (
+                0.0,
+                format!(
+                    "It touched {place}: {}.{instances}",
+                    weaker(analysis, &change.service, &first.service)
+                ),
+            )
         }
         Standing::Later => (0.0, "It came after the harm began.".to_owned()),
         Standing::Unneeded => (0.0, unneeded(analysis, &place, first)),
@@ -217,11 +225,16 @@ fn quoted(analysis: &Analysis<'_>, change: &Change, scene: &Scene<'_>) -> String
 }
 
 /// What the instances that a release brought say of it.
-fn skewed(scene: &Scene<'_>, change: &Change) -> &'static str {
+fn of_instances(analysis: &Analysis<'_>, scene: &Scene<'_>, change: &Change) -> &'static str {
     match scene.skew.filter(|_| change.service == scene.place) {
         Some(skew) if skew < 0.25 => " Its old instances suffer as much as the new ones.",
         Some(skew) if skew > 0.75 => " Its new instances suffer, the old ones do not.",
-        _ => "",
+        Some(_) => "",
+        None => match newcomers_answer(analysis, change) {
+            Some(true) => " Its new instances answer well.",
+            Some(false) => " None of its new instances is seen to answer.",
+            None => "",
+        },
     }
 }
 
