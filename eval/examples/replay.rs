@@ -5,6 +5,7 @@
 //! `... replay -- score KEPT` reasons about what is kept: scores by set, what failed, what is said where nothing is wrong,
 //! and what share of that would be called inconclusive with the threshold chosen on the other systems. JSON gets the
 //! results as `inquest eval run --json` writes them, without times: `recalibrate` reads them.
+//! `... replay table KEPT...` scores several such folders, one table of all: what [degraded](../degrade) recordings cost.
 #![allow(clippy::print_stdout, reason = "a command of its own: it prints")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,23 +37,34 @@ async fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         [command, kept, roots @ ..] if command == "observe" => observe(Path::new(kept), roots).await,
         [command, kept, json @ ..] if command == "score" => show(Path::new(kept), json.first()),
-        _ => anyhow::bail!("usage: replay observe KEPT DIR... | replay score KEPT [JSON]"),
+        [command, kept @ ..] if command == "table" && !kept.is_empty() => compare(kept),
+        _ => anyhow::bail!(
+            "usage: replay observe KEPT DIR... | replay score KEPT [JSON] | replay table KEPT..."
+        ),
     }
 }
 
 async fn observe(kept: &Path, roots: &[String]) -> anyhow::Result<()> {
     std::fs::create_dir_all(kept)?;
+    let stores = eval::case::Stores::default();
+    let mut asked_already = BTreeSet::new();
     for root in roots {
         for dir in eval::cases_below(Path::new(root))? {
             let id = dir.file_name().context("a folder has a name")?.to_string_lossy().into_owned();
-            let seen = eval::case::investigate(&dir, || Duration::ZERO).await?;
-            let (system, quiet) = eval::quiet::observed(&dir).await?;
+            let seen = eval::case::investigate_in(&stores, &dir, || Duration::ZERO).await?;
+            // Recordings of one system share their baselines: each window is asked about once.
+            let quiet = eval::quiet::observed(&dir, |recording, asked| {
+                let window = (asked.window.start, asked.window.end);
+                asked_already.insert((recording.meta.system.clone(), asked.service.clone(), window))
+            })
+            .await?;
+            let system = seen.system;
             let file = std::fs::File::create(kept.join(format!("{id}.json")))?;
             let case = Kept { id, dir, system, incident: seen.observations, quiet };
             serde_json::to_writer(std::io::BufWriter::new(file), &case)?;
         }
     }
-    Ok(())
+    stores.close().await
 }
 
 fn read(kept: &Path) -> anyhow::Result<Vec<Kept>> {
@@ -123,6 +135,90 @@ fn show(kept: &Path, json: Option<&String>) -> anyhow::Result<()> {
     print!("{}", table::summary(&Summary::new(&run.outcomes)));
     calm(&quiet, &run.outcomes);
     Ok(())
+}
+
+/// Scores of several folders in one table: a line for each and each system.
+fn compare(kept: &[String]) -> anyhow::Result<()> {
+    println!(
+        "| recordings | set | cases | AC@1 | AC@3 | named | wrongly | innocent change blamed | confidence | ECE | calm |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    for folder in kept {
+        let name = Path::new(folder).file_name().unwrap_or_default().to_string_lossy();
+        let mut lines: BTreeMap<String, Line> = BTreeMap::new();
+        let mut asked_already = BTreeSet::new();
+        for case in read(Path::new(folder))? {
+            let label = Label::read(&case.dir)?;
+            let diagnosis = reason::reason(&case.incident);
+            let (result, marks) = score::score(&case.id, &case.system, &diagnosis, label.as_ref(), 0);
+            let mut calm = Vec::new();
+            for seen in &case.quiet {
+                let asked = seen.asked();
+                let once = (case.system.clone(), asked.service, asked.window.start, asked.window.end);
+                if asked_already.insert(once) {
+                    calm.push(reason::reason(seen).verdict == Verdict::Inconclusive);
+                }
+            }
+            for set in [case.system.as_str(), "all"] {
+                lines.entry(set.to_owned()).or_default().add(&result, &marks, &calm);
+            }
+        }
+        // The whole first.
+        let whole = lines.remove("all").map(|line| ("all".to_owned(), line));
+        for (set, line) in whole.into_iter().chain(lines) {
+            println!("| {name} | {set} | {} |", line.cells().join(" | "));
+        }
+    }
+    Ok(())
+}
+
+/// Counts of one set.
+#[derive(Default)]
+struct Line {
+    results: Vec<eval::CaseResult>,
+    named: usize,
+    wrongly: usize,
+    false_blame: (usize, usize),
+    calm: (usize, usize),
+}
+
+impl Line {
+    fn add(&mut self, result: &eval::CaseResult, marks: &eval::Marks, calm: &[bool]) {
+        let names = result.verdict != Verdict::Inconclusive;
+        self.named += usize::from(names);
+        self.wrongly += usize::from(names && result.correct_service_rank != Some(1));
+        self.false_blame.0 += usize::from(marks.false_blame == Some(true));
+        self.false_blame.1 += usize::from(marks.false_blame.is_some());
+        self.calm.0 += calm.iter().filter(|calm| **calm).count();
+        self.calm.1 += calm.len();
+        self.results.push(result.clone());
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let cases = self.results.len();
+        let within = |rank: usize| {
+            self.results.iter().filter(|one| one.correct_service_rank.is_some_and(|own| own <= rank)).count()
+        };
+        let confidence = self.results.iter().map(|one| one.confidence).sum::<f64>() / cases.max(1) as f64;
+        let of = |(count, all): (usize, usize)| match all {
+            0 => "–".to_owned(),
+            _ => format!("{count}/{all}"),
+        };
+        vec![
+            cases.to_string(),
+            within(1).to_string(),
+            within(3).to_string(),
+            self.named.to_string(),
+            self.wrongly.to_string(),
+            of(self.false_blame),
+            format!("{confidence:.2}"),
+            format!(
+                "{:.3}",
+                eval::summary::calibration_error(&eval::summary::reliability(self.results.iter()))
+            ),
+            of(self.calm),
+        ]
+    }
 }
 
 type Quiet = (String, String, Verdict, f64);
