@@ -41,8 +41,15 @@ pub fn conclude(
     let kinds = telling_kinds(first, gathered).len();
     let held = first.predictions.iter().all(|prediction| prediction.held != Some(false));
     let score = confidence(&signs(analysis, hypotheses, gathered));
-    // Where no place shows any sign, one is first only because it was asked about or changed.
-    let silent = analysis.suspects.iter().all(|suspect| suspect.strongest() == 0.0);
+    // Where no place shows any sign, one is first only because it was asked about or changed; and a place without a sign
+    // that no change implies is first only because it was asked about.
+    let mute = |suspect: &Suspect| suspect.strongest() == 0.0;
+    let silent = analysis.suspects.iter().all(mute)
+        || analysis
+            .suspects
+            .iter()
+            .find(|suspect| suspect.place == first.service)
+            .is_some_and(|suspect| mute(suspect) && suspect.changed == 0.0);
     // Slowness of a part that the service asked about does not feel: parts are always a little slower or faster.
     let slow_only =
         analysis.suspects.iter().find(|suspect| suspect.place == first.service).is_some_and(|suspect| {
