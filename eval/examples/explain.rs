@@ -7,19 +7,12 @@ use std::time::Duration;
 
 use investigator::reason::analysis::Analysis;
 
-/// What `replay` keeps of a recording, as far as it is read here.
-#[derive(serde::Deserialize)]
-struct Kept {
-    dir: PathBuf,
-    incident: investigator::Observations,
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     for dir in std::env::args().skip(1).map(PathBuf::from) {
         let (dir, observations) = if dir.is_file() {
-            let Kept { dir, incident } = serde_json::from_str(&std::fs::read_to_string(&dir)?)?;
-            (dir, incident)
+            let kept = eval::Kept::read(&dir)?;
+            (kept.dir, kept.incident)
         } else {
             let observations = eval::case::investigate(&dir, || Duration::ZERO).await?.observations;
             (dir, observations)

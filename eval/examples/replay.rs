@@ -9,27 +9,17 @@
 #![allow(clippy::print_stdout, reason = "a command of its own: it prints")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use domain::Verdict;
-use eval::{Label, Outcome, Run, Summary, floors, score, table};
-use investigator::{Observations, narrate, reason};
-use serde::{Deserialize, Serialize};
+use eval::{Kept, Label, Outcome, Run, Summary, floors, score, table};
+use investigator::narrate;
+use investigator::reason::{self, confidence::presence};
 
 /// Share of fault-free windows that must be called inconclusive.
 const CALM: f64 = 0.95;
-
-/// What a recording and its fault-free windows had to say.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    id: String,
-    dir: PathBuf,
-    system: String,
-    incident: Observations,
-    quiet: Vec<Observations>,
-}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -59,31 +49,17 @@ async fn observe(kept: &Path, roots: &[String]) -> anyhow::Result<()> {
             })
             .await?;
             let system = seen.system;
-            let file = std::fs::File::create(kept.join(format!("{id}.json")))?;
-            let case = Kept { id, dir, system, incident: seen.observations, quiet };
-            serde_json::to_writer(std::io::BufWriter::new(file), &case)?;
+            Kept { id, dir, system, incident: seen.observations, quiet }.write(kept)?;
         }
     }
     stores.close().await
 }
 
-fn read(kept: &Path) -> anyhow::Result<Vec<Kept>> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(kept)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
-    files.sort();
-    files
-        .iter()
-        .map(|file| {
-            let text = std::fs::read_to_string(file)?;
-            serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))
-        })
-        .collect()
-}
-
 fn show(kept: &Path, json: Option<&String>) -> anyhow::Result<()> {
     let (mut outcomes, mut quiet) = (Vec::new(), Vec::new());
     let mut asked_already = BTreeSet::new();
-    for case in read(kept)? {
+    let mut incidents = Vec::new();
+    for case in Kept::all(kept)? {
         let label = Label::read(&case.dir)?;
         let report = narrate::narrate(reason::reason(&case.incident))?;
         let (result, marks) = score::score(&case.id, &case.system, &report.diagnosis, label.as_ref(), 0);
@@ -122,9 +98,10 @@ fn show(kept: &Path, json: Option<&String>) -> anyhow::Result<()> {
                 case.system.clone(),
                 format!("{} {place}", case.id),
                 diagnosis.verdict,
-                diagnosis.confidence.score,
+                presence(&reason::signs(seen)),
             ));
         }
+        incidents.push((case.system.clone(), presence(&reason::signs(&case.incident))));
         let floors = label.as_ref().map(|label| floors::floors(&case.incident, label)).unwrap_or_default();
         outcomes.push(Outcome { result, marks, floors, report, label, load_ms: 0, reason_ms: 0 });
     }
@@ -133,7 +110,7 @@ fn show(kept: &Path, json: Option<&String>) -> anyhow::Result<()> {
         std::fs::write(json, run.json()?)?;
     }
     print!("{}", table::summary(&Summary::new(&run.outcomes)));
-    calm(&quiet, &run.outcomes);
+    calm(&quiet, &incidents);
     Ok(())
 }
 
@@ -147,7 +124,7 @@ fn compare(kept: &[String]) -> anyhow::Result<()> {
         let name = Path::new(folder).file_name().unwrap_or_default().to_string_lossy();
         let mut lines: BTreeMap<String, Line> = BTreeMap::new();
         let mut asked_already = BTreeSet::new();
-        for case in read(Path::new(folder))? {
+        for case in Kept::all(Path::new(folder))? {
             let label = Label::read(&case.dir)?;
             let diagnosis = reason::reason(&case.incident);
             let (result, marks) = score::score(&case.id, &case.system, &diagnosis, label.as_ref(), 0);
@@ -224,15 +201,15 @@ impl Line {
 type Quiet = (String, String, Verdict, f64);
 
 /// Fault-free windows by system: how many are called inconclusive, and with the threshold that the other systems suggest.
-fn calm(quiet: &[Quiet], outcomes: &[Outcome]) {
+fn calm(quiet: &[Quiet], incidents: &[(String, f64)]) {
     let systems: BTreeSet<&str> = quiet.iter().map(|(system, ..)| system.as_str()).collect();
     let mut by_system: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for (system, id, verdict, confidence) in quiet {
+    for (system, id, verdict, presence) in quiet {
         let (calm, all) = by_system.entry(system).or_default();
         *all += 1;
         *calm += usize::from(*verdict == Verdict::Inconclusive);
         if *verdict != Verdict::Inconclusive {
-            println!("a cause where nothing is wrong: {id} {confidence:.3}");
+            println!("a cause where nothing is wrong: {id} {presence:.3}");
         }
     }
     for (system, (calm, all)) in by_system {
@@ -240,24 +217,23 @@ fn calm(quiet: &[Quiet], outcomes: &[Outcome]) {
     }
     let (mut held_out, mut wrongly) = (0, 0);
     for left_out in systems {
-        let others =
-            quiet.iter().filter(|(system, ..)| system != left_out).map(|(.., confidence)| *confidence);
+        let others = quiet.iter().filter(|(system, ..)| system != left_out).map(|(.., presence)| *presence);
         let threshold = quantile(others.collect(), CALM);
         held_out += quiet
             .iter()
-            .filter(|(system, .., confidence)| system == left_out && *confidence <= threshold)
+            .filter(|(system, .., presence)| system == left_out && *presence <= threshold)
             .count();
-        wrongly += outcomes
+        wrongly += incidents
             .iter()
-            .filter(|outcome| outcome.result.system == left_out && outcome.result.confidence <= threshold)
+            .filter(|(system, presence)| system == left_out && *presence <= threshold)
             .count();
         println!("threshold without {left_out}: {threshold:.4}");
     }
-    let all = quantile(quiet.iter().map(|(.., confidence)| *confidence).collect(), CALM);
+    let all = quantile(quiet.iter().map(|(.., presence)| *presence).collect(), CALM);
     println!(
         "fault-free, each system judged by the others' threshold: {held_out} of {}; incidents lost to it {wrongly} of {}; of all {all:.4}",
         quiet.len(),
-        outcomes.len()
+        incidents.len()
     );
 }
 

@@ -362,3 +362,21 @@ pub fn remote_place<'a>(step: &'a Step, steps: &'a [Step]) -> Option<Remote<'a>>
         if known { Remote::Callee(peer) } else { Remote::Peer(peer) }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::analysis::Analysis;
+    use crate::reason::fixture::World;
+
+    #[test]
+    fn where_no_call_is_known_nothing_is_known_to_be_out_of_reach() {
+        // `shop` is asked about; `search` deviates as surely and by more.
+        let world = World::new()
+            .labelled(&[("service", "shop")], "request_latency_ms", "ms", 40.0, 80.0)
+            .labelled(&[("service", "search")], "request_latency_ms", "ms", 20.0, 120.0);
+        let first = |world: &World| Analysis::new(&world.0).suspects[0].place.clone();
+        assert_eq!(first(&world), "search");
+        // Known to call something else, it is known not to call this.
+        assert_eq!(first(&world.edge("shop", "mail")), "shop");
+    }
+}
