@@ -91,11 +91,13 @@ fn fit<'a>(cases: impl Iterator<Item = &'a Case> + Clone) -> [f64; WIDTH] {
         }
         for case in cases.clone() {
             let (told, counts) = (chance(&weights, case), share / of_system[case.system.as_str()]);
-            for row in 0..WIDTH {
-                slope[row] += counts * (f64::from(u8::from(case.is_right)) - told) * case.signs[row];
-                for column in 0..WIDTH {
-                    curve[row][column] += counts * told * (1.0 - told) * case.signs[row] * case.signs[column];
-                }
+            let (missed, sure) = (f64::from(u8::from(case.is_right)) - told, told * (1.0 - told));
+            for ((down, bends), sign) in slope.iter_mut().zip(&mut curve).zip(case.signs) {
+                *down += counts * missed * sign;
+                bends
+                    .iter_mut()
+                    .zip(case.signs)
+                    .for_each(|(bend, other)| *bend += counts * sure * sign * other);
             }
         }
         let step = solve(curve, slope);
@@ -110,9 +112,8 @@ fn solve(mut matrix: [[f64; WIDTH]; WIDTH], mut right: [f64; WIDTH]) -> [f64; WI
     for pivot in 0..WIDTH {
         for row in pivot + 1..WIDTH {
             let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            for column in pivot..WIDTH {
-                matrix[row][column] -= factor * matrix[pivot][column];
-            }
+            let above = matrix[pivot];
+            matrix[row].iter_mut().zip(above).for_each(|(entry, upper)| *entry -= factor * upper);
             right[row] -= factor * right[pivot];
         }
     }

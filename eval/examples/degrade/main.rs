@@ -47,11 +47,12 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn write_all(store: &Store, seed: u64, out: &Path, all: &[PathBuf]) -> anyhow::Result<()> {
-    for (name, apply) in transformation::ALL {
+    for (name, transformation) in transformation::ALL {
         for (place, dir) in all.iter().enumerate() {
             let context = Context { seed, store, all, place };
             let mut draft = Draft::read(dir)?;
-            apply(&mut draft, &context).await.with_context(|| format!("{name} of {}", dir.display()))?;
+            let done = transformation.apply(&mut draft, &context).await;
+            done.with_context(|| format!("{name} of {}", dir.display()))?;
             let case = dir.file_name().context("a folder has a name")?;
             draft.write(store, &out.join(name).join(case)).await?;
         }

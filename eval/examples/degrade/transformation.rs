@@ -9,10 +9,28 @@ use serde_json::Value;
 use super::draft::{Draft, Table};
 use super::names::{self, Convention};
 use super::{Context, stranger};
+use Transformation::{Ask, Edit};
 
 /// Changes a draft.
-pub type Transformation =
-    for<'a> fn(&'a mut Draft, &'a Context<'a>) -> LocalBoxFuture<'a, anyhow::Result<()>>;
+pub enum Transformation {
+    /// By the draft and the seed alone.
+    Edit(fn(&mut Draft, u64)),
+    /// Having asked for more.
+    Ask(for<'a> fn(&'a mut Draft, &'a Context<'a>) -> LocalBoxFuture<'a, anyhow::Result<()>>),
+}
+
+impl Transformation {
+    /// Does it.
+    pub async fn apply(&self, draft: &mut Draft, context: &Context<'_>) -> anyhow::Result<()> {
+        match self {
+            Self::Edit(edit) => {
+                edit(draft, context.seed);
+                Ok(())
+            }
+            Self::Ask(ask) => ask(draft, context).await,
+        }
+    }
+}
 
 /// Clocks are off by up to so much.
 const SKEW_NANOS: u64 = 50_000_000;
@@ -23,27 +41,33 @@ const SHORT: Duration = Duration::from_secs(300);
 
 /// All of them, by name.
 pub const ALL: &[(&str, Transformation)] = &[
-    ("plain", |_, _| Box::pin(async { Ok(()) })),
-    ("sampled-25", |draft, context| Box::pin(async { Ok(sample(draft, context.seed, 25)) })),
-    ("sampled-10", |draft, context| Box::pin(async { Ok(sample(draft, context.seed, 10)) })),
-    ("no-metrics", |draft, _| Box::pin(async { Ok(draft.metrics = None) })),
-    ("no-logs", |draft, _| Box::pin(async { Ok(draft.logs = None) })),
-    ("no-traces", |draft, _| Box::pin(async { Ok(draft.spans = None) })),
-    ("no-changes", |draft, _| Box::pin(async { Ok(drop(draft.documents.remove("changes.json"))) })),
-    ("no-topology", |draft, _| Box::pin(async { Ok(drop(draft.documents.remove("topology.json"))) })),
-    ("no-status", |draft, _| Box::pin(async { Ok(blank(draft, &["StatusCode", "StatusMessage"])) })),
-    ("no-kind", |draft, _| Box::pin(async { Ok(blank(draft, &["SpanKind"])) })),
-    ("clock-skew", |draft, context| Box::pin(async { Ok(skew(draft, context.seed)) })),
-    ("opaque-services", |draft, context| Box::pin(names::opaque_services(draft, context))),
-    ("dotted-metrics", |draft, context| Box::pin(names::rename_metrics(draft, context, Convention::Dotted))),
-    ("camel-metrics", |draft, context| Box::pin(names::rename_metrics(draft, context, Convention::Camel))),
-    ("baseline-halved", |draft, context| Box::pin(shorten(draft, context, None))),
-    ("baseline-5-min", |draft, context| Box::pin(shorten(draft, context, Some(SHORT)))),
-    ("window-2-min", |draft, _| Box::pin(async { tight(draft) })),
-    ("told-2-min-early", |draft, _| Box::pin(async { move_detection(draft, |at| at.minus(OFF)) })),
-    ("told-2-min-late", |draft, _| Box::pin(async { move_detection(draft, |at| at.plus(OFF)) })),
-    ("healthy-stranger", |draft, context| Box::pin(stranger::add(draft, context, false))),
-    ("noisy-stranger", |draft, context| Box::pin(stranger::add(draft, context, true))),
+    ("plain", Edit(|_, _| {})),
+    ("sampled-25", Edit(|draft, seed| sample(draft, seed, 25))),
+    ("sampled-10", Edit(|draft, seed| sample(draft, seed, 10))),
+    ("no-metrics", Edit(|draft, _| draft.metrics = None)),
+    ("no-logs", Edit(|draft, _| draft.logs = None)),
+    ("no-traces", Edit(|draft, _| draft.spans = None)),
+    ("no-changes", Edit(|draft, _| drop(draft.documents.remove("changes.json")))),
+    ("no-topology", Edit(|draft, _| drop(draft.documents.remove("topology.json")))),
+    ("no-status", Edit(|draft, _| blank(draft, &["StatusCode", "StatusMessage"]))),
+    ("no-kind", Edit(|draft, _| blank(draft, &["SpanKind"]))),
+    ("clock-skew", Edit(skew)),
+    ("opaque-services", Ask(|draft, context| Box::pin(names::opaque_services(draft, context)))),
+    (
+        "dotted-metrics",
+        Ask(|draft, context| Box::pin(names::rename_metrics(draft, context, Convention::Dotted))),
+    ),
+    (
+        "camel-metrics",
+        Ask(|draft, context| Box::pin(names::rename_metrics(draft, context, Convention::Camel))),
+    ),
+    ("baseline-halved", Ask(|draft, context| Box::pin(shorten(draft, context, None)))),
+    ("baseline-5-min", Ask(|draft, context| Box::pin(shorten(draft, context, Some(SHORT))))),
+    ("window-2-min", Ask(|draft, _| Box::pin(async { tight(draft) }))),
+    ("told-2-min-early", Ask(|draft, _| Box::pin(async { move_detection(draft, |at| at.minus(OFF)) }))),
+    ("told-2-min-late", Ask(|draft, _| Box::pin(async { move_detection(draft, |at| at.plus(OFF)) }))),
+    ("healthy-stranger", Ask(|draft, context| Box::pin(stranger::add(draft, context, false)))),
+    ("noisy-stranger", Ask(|draft, context| Box::pin(stranger::add(draft, context, true)))),
 ];
 
 /// Head-based sampling: a trace is kept whole or not at all. Logs and metrics are not sampled.
