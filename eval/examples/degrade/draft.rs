@@ -155,7 +155,8 @@ impl Draft {
             // One thread: rows keep their order.
             let statement = format!(
                 "INSERT INTO FUNCTION file({target}, 'Parquet') {query} \
-                 SETTINGS engine_file_truncate_on_insert = 1, max_threads = 1, max_insert_threads = 1"
+                 SETTINGS engine_file_truncate_on_insert = 1, max_threads = 1, max_insert_threads = 1, \
+                 max_parsing_threads = 1, input_format_parquet_preserve_order = 1"
             );
             store.client().query_raw(&statement).execute().await.with_context(|| statement.clone())?;
         }
