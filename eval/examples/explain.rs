@@ -1,4 +1,5 @@
 //! `cargo run --release -p eval --example explain -- DIR...`: what the reasoning made of recorded incidents, signal by signal.
+//! In place of a folder, a file that `replay observe` kept will do.
 #![allow(clippy::print_stdout, reason = "a command of its own: it prints")]
 
 use std::path::PathBuf;
@@ -9,13 +10,21 @@ use investigator::reason::analysis::Analysis;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     for dir in std::env::args().skip(1).map(PathBuf::from) {
-        let seen = eval::case::investigate(&dir, || Duration::ZERO).await?;
+        let (dir, observations) = if dir.is_file() {
+            let kept = eval::Kept::read(&dir)?;
+            (kept.dir, kept.incident)
+        } else {
+            let observations = eval::case::investigate(&dir, || Duration::ZERO).await?.observations;
+            (dir, observations)
+        };
         println!("\n## {}", dir.display());
         if let Some(label) = eval::Label::read(&dir)? {
             println!("label {:?} {:?} {:?}", label.root_service, label.fault_type, label.culprit_change);
         }
-        println!("failures {:?}", seen.observations.failures);
-        let analysis = Analysis::new(&seen.observations);
+        println!("failures {:?}", observations.failures);
+        let analysis = Analysis::new(&observations);
+        let diagnosis = investigator::reason::reason(&observations);
+        println!("{:?} {:.3}", diagnosis.verdict, diagnosis.confidence.score);
         for suspect in analysis.suspects.iter().take(10) {
             println!("{suspect:?}");
         }
@@ -81,7 +90,7 @@ async fn main() -> anyhow::Result<()> {
                 analysis.onset_of(&suspect.place).map(|at| at.to_string())
             );
         }
-        if let Some(first) = seen.report.diagnosis.hypotheses.first() {
+        if let Some(first) = diagnosis.hypotheses.first() {
             let scene = analysis.scene(&first.service, Some(first.mechanism));
             for change in analysis.changes.all.iter().chain(&analysis.changes.aboard) {
                 println!(
@@ -93,7 +102,7 @@ async fn main() -> anyhow::Result<()> {
                 );
             }
         }
-        for change in seen.report.diagnosis.changes.iter().take(10) {
+        for change in diagnosis.changes.iter().take(10) {
             println!(
                 "  change {} {} {} {:.2} blamed={} {}",
                 change.change.at,

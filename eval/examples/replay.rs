@@ -5,30 +5,21 @@
 //! `... replay -- score KEPT` reasons about what is kept: scores by set, what failed, what is said where nothing is wrong,
 //! and what share of that would be called inconclusive with the threshold chosen on the other systems. JSON gets the
 //! results as `inquest eval run --json` writes them, without times: `recalibrate` reads them.
+//! `... replay table KEPT...` scores several such folders, one table of all: what [degraded](../degrade) recordings cost.
 #![allow(clippy::print_stdout, reason = "a command of its own: it prints")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use domain::Verdict;
-use eval::{Label, Outcome, Run, Summary, floors, score, table};
-use investigator::{Observations, narrate, reason};
-use serde::{Deserialize, Serialize};
+use eval::{Kept, Label, Outcome, Run, Summary, floors, score, table};
+use investigator::narrate;
+use investigator::reason::{self, confidence::presence};
 
 /// Share of fault-free windows that must be called inconclusive.
 const CALM: f64 = 0.95;
-
-/// What a recording and its fault-free windows had to say.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    id: String,
-    dir: PathBuf,
-    system: String,
-    incident: Observations,
-    quiet: Vec<Observations>,
-}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -36,42 +27,39 @@ async fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         [command, kept, roots @ ..] if command == "observe" => observe(Path::new(kept), roots).await,
         [command, kept, json @ ..] if command == "score" => show(Path::new(kept), json.first()),
-        _ => anyhow::bail!("usage: replay observe KEPT DIR... | replay score KEPT [JSON]"),
+        [command, kept @ ..] if command == "table" && !kept.is_empty() => compare(kept),
+        _ => anyhow::bail!(
+            "usage: replay observe KEPT DIR... | replay score KEPT [JSON] | replay table KEPT..."
+        ),
     }
 }
 
 async fn observe(kept: &Path, roots: &[String]) -> anyhow::Result<()> {
     std::fs::create_dir_all(kept)?;
+    let stores = eval::case::Stores::default();
+    let mut asked_already = BTreeSet::new();
     for root in roots {
         for dir in eval::cases_below(Path::new(root))? {
             let id = dir.file_name().context("a folder has a name")?.to_string_lossy().into_owned();
-            let seen = eval::case::investigate(&dir, || Duration::ZERO).await?;
-            let (system, quiet) = eval::quiet::observed(&dir).await?;
-            let file = std::fs::File::create(kept.join(format!("{id}.json")))?;
-            let case = Kept { id, dir, system, incident: seen.observations, quiet };
-            serde_json::to_writer(std::io::BufWriter::new(file), &case)?;
+            let seen = eval::case::investigate_in(&stores, &dir, || Duration::ZERO).await?;
+            // Recordings of one system share their baselines: each window is asked about once.
+            let quiet = eval::quiet::observed(&dir, |recording, asked| {
+                let window = (asked.window.start, asked.window.end);
+                asked_already.insert((recording.meta.system.clone(), asked.service.clone(), window))
+            })
+            .await?;
+            let system = seen.system;
+            Kept { id, dir, system, incident: seen.observations, quiet }.write(kept)?;
         }
     }
-    Ok(())
-}
-
-fn read(kept: &Path) -> anyhow::Result<Vec<Kept>> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(kept)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
-    files.sort();
-    files
-        .iter()
-        .map(|file| {
-            let text = std::fs::read_to_string(file)?;
-            serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))
-        })
-        .collect()
+    stores.close().await
 }
 
 fn show(kept: &Path, json: Option<&String>) -> anyhow::Result<()> {
     let (mut outcomes, mut quiet) = (Vec::new(), Vec::new());
     let mut asked_already = BTreeSet::new();
-    for case in read(kept)? {
+    let mut incidents = Vec::new();
+    for case in Kept::all(kept)? {
         let label = Label::read(&case.dir)?;
         let report = narrate::narrate(reason::reason(&case.incident))?;
         let (result, marks) = score::score(&case.id, &case.system, &report.diagnosis, label.as_ref(), 0);
@@ -110,9 +98,10 @@ fn show(kept: &Path, json: Option<&String>) -> anyhow::Result<()> {
                 case.system.clone(),
                 format!("{} {place}", case.id),
                 diagnosis.verdict,
-                diagnosis.confidence.score,
+                presence(&reason::signs(seen)),
             ));
         }
+        incidents.push((case.system.clone(), presence(&reason::signs(&case.incident))));
         let floors = label.as_ref().map(|label| floors::floors(&case.incident, label)).unwrap_or_default();
         outcomes.push(Outcome { result, marks, floors, report, label, load_ms: 0, reason_ms: 0 });
     }
@@ -121,22 +110,106 @@ fn show(kept: &Path, json: Option<&String>) -> anyhow::Result<()> {
         std::fs::write(json, run.json()?)?;
     }
     print!("{}", table::summary(&Summary::new(&run.outcomes)));
-    calm(&quiet, &run.outcomes);
+    calm(&quiet, &incidents);
     Ok(())
+}
+
+/// Scores of several folders in one table: a line for each and each system.
+fn compare(kept: &[String]) -> anyhow::Result<()> {
+    println!(
+        "| recordings | set | cases | AC@1 | AC@3 | named | wrongly | innocent change blamed | confidence | ECE | calm |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    for folder in kept {
+        let name = Path::new(folder).file_name().unwrap_or_default().to_string_lossy();
+        let mut lines: BTreeMap<String, Line> = BTreeMap::new();
+        let mut asked_already = BTreeSet::new();
+        for case in Kept::all(Path::new(folder))? {
+            let label = Label::read(&case.dir)?;
+            let diagnosis = reason::reason(&case.incident);
+            let (result, marks) = score::score(&case.id, &case.system, &diagnosis, label.as_ref(), 0);
+            let mut calm = Vec::new();
+            for seen in &case.quiet {
+                let asked = seen.asked();
+                let once = (case.system.clone(), asked.service, asked.window.start, asked.window.end);
+                if asked_already.insert(once) {
+                    calm.push(reason::reason(seen).verdict == Verdict::Inconclusive);
+                }
+            }
+            for set in [case.system.as_str(), "all"] {
+                lines.entry(set.to_owned()).or_default().add(&result, &marks, &calm);
+            }
+        }
+        // The whole first.
+        let whole = lines.remove("all").map(|line| ("all".to_owned(), line));
+        for (set, line) in whole.into_iter().chain(lines) {
+            println!("| {name} | {set} | {} |", line.cells().join(" | "));
+        }
+    }
+    Ok(())
+}
+
+/// Counts of one set.
+#[derive(Default)]
+struct Line {
+    results: Vec<eval::CaseResult>,
+    named: usize,
+    wrongly: usize,
+    false_blame: (usize, usize),
+    calm: (usize, usize),
+}
+
+impl Line {
+    fn add(&mut self, result: &eval::CaseResult, marks: &eval::Marks, calm: &[bool]) {
+        let names = result.verdict != Verdict::Inconclusive;
+        self.named += usize::from(names);
+        self.wrongly += usize::from(names && result.correct_service_rank != Some(1));
+        self.false_blame.0 += usize::from(marks.false_blame == Some(true));
+        self.false_blame.1 += usize::from(marks.false_blame.is_some());
+        self.calm.0 += calm.iter().filter(|calm| **calm).count();
+        self.calm.1 += calm.len();
+        self.results.push(result.clone());
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let cases = self.results.len();
+        let within = |rank: usize| {
+            self.results.iter().filter(|one| one.correct_service_rank.is_some_and(|own| own <= rank)).count()
+        };
+        let confidence = self.results.iter().map(|one| one.confidence).sum::<f64>() / cases.max(1) as f64;
+        let of = |(count, all): (usize, usize)| match all {
+            0 => "–".to_owned(),
+            _ => format!("{count}/{all}"),
+        };
+        vec![
+            cases.to_string(),
+            within(1).to_string(),
+            within(3).to_string(),
+            self.named.to_string(),
+            self.wrongly.to_string(),
+            of(self.false_blame),
+            format!("{confidence:.2}"),
+            format!(
+                "{:.3}",
+                eval::summary::calibration_error(&eval::summary::reliability(self.results.iter()))
+            ),
+            of(self.calm),
+        ]
+    }
 }
 
 type Quiet = (String, String, Verdict, f64);
 
 /// Fault-free windows by system: how many are called inconclusive, and with the threshold that the other systems suggest.
-fn calm(quiet: &[Quiet], outcomes: &[Outcome]) {
+fn calm(quiet: &[Quiet], incidents: &[(String, f64)]) {
     let systems: BTreeSet<&str> = quiet.iter().map(|(system, ..)| system.as_str()).collect();
     let mut by_system: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for (system, id, verdict, confidence) in quiet {
+    for (system, id, verdict, presence) in quiet {
         let (calm, all) = by_system.entry(system).or_default();
         *all += 1;
         *calm += usize::from(*verdict == Verdict::Inconclusive);
         if *verdict != Verdict::Inconclusive {
-            println!("a cause where nothing is wrong: {id} {confidence:.3}");
+            println!("a cause where nothing is wrong: {id} {presence:.3}");
         }
     }
     for (system, (calm, all)) in by_system {
@@ -144,24 +217,23 @@ fn calm(quiet: &[Quiet], outcomes: &[Outcome]) {
     }
     let (mut held_out, mut wrongly) = (0, 0);
     for left_out in systems {
-        let others =
-            quiet.iter().filter(|(system, ..)| system != left_out).map(|(.., confidence)| *confidence);
+        let others = quiet.iter().filter(|(system, ..)| system != left_out).map(|(.., presence)| *presence);
         let threshold = quantile(others.collect(), CALM);
         held_out += quiet
             .iter()
-            .filter(|(system, .., confidence)| system == left_out && *confidence <= threshold)
+            .filter(|(system, .., presence)| system == left_out && *presence <= threshold)
             .count();
-        wrongly += outcomes
+        wrongly += incidents
             .iter()
-            .filter(|outcome| outcome.result.system == left_out && outcome.result.confidence <= threshold)
+            .filter(|(system, presence)| system == left_out && *presence <= threshold)
             .count();
         println!("threshold without {left_out}: {threshold:.4}");
     }
-    let all = quantile(quiet.iter().map(|(.., confidence)| *confidence).collect(), CALM);
+    let all = quantile(quiet.iter().map(|(.., presence)| *presence).collect(), CALM);
     println!(
         "fault-free, each system judged by the others' threshold: {held_out} of {}; incidents lost to it {wrongly} of {}; of all {all:.4}",
         quiet.len(),
-        outcomes.len()
+        incidents.len()
     );
 }
 

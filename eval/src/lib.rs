@@ -7,6 +7,7 @@ pub mod baseline;
 pub mod case;
 pub mod floors;
 pub mod html;
+pub mod kept;
 pub mod label;
 pub mod log_templates;
 pub mod nab;
@@ -19,6 +20,7 @@ pub mod suppression;
 pub mod table;
 
 pub use case::cases_below;
+pub use kept::Kept;
 pub use label::Label;
 pub use run::{Outcome, Run, run};
 pub use score::{CaseResult, Marks, Ranked};

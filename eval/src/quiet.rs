@@ -51,16 +51,27 @@ pub fn questions(recording: &Recording) -> Vec<Question> {
     }
 }
 
-/// Observes every fault-free window of a recording.
-pub async fn observed(dir: &Path) -> anyhow::Result<(String, Vec<Observations>)> {
+/// Observes those fault-free windows of a recording that are `wanted`.
+pub async fn observed(
+    dir: &Path,
+    wanted: impl FnMut(&Recording, &Question) -> bool,
+) -> anyhow::Result<Vec<Observations>> {
+    let recording = storage::recording::read(dir)?;
+    let mut wanted = wanted;
+    let questions: Vec<Question> =
+        questions(&recording).into_iter().filter(|question| wanted(&recording, question)).collect();
+    if questions.is_empty() {
+        return Ok(Vec::new());
+    }
     let store = Store::scratch().await?;
     let outcome = async {
-        let recording = storage::recording::load(&store, dir).await?;
+        let notes = storage::recording::load(&store, dir).await?.notes;
         let mut seen = Vec::new();
-        for question in questions(&recording) {
+        for question in questions {
+            let question = Question { notes: notes.clone(), ..question };
             seen.push(observe::observe(&store, &question, |_| {}).await?);
         }
-        anyhow::Ok((recording.meta.system, seen))
+        anyhow::Ok(seen)
     }
     .await;
     store.close().await?;

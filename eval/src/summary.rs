@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{Outcome, floors};
+use crate::{CaseResult, Outcome, floors};
 
 /// Bins of the reliability diagram.
 pub const BINS: usize = 10;
@@ -129,7 +129,7 @@ fn scores(outcomes: &[&Outcome]) -> Scores {
     };
     let reciprocal =
         |outcome: &&&Outcome| outcome.result.correct_service_rank.map_or(0.0, |rank| 1.0 / rank as f64);
-    let reliability = reliability(&known().copied().collect::<Vec<_>>());
+    let reliability = reliability(known().map(|outcome| &outcome.result));
     let mut times: Vec<u64> = outcomes.iter().map(|outcome| outcome.result.elapsed_ms).collect();
     times.sort_unstable();
     Scores {
@@ -180,14 +180,14 @@ fn scores(outcomes: &[&Outcome]) -> Scores {
 }
 
 /// Cases by tenths of confidence.
-fn reliability(outcomes: &[&Outcome]) -> Vec<Bin> {
+pub fn reliability<'a>(results: impl Iterator<Item = &'a CaseResult>) -> Vec<Bin> {
     let mut bins = vec![Bin::default(); BINS];
-    for outcome in outcomes {
-        let confidence = outcome.result.confidence.clamp(0.0, 1.0);
+    for result in results {
+        let confidence = result.confidence.clamp(0.0, 1.0);
         let bin = &mut bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
         bin.cases += 1;
         bin.confidence += confidence;
-        bin.right += f64::from(u8::from(outcome.result.correct_service_rank == Some(1)));
+        bin.right += f64::from(u8::from(result.correct_service_rank == Some(1)));
     }
     for bin in bins.iter_mut().filter(|bin| bin.cases > 0) {
         bin.confidence /= bin.cases as f64;
@@ -196,7 +196,8 @@ fn reliability(outcomes: &[&Outcome]) -> Vec<Bin> {
     bins
 }
 
-fn calibration_error(bins: &[Bin]) -> f64 {
+/// Expected calibration error: the distance between what was claimed and what came true, weighted by the cases of each bin.
+pub fn calibration_error(bins: &[Bin]) -> f64 {
     let cases: usize = bins.iter().map(|bin| bin.cases).sum();
     let error: f64 = bins.iter().map(|bin| bin.cases as f64 * (bin.confidence - bin.right).abs()).sum();
     if cases == 0 { 0.0 } else { error / cases as f64 }

@@ -1,7 +1,8 @@
 //! The verdict, and how sure it is.
 //!
 //! Confidence is the estimated chance that the first hypothesis is right, given that something is wrong
-//! ([`super::confidence`]). Below [`INCONCLUSIVE`] no cause is named.
+//! ([`super::confidence`]). A cause is named when the signs are more than quiet times show ([`QUIET`]) and it is more likely
+//! right than not ([`LIKELY`]).
 
 use std::collections::BTreeSet;
 
@@ -12,15 +13,17 @@ use domain::{
 
 use super::analysis::Analysis;
 use super::collect::{Gathered, levels, short};
-use super::confidence::{Signs, confidence};
+use super::confidence::{Signs, confidence, presence};
 use super::hypotheses::has_traces;
 use super::suspects::Suspect;
 
-/// Confidence below which no cause is named. High, because confidence supposes that something is wrong: where nothing is,
-/// the weakest signs must not name a cause.
-pub const INCONCLUSIVE: f64 = 0.8343;
-const MEDIUM: f64 = 0.8922;
-const HIGH: f64 = 0.9334;
+/// Presence of signs up to which no cause is named: what 95% of fault-free windows stay below. Where nothing is wrong, the
+/// weakest signs must not name a cause.
+pub const QUIET: f64 = 0.8343;
+/// Confidence below which no cause is named.
+pub const LIKELY: f64 = 0.5;
+const MEDIUM: f64 = 0.75;
+const HIGH: f64 = 0.9;
 
 /// The verdict and its confidence.
 pub fn conclude(
@@ -40,9 +43,17 @@ pub fn conclude(
     let second = second(&rivals);
     let kinds = telling_kinds(first, gathered).len();
     let held = first.predictions.iter().all(|prediction| prediction.held != Some(false));
-    let score = confidence(&signs(analysis, hypotheses, gathered));
-    // Where no place shows any sign, one is first only because it was asked about or changed.
-    let silent = analysis.suspects.iter().all(|suspect| suspect.strongest() == 0.0);
+    let signs = signs(analysis, hypotheses, gathered);
+    let (score, presence) = (confidence(&signs), presence(&signs));
+    // Where no place shows any sign, one is first only because it was asked about or changed; and a place without a sign
+    // that no change implies is first only because it was asked about.
+    let mute = |suspect: &Suspect| suspect.strongest() == 0.0;
+    let silent = analysis.suspects.iter().all(mute)
+        || analysis
+            .suspects
+            .iter()
+            .find(|suspect| suspect.place == first.service)
+            .is_some_and(|suspect| mute(suspect) && suspect.changed == 0.0);
     // Slowness of a part that the service asked about does not feel: parts are always a little slower or faster.
     let slow_only =
         analysis.suspects.iter().find(|suspect| suspect.place == first.service).is_some_and(|suspect| {
@@ -50,10 +61,10 @@ pub fn conclude(
         });
     let unfelt = slow_only && levels::is_well(analysis);
     let level = match score {
-        _ if silent || unfelt => ConfidenceLevel::Inconclusive,
+        _ if silent || unfelt || presence < QUIET => ConfidenceLevel::Inconclusive,
         score if score >= HIGH => ConfidenceLevel::High,
         score if score >= MEDIUM => ConfidenceLevel::Medium,
-        score if score >= INCONCLUSIVE => ConfidenceLevel::Low,
+        score if score >= LIKELY => ConfidenceLevel::Low,
         _ => ConfidenceLevel::Inconclusive,
     };
     let verdict = match (level, &first.change) {
@@ -74,8 +85,10 @@ pub fn conclude(
                 short(&first.service),
                 short(&analysis.impacted)
             )
+        } else if presence < QUIET {
+            undecided(&first.service, presence)
         } else {
-            undecided(&first.service, score)
+            torn(&first.service, second, score)
         };
         reasons.insert(0, Sentence::new(why, first.supports.clone()));
     }
@@ -83,10 +96,19 @@ pub fn conclude(
 }
 
 /// Why a chance that looks good names no cause: it supposes that something is wrong.
-fn undecided(service: &str, score: f64) -> String {
+fn undecided(service: &str, presence: f64) -> String {
     format!(
         "No cause is named: {} is the strongest lead, but what speaks for it is no more than quiet times show by chance \
-         ({score:.3}; a cause is named from {INCONCLUSIVE:.3}).",
+         ({presence:.3}; a cause is named from {QUIET:.3}).",
+        short(service)
+    )
+}
+
+/// Why plain harm names no cause: others are as suspect.
+fn torn(service: &str, second: Option<&Hypothesis>, score: f64) -> String {
+    let rival = second.map_or_else(String::new, |second| format!(", then {}", short(&second.service)));
+    format!(
+        "No cause is named: {} is the strongest lead{rival}, but it is more likely wrong than right ({score:.2}).",
         short(service)
     )
 }
@@ -217,4 +239,35 @@ pub fn gaps(analysis: &Analysis<'_>) -> Vec<String> {
         ));
     }
     gaps
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Verdict;
+
+    use crate::reason::fixture::World;
+    use crate::reason::reason;
+
+    #[test]
+    fn what_is_first_only_because_it_was_asked_about_is_not_named() {
+        // Nothing of `shop` deviates; a little of another place does.
+        let world = World::new()
+            .labelled(&[("service", "shop")], "request_latency_ms", "ms", 40.0, 40.0)
+            .labelled(&[("service", "mail")], "queue_depth", "", 100.0, 160.0);
+        let diagnosis = reason(&world.0);
+        assert_eq!(diagnosis.hypotheses[0].service, "shop");
+        assert_eq!(diagnosis.verdict, Verdict::Inconclusive);
+        assert!(diagnosis.confidence.reasons[0].text.contains("asked about or changed"));
+    }
+
+    #[test]
+    fn two_places_that_deviate_alike_leave_it_open() {
+        let slow = |world: World, service: &str, now: f64| {
+            world.labelled(&[("service", service)], "request_latency_ms", "ms", 40.0, now)
+        };
+        let torn = slow(slow(World::new(), "cart", 400.0), "search", 400.0);
+        let clear = slow(slow(World::new(), "cart", 400.0), "search", 40.0);
+        let confidence = |world: &World| reason(&world.0).confidence.score;
+        assert!(confidence(&torn) + 0.2 < confidence(&clear));
+    }
 }

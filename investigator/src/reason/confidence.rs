@@ -1,6 +1,7 @@
-//! How likely the first hypothesis is right: a logistic function of a few signs, scaled to recorded incidents of
-//! several systems (`knowledge/confidence.toml` says how, `eval/RESULTS.md` how well it carries over
-//! to a system it was not fitted on).
+//! How likely the first hypothesis is right: a logistic function of a few signs, fitted to recorded incidents of several
+//! systems and to poorer copies of them (`knowledge/confidence.toml` says how, `eval/RESULTS.md` how well it carries over to a
+//! system it was not fitted on). Another function of the same signs tells whether anything is wrong: that takes strong signs,
+//! whoever shows them, while being right takes one place that stands out.
 
 use std::sync::LazyLock;
 
@@ -34,6 +35,13 @@ impl Signs {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Model {
+    presence: Logistic,
+    chance: Logistic,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Logistic {
     intercept: f64,
     score: f64,
     margin: f64,
@@ -41,21 +49,42 @@ struct Model {
     strongest: f64,
 }
 
-/// The chance that the first hypothesis is right.
+impl Logistic {
+    fn of(&self, signs: &Signs) -> f64 {
+        let weights = [self.score, self.margin, self.support, self.strongest];
+        let sum: f64 = weights.into_iter().zip(signs.values()).map(|(weight, value)| weight * value).sum();
+        1.0 / (1.0 + (-(self.intercept + sum)).exp())
+    }
+}
+
+/// The chance that the first hypothesis is right, given that something is wrong.
 pub fn confidence(signs: &Signs) -> f64 {
-    let weights = [MODEL.score, MODEL.margin, MODEL.support, MODEL.strongest];
-    let sum: f64 = weights.into_iter().zip(signs.values()).map(|(weight, value)| weight * value).sum();
-    1.0 / (1.0 + (-(MODEL.intercept + sum)).exp())
+    MODEL.chance.of(signs)
+}
+
+/// How far the signs are more than quiet times show, 0 to 1; to be compared with [`super::conclude::QUIET`].
+pub fn presence(signs: &Signs) -> f64 {
+    MODEL.presence.of(signs)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::conclude::{LIKELY, QUIET};
     use super::*;
 
     #[test]
     fn more_of_everything_is_surer() {
-        let all = confidence(&Signs { score: 1.0, margin: 1.0, support: 1.0, strongest: 1.0 });
-        let none = confidence(&Signs::default());
-        assert!(none < super::super::conclude::INCONCLUSIVE && all > 0.9 && all < 1.0, "{none} {all}");
+        let all = Signs { score: 1.0, margin: 1.0, support: 1.0, strongest: 1.0 };
+        let none = Signs::default();
+        assert!(confidence(&none) < LIKELY && confidence(&all) > 0.9 && confidence(&all) < 1.0);
+        assert!(presence(&none) < QUIET && presence(&all) > QUIET);
+    }
+
+    #[test]
+    fn strong_signs_without_a_margin_say_that_something_is_wrong_but_not_what() {
+        let torn = Signs { score: 0.9, margin: 0.0, support: 0.5, strongest: 0.9 };
+        let clear = Signs { margin: 0.8, ..torn };
+        assert!(presence(&torn) > QUIET);
+        assert!(confidence(&torn) < 0.75 && confidence(&clear) > 0.9);
     }
 }

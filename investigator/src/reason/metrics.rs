@@ -201,7 +201,9 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
         };
     let is_share = may_be_share
         && topic.is_bounded()
-        && (says(&["ratio", "pct", "percent", "utilization", "utilisation"]) || series.name.contains('%'));
+        && (says(&["ratio", "pct", "percent", "utilization", "utilisation"])
+            || series.name.contains('%')
+            || says(&["usage"]) && says(&["rate"]));
     Some(Described {
         series,
         topic,
@@ -460,6 +462,24 @@ mod tests {
         check("memory_free_bytes", 90.0, true, false);
         check("NodeNetworkReceiveBytes", 5.0, false, true);
         check("node_cpu_utilization_ratio", 90.0, false, true);
+    }
+
+    #[test]
+    fn a_usage_rate_is_a_share_with_or_without_its_unit() {
+        let check = |name: &str, expected: bool| {
+            let past = [20.0, 20.0, 1.0, 18.0, 22.0];
+            let levels = MetricLevels {
+                series: vec![series(name, "cart", past, past, [6.0, 90.0, 90.0, 90.0, 90.0])],
+                ..MetricLevels::default()
+            };
+            let filled = compared(&levels, UnixNanos::default(), &WINDOW)[0].filled;
+            assert_eq!(filled > 0.5, expected, "{name} {filled}");
+        };
+        check("CpuUsageRate(%)", true);
+        check("CpuUsageRate", true);
+        check("cpu.utilization", true);
+        check("disk_read_rate", false);
+        check("CpuUsage", false);
     }
 
     #[test]

@@ -86,3 +86,10 @@ pub fn reason(seen: &Observations) -> Diagnosis {
         gaps,
     }
 }
+
+/// What the confidence in the first hypothesis rests on.
+pub fn signs(seen: &Observations) -> confidence::Signs {
+    let analysis = Analysis::new(seen);
+    let gathered = collect::collect(&analysis);
+    conclude::signs(&analysis, &hypotheses::hypotheses(&analysis, &gathered), &gathered)
+}

@@ -58,7 +58,8 @@ pub fn added(
         let certainty = moves.iter().map(|metric| certainty(metric)).fold(0.0, f64::max) * asked_wrongly;
         families.entry(name).or_default().insert(place, Symptom { amount, certainty });
     }
-    let reached = impacted.map(|impacted| below(impacted, edges));
+    let reached =
+        impacted.filter(|impacted| is_placed(impacted, edges)).map(|impacted| below(impacted, edges));
     let mut found: BTreeMap<String, Added> = BTreeMap::new();
     for (name, symptoms) in &families {
         let additive = metrics
@@ -158,6 +159,11 @@ fn explained(
         }
     }
     explained.clamp(0.0, 1.0)
+}
+
+/// Whether any call from or to a service is known. Where none is, nothing is known to be out of its reach.
+pub fn is_placed(service: &str, edges: &BTreeSet<(String, String)>) -> bool {
+    edges.iter().any(|(caller, callee)| caller == service || callee == service)
 }
 
 /// A service and everything that it calls, however far down.
