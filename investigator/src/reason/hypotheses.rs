@@ -46,6 +46,8 @@ pub fn hypotheses(analysis: &Analysis<'_>, gathered: &Gathered) -> Vec<Hypothesi
     if let Some(surge) = surge_ruled_out(analysis, gathered, first.as_ref()) {
         found.push(surge);
     }
+    // Changes ruled out come after the suspects only where they are weaker.
+    found.sort_by(|left, right| right.score.total_cmp(&left.score));
     for (place, hypothesis) in found.iter_mut().enumerate() {
         hypothesis.id = HypothesisId(place as u32 + 1);
     }
