@@ -213,7 +213,7 @@ async fn what_people_said_is_the_label_of_the_recording() {
             assert_eq!(serde_json::from_str::<Value>(&label).expect("JSON"), expected);
         }
         let (_, page) = server.get(&path).await;
-        assert!(page.contains("How it failed: saturation"), "{page}");
+        assert!(page.contains("Really in bank, saturation."), "{page}");
         assert!(page.contains("<option value=\"lock_contention\">lock contention</option>"), "{page}");
     })
     .await;
