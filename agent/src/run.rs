@@ -77,10 +77,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     let (shipper, shipping) = Shipper::start(sender, spool, ending.clone());
     let logs = follow_logs(&settings, &shipper, &stop)?;
     let page = Arc::new(Mutex::new(String::new()));
+    let mut agent = Agent::new(&settings, programs, shipper, Arc::clone(&page))?;
+    // Whoever is answered may rely on being watched: to look at all that runs already may take seconds.
     if let Some(address) = settings.metrics {
-        serve(address, Arc::clone(&page)).await?;
+        serve(address, page).await?;
     }
-    let mut agent = Agent::new(&settings, programs, shipper, page)?;
     health::give_back_memory();
     tracing::info!(server = settings.server, "watching this host");
     let told = stop.clone();
