@@ -1,6 +1,6 @@
 //! Bytes that processes read from and write to sockets, where the kernel tells of each (`sock_send_length` and `sock_recv_length`, since
-//! Linux 6.3). That names the socket, so that none is looked for, and leaves all other system calls of the host alone: what it costs is a
-//! fourth of what the system calls do (`syscalls.rs`).
+//! Linux 6.3). That names the socket, so that none is looked for, and leaves all other system calls of the host alone: what it costs is
+//! half of what the system calls do (`syscalls.rs`).
 //!
 //! The buffer is in the registers that the process called the kernel with.
 
@@ -70,10 +70,16 @@ fn moved(context: &RawTracePointContext, direction: u8) -> Option<()> {
         return None;
     }
     let returned = context.arg::<i32>(1);
-    let (buffer, vectors) = buffer(id as u32, thread, returned)?;
     if returned <= 0 {
+        // An error ends a call that moves several messages.
+        if let Some(thread) = thread
+            && returned < 0
+        {
+            thread.messages.next = 0;
+        }
         return None;
     }
+    let (buffer, vectors) = buffer(id as u32, thread)?;
     let call = Call {
         socket: sk,
         buffer,
@@ -89,7 +95,7 @@ fn moved(context: &RawTracePointContext, direction: u8) -> Option<()> {
 /// The buffer of the system call that this thread is in, or its array of `iovec` and how many. Nothing for calls that have none
 /// (`sendfile`, `io_uring_enter`) and for programs of 32 bits.
 #[inline(always)]
-fn buffer(tid: u32, known: Option<&'static mut Thread>, returned: i32) -> Option<(u64, u32)> {
+fn buffer(tid: u32, known: Option<&'static mut Thread>) -> Option<(u64, u32)> {
     let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs;
     let register = |place: *const u64| unsafe { core::ptr::read_volatile(place) };
     let [number, code, second, third] = unsafe {
@@ -108,7 +114,7 @@ fn buffer(tid: u32, known: Option<&'static mut Thread>, returned: i32) -> Option
                 Some(thread) => thread,
                 None => thread::of(tid)?,
             };
-            let at = next_message(thread, second, third as u32, returned);
+            let at = next_message(thread, second, third as u32);
             payload::of_message(second + u64::from(at) * MESSAGE_BYTES)
         }
         _ => None,
@@ -117,11 +123,11 @@ fn buffer(tid: u32, known: Option<&'static mut Thread>, returned: i32) -> Option
 
 /// Which message of the array it is: the kernel tells of each in turn, until the last or an error.
 #[inline(always)]
-fn next_message(thread: &mut Thread, array: u64, count: u32, returned: i32) -> u32 {
+fn next_message(thread: &mut Thread, array: u64, count: u32) -> u32 {
     let messages = &mut thread.messages;
     let at = if messages.array == array { messages.next } else { 0 };
     messages.array = array;
-    messages.next = if returned < 0 || at + 1 >= count.min(MOST_MESSAGES) { 0 } else { at + 1 };
+    messages.next = if at + 1 >= count.min(MOST_MESSAGES) { 0 } else { at + 1 };
     at
 }
 

@@ -100,23 +100,16 @@ fn hostile(seen: &Observations, seed: u64) -> Observations {
         numbers.spoil_time(&mut series.left_at, rarity);
     }
     for path in seen.calls_now.paths.iter_mut().chain(&mut seen.calls_before.paths) {
-        let mut values = [
-            path.total_ms,
-            path.total_squares,
-            path.self_ms,
-            path.self_squares,
-            path.self_logs,
-            path.self_log_squares,
-        ];
-        numbers.spoil(&mut values, rarity);
-        [
-            path.total_ms,
-            path.total_squares,
-            path.self_ms,
-            path.self_squares,
-            path.self_logs,
-            path.self_log_squares,
-        ] = values;
+        for value in [
+            &mut path.total_ms,
+            &mut path.total_squares,
+            &mut path.self_ms,
+            &mut path.self_squares,
+            &mut path.self_logs,
+            &mut path.self_log_squares,
+        ] {
+            numbers.spoil(std::slice::from_mut(value), rarity);
+        }
         numbers.spoil_count(&mut path.calls, rarity);
         numbers.spoil_count(&mut path.errors, rarity);
         numbers.spoil_count(&mut path.origins, rarity);
@@ -139,8 +132,9 @@ fn hostile(seen: &Observations, seed: u64) -> Observations {
         numbers.spoil_time(&mut group.first_seen, rarity);
     }
     for step in &mut seen.flow.steps {
-        numbers.spoil_count(&mut step.before, rarity);
-        numbers.spoil_count(&mut step.now, rarity);
+        for count in [&mut step.before, &mut step.now, &mut step.all_before, &mut step.all_now] {
+            numbers.spoil_count(count, rarity);
+        }
     }
     for coverage in &mut seen.coverage {
         numbers.spoil_count(&mut coverage.spans_before, rarity);

@@ -47,18 +47,14 @@ pub fn conclude(
     let (score, presence) = (confidence(&signs), presence(&signs));
     // Where no place shows any sign, one is first only because it was asked about or changed; and a place without a sign
     // that no change implies is first only because it was asked about.
+    let own = analysis.suspects.iter().find(|suspect| suspect.place == first.service);
     let mute = |suspect: &Suspect| suspect.strongest() == 0.0;
     let silent = analysis.suspects.iter().all(mute)
-        || analysis
-            .suspects
-            .iter()
-            .find(|suspect| suspect.place == first.service)
-            .is_some_and(|suspect| mute(suspect) && suspect.changed == 0.0);
+        || own.is_some_and(|suspect| mute(suspect) && suspect.changed == 0.0);
     // Slowness of a part that the service asked about does not feel: parts are always a little slower or faster.
-    let slow_only =
-        analysis.suspects.iter().find(|suspect| suspect.place == first.service).is_some_and(|suspect| {
-            suspect.errors == 0.0 && suspect.logs == 0.0 && suspect.paths == 0.0 && suspect.changed == 0.0
-        });
+    let slow_only = own.is_some_and(|suspect| {
+        suspect.errors == 0.0 && suspect.logs == 0.0 && suspect.paths == 0.0 && suspect.changed == 0.0
+    });
     let unfelt = slow_only && levels::is_well(analysis);
     let level = match score {
         _ if silent || unfelt || presence < QUIET => ConfidenceLevel::Inconclusive,
