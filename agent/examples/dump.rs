@@ -10,6 +10,7 @@ use anyhow::Context as _;
 async fn main() -> anyhow::Result<()> {
     use Feature::{Connections, OutOfMemory, Payloads, Processes, Resets, Retransmits};
     let seconds = std::env::args().nth(1).context("usage: dump SECONDS")?.parse()?;
+    agent::kernel::show_trace_points()?;
     let layout = Layout::of_this_kernel()?;
     let wanted = [Processes, OutOfMemory, Connections, Retransmits, Resets, Payloads];
     let mut programs = Programs::attach(&layout, &wanted)?;

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::kernel::{Layout, Programs, State};
+use crate::kernel::{self, Layout, Programs, State};
 use crate::privileges;
 use crate::run::wanted;
 use crate::settings::Settings;
 use crate::tls::{Library, TlsLibraries};
 
-/// The findings, for people; and whether the agent can do its work.
+/// The findings, for people; and whether the agent can do its work. To be called before there are threads.
 pub fn check(settings: &Settings) -> (String, bool) {
     let mut out = String::new();
     let system = rustix::system::uname();
@@ -29,6 +29,10 @@ pub fn check(settings: &Settings) -> (String, bool) {
         Err(error) => {
             let _ = writeln!(out, "privilege    ?    {error:#}");
         }
+    }
+    if let Err(error) = kernel::show_trace_points() {
+        let _ = writeln!(out, "trace points NO   {error:#}");
+        return (out, false);
     }
     let layout = match Layout::of_this_kernel() {
         Ok(layout) => layout,

@@ -68,7 +68,10 @@ fn start(arguments: Arguments) -> Result<ExitCode> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
-    // While privileges last.
+    // While privileges last, and before there are threads.
+    if let Err(error) = agent::kernel::show_trace_points() {
+        tracing::warn!("{error:#}");
+    }
     if let Err(error) = agent::manners::give_way() {
         tracing::warn!(error = format!("{error:#}"), "competes with what it watches for the processors");
     }

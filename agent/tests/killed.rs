@@ -258,6 +258,7 @@ fn traced_programs_live_through_attaching_and_detaching() {
     .collect();
 
     let code = code_of_libssl(server.0.id());
+    agent::kernel::show_trace_points().expect("root");
     for round in 0..30 {
         let layout = agent::kernel::Layout::of_this_kernel().expect("known");
         let features = [agent::kernel::Feature::Payloads, agent::kernel::Feature::Tls];

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use agent_events::{Offsets, PAYLOAD_BYTES};
 
 use super::btf::{Btf, BtfError};
+use super::tracefs::files_of;
 
-/// Where the kernel shows its trace points.
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 /// Why the layout of this kernel is not known.
@@ -89,9 +88,8 @@ impl Layout {
 /// Where `name` lies in the record of the trace point `point`.
 fn field(point: &'static str, name: &'static str) -> Result<u32, LayoutError> {
     let mut refused = None;
-    for root in TRACEFS {
-        let path = Path::new(root).join("events").join(point).join("format");
-        match read(&path) {
+    for folder in files_of(point) {
+        match read(&folder.join("format")) {
             Ok(format) => {
                 return place(&String::from_utf8_lossy(&format), name)
                     .ok_or(LayoutError::Field { point, field: name });

@@ -17,7 +17,7 @@ use super::implicate::implicate;
 use super::is_usable;
 use super::logs::{self, PatternShift};
 use super::metrics::{self, MetricMove};
-use super::skew::{answering, skews};
+use super::skew::{answering, newcomers_since, skews};
 use super::spread;
 use super::suspects::{self, Suspect};
 use super::words::Words;
@@ -63,6 +63,8 @@ pub struct Analysis<'a> {
     pub skews: BTreeMap<String, f64>,
     /// Whether new instances are seen to answer well, by service ([`super::skew`]).
     pub answering: BTreeMap<String, bool>,
+    /// From when on a release brings instances that count as new ([`super::skew`]).
+    pub newcomers_since: UnixNanos,
     /// Changes, told apart.
     pub changes: Changes,
     /// Places that deviate, strongest first.
@@ -93,6 +95,7 @@ impl<'a> Analysis<'a> {
             question.service.as_deref(),
         );
         let impacted = impacted(&question, &comparison, &suspects);
+        let newcomers_since = newcomers_since(&question, baseline, &seen.metrics);
         let analysis = Self {
             seen,
             question,
@@ -105,6 +108,7 @@ impl<'a> Analysis<'a> {
             edges,
             skews: skews(&compared),
             answering: answering(&compared),
+            newcomers_since,
             changes,
             suspects,
         };

@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Change, ChangeKind, Window};
+use domain::{Change, ChangeKind, UnixNanos, Window};
+use storage::questions::metrics::MetricLevels;
 
 use super::analysis::{Analysis, METRIC_THRESHOLD};
 use super::metrics::MetricMove;
+use crate::Question;
 
 /// Harm of a symptom at the instances of a service: sums and numbers of new and old ones.
 #[derive(Default)]
@@ -52,17 +54,21 @@ pub fn answering(metrics: &[MetricMove]) -> BTreeMap<String, bool> {
     answering.into_iter().map(|(service, seen)| (service.to_owned(), seen)).collect()
 }
 
+/// From when on a release brings instances that count as new: the middle of the past that metrics are compared with.
+pub fn newcomers_since(question: &Question, baseline: Window, metrics: &MetricLevels) -> UnixNanos {
+    let in_baseline = metrics.series.iter().any(|series| series.before[0] >= 2.0);
+    let past = match question.split() {
+        Some(split) if !in_baseline => Window::new(question.window.start, split),
+        _ => baseline,
+    };
+    past.start.plus(past.duration() / 2)
+}
+
 /// Whether the instances that a release brought are seen to answer well. `None` where that cannot be told: of other changes,
 /// and of releases so early that their instances count among the old ones.
 pub fn newcomers_answer(analysis: &Analysis<'_>, change: &Change) -> Option<bool> {
-    let (window, baseline) = (analysis.question.window, analysis.baseline);
-    let in_baseline = analysis.seen.metrics.series.iter().any(|series| series.before[0] >= 2.0);
-    let past = match analysis.question.split() {
-        Some(split) if !in_baseline => Window::new(window.start, split),
-        _ => baseline,
-    };
     let is_release = matches!(change.kind, ChangeKind::Deploy | ChangeKind::CanaryStep);
-    let is_told = is_release && change.at > past.start.plus(past.duration() / 2);
+    let is_told = is_release && change.at > analysis.newcomers_since;
     analysis.answering.get(&change.service).copied().filter(|_| is_told)
 }
 

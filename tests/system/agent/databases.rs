@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use agent::kernel::{has_trace_point, show_trace_points};
+
 use super::watch;
 use crate::programs::{accepting, finish, free_address, installed, python, start};
 
@@ -160,7 +162,8 @@ async fn dns() {
             )
             .await;
         watched.stored("inquest_request_duration_seconds_count", "dns-client").await;
-        if !Path::new("/sys/kernel/tracing/events/sock/sock_send_length").exists() {
+        show_trace_points().expect("root");
+        if !has_trace_point("sock/sock_send_length") {
             eprintln!("skipped: of several messages in one call, this kernel tells of the first only");
             return;
         }

@@ -134,6 +134,7 @@ async fn probes_come_and_go_under_load() {
     let seconds = (TURNS * STAY * 4).as_secs().to_string();
     let mut newest = start(folder.path(), "", &program, &["ask", &url, "8", &seconds]);
     let mut older = start(folder.path(), "", &program, &["ask1", &url, "8", &seconds]);
+    agent::kernel::show_trace_points().expect("root");
     let layout = Layout::of_this_kernel().expect("a kernel that is known");
     let features = [Feature::Payloads, Feature::Tls, Feature::TlsOfGo];
     for turn in 0..TURNS {
