@@ -142,6 +142,8 @@ pub type Samples = HashMap<MapData, [u32; 4], u64>;
 pub struct Programs {
     ebpf: Ebpf,
     states: BTreeMap<Feature, State>,
+    /// How often verdicts were told.
+    told: u64,
 }
 
 impl Programs {
@@ -171,7 +173,7 @@ impl Programs {
                 *known = state;
             }
         }
-        let mut programs = Self { ebpf, states };
+        let mut programs = Self { ebpf, states, told: 0 };
         if wanted.contains(&Feature::Profiles) {
             let state = programs.profile();
             programs.note(Feature::Profiles, state);
@@ -208,17 +210,30 @@ impl Programs {
         Ok((samples, stacks))
     }
 
-    /// What the agent has settled on for each socket. Once.
-    pub fn verdicts(&mut self) -> Result<HashMap<MapData, u64, u8>> {
-        Ok(HashMap::try_from(self.ebpf.take_map("VERDICTS").context("no map VERDICTS")?)?)
+    /// Tells the kernel side what the agent has settled on, as bits of [`agent_events::verdict`] for each socket. One for which there is
+    /// no room leaves everything as it was: more is captured than is needed.
+    pub fn settle(&mut self, verdicts: impl Iterator<Item = (u64, u8)>) -> Result<()> {
+        let mut map =
+            HashMap::<_, u64, u8>::try_from(self.ebpf.map_mut("VERDICTS").context("no map VERDICTS")?)?;
+        let mut changed = false;
+        for (socket, verdict) in verdicts {
+            changed |= map.insert(socket, verdict, 0).is_ok();
+        }
+        if changed {
+            self.told += 1;
+            self.control(control::VERDICTS, self.told)?;
+        }
+        Ok(())
     }
 
     /// Captures only every 2^`bits`-th slice of time from now on.
     pub fn shed(&mut self, bits: u32) -> Result<()> {
+        self.control(control::SHED_BITS, u64::from(bits))
+    }
+
+    fn control(&mut self, slot: u32, value: u64) -> Result<()> {
         let map = self.ebpf.map_mut("CONTROL").context("no map CONTROL")?;
-        let mut control = Array::<_, u64>::try_from(map)?;
-        control.set(control::SHED_BITS, u64::from(bits), 0)?;
-        Ok(())
+        Ok(Array::<_, u64>::try_from(map)?.set(slot, value, 0)?)
     }
 
     /// Runs `program` at a place in a file, in every process that has it mapped. The link lasts as long as it is held.
