@@ -7,6 +7,7 @@ pub mod check;
 pub mod clock;
 pub mod edges;
 pub mod export;
+mod go_functions;
 pub mod health;
 pub mod host;
 pub mod identity;

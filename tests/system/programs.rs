@@ -52,6 +52,28 @@ pub fn installed(names: &[&str]) -> Option<PathBuf> {
     found
 }
 
+/// Builds a Go program in `folder`; nothing where there is no Go.
+pub fn build_go(folder: &Path, source: &Path, flags: &[&str]) -> Option<PathBuf> {
+    let local = Path::new("/usr/local/go/bin/go");
+    let go = if local.exists() { local.to_owned() } else { installed(&["go"])? };
+    let out = folder.join("go-program");
+    // What comes with the compiler is enough.
+    let status = std::process::Command::new(go)
+        .args(["build", "-o"])
+        .arg(&out)
+        .args(flags)
+        .arg(source)
+        .current_dir(folder)
+        .env("GOTOOLCHAIN", "local")
+        .env("GOFLAGS", "")
+        .env("CGO_ENABLED", "0")
+        .stdin(Stdio::null())
+        .status()
+        .expect("go runs");
+    assert!(status.success(), "the Go program builds");
+    Some(out)
+}
+
 /// A real Python, not one of the scripts that stand before it.
 pub fn python() -> Option<String> {
     let output = std::process::Command::new("python3")

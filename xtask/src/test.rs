@@ -1,10 +1,14 @@
 //! `cargo xtask test`: everything a change must pass, cheapest check first, closing with one line that counts.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 
 use crate::{bpf, browser, node, step};
+
+/// What a test prints that passes because something that it needs is not here (a program, a privilege, recordings), before saying what.
+const LACKING: &str = "skipped: ";
 
 /// Tests counted over several runners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +64,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let started = Instant::now();
     let mut tally = Tally::default();
     let mut failures = Vec::new();
+    let mut lacking = BTreeSet::new();
     let mut note = |outcome: Result<()>| {
         if let Err(error) = outcome {
             failures.push(format!("{error:#}"));
@@ -73,8 +78,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
     ));
     note(step::lines(
         "cargo test",
-        &mut step::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
-        |line| tally.read_cargo(line),
+        // With what passing tests print: what they lacked is told at the end.
+        &mut step::cargo(&["test", "--locked", "--workspace", "--no-fail-fast", "--", "--show-output"]),
+        |line| {
+            tally.read_cargo(line);
+            lacking.extend(line.strip_prefix(LACKING).map(str::to_owned));
+        },
     ));
     note(bpf::run(&["--check".to_owned()]));
     if with_browser {
@@ -83,6 +92,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
 
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     println!();
+    for what in &lacking {
+        println!("passed without being tried: {what}");
+    }
     for failure in &failures {
         println!("failed: {failure}");
     }

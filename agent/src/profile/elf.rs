@@ -13,6 +13,7 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _,
 use object::{Endianness, ReadCache, ReadRef, elf};
 
 use super::apart::Marks;
+use crate::go_functions::{self, Head};
 use crate::regular;
 
 type Header = elf::FileHeader64<Endianness>;
@@ -61,7 +62,39 @@ pub(super) fn names(path: &Path, roots: &[PathBuf], places: &BTreeSet<u64>) -> R
         let sections = header.sections(header.endian()?, &cache)?;
         found.extend(functions(&apart, &sections, header.endian()?, &wanted)?);
     }
+    if stripped {
+        wanted.retain(|_, place| !found.contains_key(place));
+        found.extend(functions_of_go(&file, &sections, endian, &wanted).unwrap_or_default());
+    }
     Ok(found)
+}
+
+/// Names of the functions at `wanted` addresses, by place, from the table that programs of Go keep when they are stripped.
+fn functions_of_go<'data, R: ReadRef<'data>>(
+    file: &File,
+    sections: &SectionTable<'data, Header, R>,
+    endian: Endianness,
+    wanted: &BTreeMap<u64, u64>,
+) -> Option<HashMap<u64, String>> {
+    let section = |name: &str| sections.section_by_name(endian, name.as_bytes()).map(|(_, section)| section);
+    let table = go_functions::SECTIONS.iter().find_map(|name| section(name))?.sh_offset(endian);
+    let head = Head::parse(&bytes::<{ go_functions::HEAD_BYTES }>(file, table)?)?;
+    let module = section(go_functions::MODULE)
+        .and_then(|it| bytes::<8>(file, it.sh_offset(endian).checked_add(go_functions::MODULE_TEXT as u64)?));
+    let code = section(".text").map(|it| it.sh_addr(endian));
+    let text = go_functions::texts(head.text, module.as_ref().map(<[u8; 8]>::as_slice), code).next()?;
+    let named = wanted.iter().filter_map(|(address, place)| {
+        let at = head.name_at(address.checked_sub(text)?, |at| bytes(file, table.checked_add(at)?))?;
+        Some((*place, name(file, table.checked_add(at)?)?))
+    });
+    Some(named.collect())
+}
+
+/// Bytes at a place of the file.
+fn bytes<const N: usize>(file: &File, at: u64) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    file.read_exact_at(&mut bytes, at).ok()?;
+    Some(bytes)
 }
 
 /// Names of the functions at `wanted` addresses, by place.

@@ -1,7 +1,6 @@
 //! Go's own TLS: `crypto/tls.(*Conn).Write` and `Read`, in programs of Go 1.17 and later, with symbols or stripped.
 
 mod build;
-mod table;
 
 use std::ops::Range;
 
@@ -9,16 +8,12 @@ use super::code::{self, Places};
 use super::image::Image;
 use super::symbols::Function;
 use super::{Library, Probe, Seen};
-use table::Table;
+use crate::go_functions::{self, Table};
 
 const WRITE: &str = "crypto/tls.(*Conn).Write";
 const READ: &str = "crypto/tls.(*Conn).Read";
 /// The first that passes arguments in registers.
 const FIRST: (u32, u32) = (1, 17);
-/// Where the table of functions is: in position-independent programs it was among what is relocated.
-const TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
-/// In the module that Go 1.26 gives a section of its own: the beginning of the text.
-const MODULE_TEXT: usize = 22 * 8;
 
 /// The name of interest that a name ends with.
 pub(super) fn ending(name: &str) -> Option<&'static str> {
@@ -71,14 +66,12 @@ impl Functions {
     }
 
     fn of_table(image: &Image<'_>) -> Option<Self> {
-        let table = TABLES.iter().find_map(|name| Table::parse(image.section(name)?))?;
+        let table = go_functions::SECTIONS.iter().find_map(|name| Table::parse(image.section(name)?))?;
         let (write, read) = (table.function(WRITE)?, table.function(READ)?);
-        let module = image.section(".go.module").and_then(|it| it.get(MODULE_TEXT..)?.first_chunk());
+        let module = image.section(go_functions::MODULE).and_then(|it| it.get(go_functions::MODULE_TEXT..));
+        // Each is tried, and the code decides.
         let texts: Vec<u64> =
-            [table.text(), module.map(|it| u64::from_le_bytes(*it)), image.section_address(".text")]
-                .into_iter()
-                .flatten()
-                .collect();
+            go_functions::texts(table.text(), module, image.section_address(".text")).collect();
         let at = |range: Range<u64>| {
             let moved = |text: &u64| Some(text.checked_add(range.start)?..text.checked_add(range.end)?);
             texts.iter().filter_map(moved).collect()

@@ -9,7 +9,7 @@ use agent::settings::{Logs, Settings, Watch};
 use domain::{UnixNanos, Window};
 use tokio_util::sync::CancellationToken;
 
-use super::can_watch;
+use super::{can_watch, start_agent, threads_of_agent};
 use crate::harness::{TestServer, now, serve, serve_with};
 use crate::programs::free_address;
 
@@ -65,9 +65,9 @@ async fn each_line_once() {
             logs: Logs { files: vec![format!("{}/*.log", logs.display())], journal: false },
             ..Settings::default()
         };
-        let start = |stop: &CancellationToken| tokio::spawn(agent::run::run(settings(), stop.clone()));
+        let start = |stop: &CancellationToken| start_agent(settings(), stop);
         // What was there before the first agent is not new: it begins with an empty folder.
-        let killed = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let killed = threads_of_agent();
         killed.spawn(agent::run::run(settings(), CancellationToken::new()));
         let positions = folder.path().join("agent/log-positions");
         server.until("places noted", async |_| positions.exists().then_some(())).await;
@@ -125,7 +125,7 @@ async fn a_server_that_is_away_misses_nothing() {
         };
         let stop = CancellationToken::new();
         let _stops = stop.clone().drop_guard();
-        let running = tokio::spawn(agent::run::run(settings, stop.clone()));
+        let running = start_agent(settings, &stop);
         let positions = folder.path().join("agent/log-positions");
         server.until("places noted", async |_| positions.exists().then_some(())).await;
         write(&logs.join("a.log"), 0..10);

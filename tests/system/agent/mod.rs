@@ -26,7 +26,9 @@ use storage::questions::metric_values::SeriesValues;
 use storage::questions::service_graph::ServiceEdge;
 use storage::questions::trace::TraceRow;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::sync::RwLock;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{TestServer, now, serve};
@@ -47,6 +49,24 @@ fn can_watch() -> bool {
         eprintln!("skipped: the kernel or the privileges here do not let programs be attached\n{says}");
     }
     works
+}
+
+/// Threads for an agent, which see the kernel's trace points where the machine does not show them to everybody.
+fn threads_of_agent() -> Runtime {
+    let build = || {
+        agent::kernel::show_trace_points().expect("privileges");
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
+    };
+    std::thread::spawn(build).join().expect("no panic")
+}
+
+/// An agent that runs until it is told to stop.
+fn start_agent(settings: Settings, stop: &CancellationToken) -> JoinHandle<anyhow::Result<()>> {
+    let running = agent::run::run(settings, stop.clone());
+    tokio::task::spawn_blocking(move || {
+        let threads = threads_of_agent();
+        threads.block_on(threads.spawn(running)).expect("no panic")
+    })
 }
 
 /// Held by tests that leave the machine room for others, and alone by those that fill it: an agent that gets no turn loses events,
@@ -90,7 +110,7 @@ async fn watch_now(set: impl FnOnce(&mut Settings, &Path), test: impl AsyncFnOnc
         let stop = CancellationToken::new();
         // A test that fails would wait for the agent for ever otherwise.
         let _stops = stop.clone().drop_guard();
-        let running = tokio::spawn(agent::run::run(settings, stop.clone()));
+        let running = start_agent(settings, &stop);
         let watched = Watched { server, since: now(), folder, metrics };
         watched.until("page of the agent", async |it| it.page().await).await;
         test(&watched).await;

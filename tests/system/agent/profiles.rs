@@ -7,9 +7,9 @@ use agent::settings::{Logs, Settings, Watch};
 use domain::UnixNanos;
 use tokio_util::sync::CancellationToken;
 
-use super::{MACHINE, can_watch};
+use super::{MACHINE, can_watch, start_agent};
 use crate::harness::{TestServer, now, serve};
-use crate::programs::{installed, start};
+use crate::programs::{build_go, installed, start};
 
 /// Long enough for hundreds of samples.
 const SPIN: Duration = Duration::from_secs(6);
@@ -59,6 +59,19 @@ async fn code_compiled_at_run_time_is_named_by_its_perf_map() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stripped_program_of_go_is_named_by_its_own_table() {
+    profile("go-under-test", "main.hotLoopUnderTest", |folder| {
+        let source = folder.join("main.go");
+        let text = "package main\n\nvar kept uint64\n\n//go:noinline\nfunc hotLoopUnderTest() uint64 {\n\tsum := uint64(1)\n\
+             \tfor round := uint64(0); round < 10_000_000; round++ {\n\t\tsum = (sum ^ round) % 1_000_003\n\t}\n\treturn sum\n}\n\n\
+             func main() {\n\tfor {\n\t\tkept = hotLoopUnderTest()\n\t}\n}\n";
+        std::fs::write(&source, text).expect("written");
+        Some((build_go(folder, &source, &["-ldflags=-s -w"])?, Vec::new()))
+    })
+    .await;
+}
+
 /// Watches a program that spins, until the agent ends and sends what it has; the hottest function of `service` must be `hot`.
 async fn profile(
     service: &str,
@@ -84,7 +97,7 @@ async fn profile(
         let stop = CancellationToken::new();
         // A test that fails would wait for the agent for ever otherwise.
         let _stops = stop.clone().drop_guard();
-        let running = tokio::spawn(agent::run::run(settings, stop.clone()));
+        let running = start_agent(settings, &stop);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let spinning = start(folder.path(), service, &program.display().to_string(), &arguments);
         tokio::time::sleep(SPIN).await;

@@ -1,45 +1,19 @@
 //! Plaintext of TLS that is not OpenSSL's: Go's own, and rustls.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use agent::kernel::{Feature, Layout, Programs};
 use agent::tls::TlsLibraries;
-use tokio::process::Command;
 
 use super::requests::check_pair;
 use super::{MACHINE, Watched, can_watch, watch};
-use crate::programs::{accepting, finish, free_address, installed, start};
+use crate::programs::{accepting, build_go, finish, free_address, start};
 
 /// A server and a client in Go.
 const GO_PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/tls/main.go");
 /// How often the probes come and go in the soak, and how long they stay each time.
 const TURNS: u32 = 20;
 const STAY: Duration = Duration::from_millis(300);
-
-/// Builds the Go program in `folder`; nothing where there is no Go.
-async fn built(folder: &Path, flags: &[&str]) -> Option<PathBuf> {
-    let local = Path::new("/usr/local/go/bin/go");
-    let go = if local.exists() { local.to_owned() } else { installed(&["go"])? };
-    let out = folder.join("go-tls");
-    // What comes with the compiler is enough.
-    let status = Command::new(go)
-        .args(["build", "-o"])
-        .arg(&out)
-        .args(flags)
-        .arg(GO_PROGRAM)
-        .current_dir(folder)
-        .env("GOTOOLCHAIN", "local")
-        .env("GOFLAGS", "")
-        .env("CGO_ENABLED", "0")
-        .stdin(Stdio::null())
-        .status()
-        .await
-        .expect("go runs");
-    assert!(status.success(), "the Go program builds");
-    Some(out)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn go_with_symbols() {
@@ -55,7 +29,7 @@ async fn go_stripped() {
 async fn go(flags: &[&str]) {
     watch(async |watched| {
         let folder = watched.folder();
-        let Some(program) = built(folder, flags).await else { return };
+        let Some(program) = build_go(folder, GO_PROGRAM.as_ref(), flags) else { return };
         let program = program.display().to_string();
         let port = free_address().port();
         let _server = start(folder, "go-server", &program, &["serve", &format!("127.0.0.1:{port}")]);
@@ -124,7 +98,7 @@ async fn probes_come_and_go_under_load() {
     }
     let _alone = MACHINE.write().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(program) = built(folder.path(), &[]).await else { return };
+    let Some(program) = build_go(folder.path(), GO_PROGRAM.as_ref(), &[]) else { return };
     let program = program.display().to_string();
     let port = free_address().port();
     let address = format!("127.0.0.1:{port}");
