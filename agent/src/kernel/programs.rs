@@ -110,7 +110,8 @@ const TRACE_POINTS: [(&str, &str, &str, Feature); 26] = {
 };
 
 /// Where newer kernels tell of all bytes that sockets move: in place of the trace points of system calls.
-const LENGTHS: [(&str, &str); 2] = [("sent", "sock_send_length"), ("received", "sock_recv_length")];
+const LENGTH: &str = "length";
+const LENGTHS: [&str; 2] = ["sock_send_length", "sock_recv_length"];
 
 /// Programs for probes on files, and what fails without them.
 const PROBES: [(&str, Feature); 19] = [
@@ -293,31 +294,21 @@ fn unavailable(error: &anyhow::Error) -> State {
 
 /// Whether this kernel tells of all bytes that sockets move, and now does. It may well not.
 fn lengths(ebpf: &mut Ebpf) -> bool {
-    // They read the registers of a process, which the object that is built in knows for one machine only.
-    let attached = cfg!(target_arch = "x86_64")
-        .then(|| LENGTHS.iter().try_for_each(|(program, point)| raw_trace_point(ebpf, program, point)));
-    match attached {
-        Some(Ok(())) => return true,
-        Some(Err(error)) => {
-            tracing::debug!(error = format!("{error:#}"), "requests are read from system calls");
-        }
-        None => {}
+    // It reads the registers of a process, which the object that is built in knows for one machine only.
+    if !cfg!(target_arch = "x86_64") {
+        return false;
     }
-    // One of the two alone would count its half twice.
-    for (program, _) in LENGTHS {
-        if let Some(Ok(program)) = ebpf.program_mut(program).map(<&mut RawTracePoint>::try_from) {
-            let _ = program.unload();
-        }
+    let Some(Ok(program)) = ebpf.program_mut(LENGTH).map(<&mut RawTracePoint>::try_from) else {
+        return false;
+    };
+    let attached =
+        program.load().and_then(|()| LENGTHS.iter().try_for_each(|point| program.attach(point).map(drop)));
+    if let Err(error) = &attached {
+        tracing::debug!(%error, "requests are read from system calls");
+        // One of the two alone would count its half twice.
+        let _ = program.unload();
     }
-    false
-}
-
-fn raw_trace_point(ebpf: &mut Ebpf, name: &str, point: &str) -> Result<()> {
-    let program: &mut RawTracePoint =
-        ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
-    program.load()?;
-    program.attach(point)?;
-    Ok(())
+    attached.is_ok()
 }
 
 fn trace_point(ebpf: &mut Ebpf, name: &str, category: &str, point: &str) -> Result<()> {
