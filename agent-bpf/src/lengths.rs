@@ -130,7 +130,6 @@ impl Arguments {
 }
 
 /// Where the header of the message in the array is: the kernel tells of each in turn, until the last or an error.
-#[cold]
 #[inline(never)]
 fn next_message(tid: u32, array: u64, count: u32) -> Option<u64> {
     let messages = &mut thread::of(tid)?.messages;
@@ -141,7 +140,6 @@ fn next_message(tid: u32, array: u64, count: u32) -> Option<u64> {
 }
 
 /// The call that moves several messages has ended early.
-#[cold]
 #[inline(never)]
 fn end_messages(tid: u32) {
     if let Some(thread) = thread::of(tid) {

@@ -108,7 +108,7 @@ fn known(sk: u64, pid: u32) -> Option<&'static mut Socket> {
 }
 
 /// Apart from what is done for every call, so that that is short: code of programs that seldom run is seldom in the processor's caches.
-#[cold]
+/// (Not `#[cold]`: that puts it in a section of its own, and the loader takes what is at the same place of another for it.)
 #[inline(never)]
 fn look_up(sk: u64, pid: u32) -> Option<&'static mut Socket> {
     if !socket::is_watched(sk) {

@@ -119,7 +119,6 @@ pub fn moved(id: u64, sk: u64, known: &mut Socket, time_ns: u64) {
     }
 }
 
-#[cold]
 #[inline(never)]
 fn tell_moved(id: u64, sk: u64, known: &mut Socket, time_ns: u64) {
     known.told_ns = time_ns;
