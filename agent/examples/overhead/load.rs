@@ -5,21 +5,18 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// A load: how many connections, and whether each pauses between its requests.
+/// A load: how many connections, each of which pauses between its requests.
 #[derive(Clone, Copy)]
 pub struct Load {
     pub name: &'static str,
     connections: u32,
-    pauses: bool,
 }
 
 impl Load {
-    /// As fast as one connection goes: some 10,000 requests a second.
-    pub const ONE: Self = Self { name: "one by one", connections: 1, pauses: false };
     /// About 10,000 requests a second, a dozen at a time, as the pauses of many connections end together.
-    pub const USUAL: Self = Self { name: "10,000/s", connections: 40, pauses: true };
+    pub const USUAL: Self = Self { name: "10,000/s", connections: 40 };
     /// About 30,000.
-    pub const THRICE: Self = Self { name: "30,000/s", connections: 130, pauses: true };
+    pub const THRICE: Self = Self { name: "30,000/s", connections: 130 };
 }
 
 /// What wrk saw.
@@ -93,12 +90,12 @@ impl Web {
 
     /// Asks for `seconds`, and says how long answers took.
     pub fn ask(&self, load: Load, seconds: u64) -> Result<Seen> {
-        let mut wrk = command("wrk".as_ref(), self.real_time);
-        wrk.args(["-t1", "--latency", &format!("-c{}", load.connections), &format!("-d{seconds}s")]);
-        if load.pauses {
-            wrk.arg("-s").arg(self.folder.join("script.lua"));
-        }
-        let output = wrk.arg(&self.url).output().context("wrk")?;
+        let output = command("wrk".as_ref(), self.real_time)
+            .args(["-t1", "--latency", &format!("-c{}", load.connections), &format!("-d{seconds}s"), "-s"])
+            .arg(self.folder.join("script.lua"))
+            .arg(&self.url)
+            .output()
+            .context("wrk")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success() && !text.contains("Non-2xx"), "wrk failed: {text}");
         Seen::parse(&text).with_context(|| format!("wrk says {text}"))
