@@ -10,9 +10,6 @@ const S_IFSOCK: u16 = 0o140_000;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 pub const TCP: u16 = 6;
-const UDP: u16 = 17;
-/// The only datagrams that are looked at.
-const DNS_PORT: u16 = 53;
 
 /// Reads a value of the kernel at `base + offset`.
 #[inline(always)]
@@ -55,22 +52,6 @@ pub fn of_descriptor(fd: u64) -> Option<u64> {
 #[inline(always)]
 pub fn is_internet(sk: u64) -> bool {
     matches!(read::<u16>(sk, offset!(sk_family)), Some(AF_INET | AF_INET6))
-}
-
-/// Whether what `sk` moves is looked at: over TCP, or DNS.
-#[inline(always)]
-pub fn is_watched(sk: u64) -> bool {
-    if !is_internet(sk) {
-        return false;
-    }
-    match read::<u16>(sk, offset!(sk_protocol)) {
-        Some(TCP) => true,
-        Some(UDP) => {
-            read::<u16>(sk, offset!(sk_dport)).map(u16::from_be) == Some(DNS_PORT)
-                || read::<u16>(sk, offset!(sk_num)) == Some(DNS_PORT)
-        }
-        _ => false,
-    }
 }
 
 /// The two ends of `sk`.

@@ -110,8 +110,7 @@ const TRACE_POINTS: [(&str, &str, &str, Feature); 26] = {
 };
 
 /// Where newer kernels tell of all bytes that sockets move: in place of the trace points of system calls.
-const LENGTH: &str = "length";
-const LENGTHS: [&str; 2] = ["sock_send_length", "sock_recv_length"];
+const LENGTHS: [(&str, &str); 2] = [("sent", "sock_send_length"), ("received", "sock_recv_length")];
 
 /// Programs for probes on files, and what fails without them.
 const PROBES: [(&str, Feature); 19] = [
@@ -143,8 +142,6 @@ pub type Samples = HashMap<MapData, [u32; 4], u64>;
 pub struct Programs {
     ebpf: Ebpf,
     states: BTreeMap<Feature, State>,
-    /// How often verdicts were told.
-    told: u64,
 }
 
 impl Programs {
@@ -174,7 +171,7 @@ impl Programs {
                 *known = state;
             }
         }
-        let mut programs = Self { ebpf, states, told: 0 };
+        let mut programs = Self { ebpf, states };
         if wanted.contains(&Feature::Profiles) {
             let state = programs.profile();
             programs.note(Feature::Profiles, state);
@@ -211,30 +208,17 @@ impl Programs {
         Ok((samples, stacks))
     }
 
-    /// Tells the kernel side what the agent has settled on, as bits of [`agent_events::verdict`] for each socket. One for which there is
-    /// no room leaves everything as it was: more is captured than is needed.
-    pub fn settle(&mut self, verdicts: impl Iterator<Item = (u64, u8)>) -> Result<()> {
-        let mut map =
-            HashMap::<_, u64, u8>::try_from(self.ebpf.map_mut("VERDICTS").context("no map VERDICTS")?)?;
-        let mut changed = false;
-        for (socket, verdict) in verdicts {
-            changed |= map.insert(socket, verdict, 0).is_ok();
-        }
-        if changed {
-            self.told += 1;
-            self.control(control::VERDICTS, self.told)?;
-        }
-        Ok(())
+    /// What the agent has settled on for each socket. Once.
+    pub fn verdicts(&mut self) -> Result<HashMap<MapData, u64, u8>> {
+        Ok(HashMap::try_from(self.ebpf.take_map("VERDICTS").context("no map VERDICTS")?)?)
     }
 
     /// Captures only every 2^`bits`-th slice of time from now on.
     pub fn shed(&mut self, bits: u32) -> Result<()> {
-        self.control(control::SHED_BITS, u64::from(bits))
-    }
-
-    fn control(&mut self, slot: u32, value: u64) -> Result<()> {
         let map = self.ebpf.map_mut("CONTROL").context("no map CONTROL")?;
-        Ok(Array::<_, u64>::try_from(map)?.set(slot, value, 0)?)
+        let mut control = Array::<_, u64>::try_from(map)?;
+        control.set(control::SHED_BITS, u64::from(bits), 0)?;
+        Ok(())
     }
 
     /// Runs `program` at a place in a file, in every process that has it mapped. The link lasts as long as it is held.
@@ -294,21 +278,31 @@ fn unavailable(error: &anyhow::Error) -> State {
 
 /// Whether this kernel tells of all bytes that sockets move, and now does. It may well not.
 fn lengths(ebpf: &mut Ebpf) -> bool {
-    // It reads the registers of a process, which the object that is built in knows for one machine only.
-    if !cfg!(target_arch = "x86_64") {
-        return false;
+    // They read the registers of a process, which the object that is built in knows for one machine only.
+    let attached = cfg!(target_arch = "x86_64")
+        .then(|| LENGTHS.iter().try_for_each(|(program, point)| raw_trace_point(ebpf, program, point)));
+    match attached {
+        Some(Ok(())) => return true,
+        Some(Err(error)) => {
+            tracing::debug!(error = format!("{error:#}"), "requests are read from system calls");
+        }
+        None => {}
     }
-    let Some(Ok(program)) = ebpf.program_mut(LENGTH).map(<&mut RawTracePoint>::try_from) else {
-        return false;
-    };
-    let attached =
-        program.load().and_then(|()| LENGTHS.iter().try_for_each(|point| program.attach(point).map(drop)));
-    if let Err(error) = &attached {
-        tracing::debug!(%error, "requests are read from system calls");
-        // One of the two alone would count its half twice.
-        let _ = program.unload();
+    // One of the two alone would count its half twice.
+    for (program, _) in LENGTHS {
+        if let Some(Ok(program)) = ebpf.program_mut(program).map(<&mut RawTracePoint>::try_from) {
+            let _ = program.unload();
+        }
     }
-    attached.is_ok()
+    false
+}
+
+fn raw_trace_point(ebpf: &mut Ebpf, name: &str, point: &str) -> Result<()> {
+    let program: &mut RawTracePoint =
+        ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+    program.load()?;
+    program.attach(point)?;
+    Ok(())
 }
 
 fn trace_point(ebpf: &mut Ebpf, name: &str, category: &str, point: &str) -> Result<()> {
