@@ -1,25 +1,27 @@
 //! Handing an event to the agent.
 
+use core::hint::black_box;
+
 use agent_events::{EVENT_BYTES, Event, PAYLOAD_BYTES, lost};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 
-use crate::maps::{EVENTS, Ends, LOST, SCRATCH, Scratch};
+use crate::maps::{EVENTS, Ends, LOST, Record, SCRATCH, Scratch};
 
 /// `BPF_RB_NO_WAKEUP`: the agent looks by itself every few tens of milliseconds, because a wake-up costs more than an event.
 const NO_WAKEUP: u64 = 1;
 
-/// This processor's scratch space with an event of `kind`, of this moment and thread, begun in it.
+/// An event of `kind`, of this moment and thread.
 #[inline(always)]
-pub fn begin(kind: u8, ends: &Ends) -> Option<&'static mut Scratch> {
-    begin_at(kind, bpf_get_current_pid_tgid(), unsafe { bpf_ktime_get_ns() }, ends)
+pub fn event(kind: u8, ends: &Ends) -> Event {
+    event_at(kind, bpf_get_current_pid_tgid(), unsafe { bpf_ktime_get_ns() }, ends)
 }
 
 /// The same, of the thread `id` and the moment `time_ns`.
 #[inline(always)]
-pub fn begin_at(kind: u8, id: u64, time_ns: u64, ends: &Ends) -> Option<&'static mut Scratch> {
-    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
-    scratch.event = Event {
+pub fn event_at(kind: u8, id: u64, time_ns: u64, ends: &Ends) -> Event {
+    Event {
         kind,
         direction: 0,
         flags: 0,
@@ -37,23 +39,54 @@ pub fn begin_at(kind: u8, id: u64, time_ns: u64, ends: &Ends) -> Option<&'static
         netns: ends.netns,
         local: ends.local,
         remote: ends.remote,
-        extra: [0; 3],
-    };
-    Some(scratch)
+        // Opaque, or the compiler would call a function to clear three words.
+        extra: [black_box(0), black_box(0), black_box(0)],
+    }
 }
 
-/// Sends the event with its payload.
+/// Sends an event without payload, from the stack: packets are handled in the middle of anything, also of a program that has the
+/// scratch space in use.
 #[inline(always)]
-pub fn send(scratch: &mut Scratch) {
+pub fn send(event: &Event) {
+    output((&raw const *event).cast_mut().cast(), EVENT_BYTES as u64);
+}
+
+/// This processor's scratch space, for an event whose payload comes in parts. Only for programs that run for a process.
+#[inline(always)]
+pub fn scratch() -> Option<&'static mut Scratch> {
+    Some(unsafe { &mut *SCRATCH.get_ptr_mut(0)? })
+}
+
+/// Sends the event in the scratch space, with its payload.
+#[inline(always)]
+pub fn send_scratch(scratch: &mut Scratch) {
     let captured = (scratch.event.captured as usize).min(PAYLOAD_BYTES);
     scratch.event.captured = captured as u32;
     let size = EVENT_BYTES as u64 + (captured as u64 & (2 * PAYLOAD_BYTES as u64 - 1));
-    let sent = unsafe {
-        bpf_ringbuf_output(&raw const EVENTS as *mut _, (&raw mut scratch.event).cast(), size, NO_WAKEUP)
-    };
-    if sent != 0 {
+    output((&raw mut scratch.event).cast(), size);
+}
+
+#[inline(always)]
+fn output(event: *mut core::ffi::c_void, size: u64) {
+    if unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, event, size, NO_WAKEUP) } != 0 {
         count(lost::RING_FULL);
     }
+}
+
+/// Room in the buffer itself for an event with up to `N` bytes of payload: nothing is copied twice.
+#[inline(always)]
+pub fn reserve<const N: usize>() -> Option<RingBufEntry<Record<N>>> {
+    let entry = EVENTS.reserve::<Record<N>>(0);
+    if entry.is_none() {
+        count(lost::RING_FULL);
+    }
+    entry
+}
+
+/// Hands over what was put into reserved room.
+#[inline(always)]
+pub fn submit<const N: usize>(entry: RingBufEntry<Record<N>>) {
+    entry.submit(NO_WAKEUP);
 }
 
 /// Counts something that the agent will not see.

@@ -4,15 +4,13 @@
 //!
 //! The buffer is in the registers that the process called the kernel with.
 
-use agent_events::{direction, verdict};
-use aya_ebpf::bindings::pt_regs;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_task_pt_regs};
+use agent_events::direction;
+use aya_ebpf::bindings::{pt_regs, task_struct};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 
-use crate::maps::{Call, THREADS, Thread, TlsSession};
-use crate::socket::TCP;
+use crate::maps::{Call, TlsSession};
 use crate::{offset, payload, socket, thread};
 
 /// Numbers of system calls on x86-64.
@@ -35,112 +33,116 @@ const MESSAGE_BYTES: u64 = 64;
 /// Messages that one call moves at most (`UIO_MAXIOV`).
 const MOST_MESSAGES: u32 = 1024;
 
+/// One program for both trace points, whose records are alike: code that is in the processor's caches already costs a fraction.
 #[raw_tracepoint(tracepoint = "sock_send_length")]
-pub fn sent(context: RawTracePointContext) -> i32 {
-    moved(&context, direction::OUT);
-    0
-}
-
-#[raw_tracepoint(tracepoint = "sock_recv_length")]
-pub fn received(context: RawTracePointContext) -> i32 {
-    moved(&context, direction::IN);
+pub fn length(context: RawTracePointContext) -> i32 {
+    moved(&context);
     0
 }
 
 #[inline(always)]
-fn moved(context: &RawTracePointContext, direction: u8) -> Option<()> {
-    let id = bpf_get_current_pid_tgid();
+fn moved(context: &RawTracePointContext) -> Option<()> {
+    let task = unsafe { bpf_get_current_task_btf() };
+    // What it was called with comes first: many calls have no buffer, and take no more time.
+    let arguments = arguments(task)?;
+    let returned = context.arg::<i32>(1);
+    if returned <= 0 {
+        // An error ends a call that moves several messages.
+        if returned < 0 && arguments.is_of_messages() {
+            end_messages(thread_of(task));
+        }
+        return None;
+    }
+    let id = u64::from(number(task, offset!(task_tgid))) << 32 | u64::from(thread_of(task));
     if (id >> 32) as usize == offset!(own_pid) {
         return None;
     }
     let sk = context.arg::<u64>(0);
-    let seen = payload::seen(sk);
-    let is_tcp = seen.as_ref().is_some_and(|seen| seen.ends.protocol == TCP);
-    if !is_tcp && !socket::is_internet(sk) {
-        return None;
+    let session = thread::tls_session(id as u32);
+    if session != 0 && socket::is_internet(sk) {
+        thread::tie(TlsSession { session, pid: id >> 32 }, sk);
     }
-    let thread = THREADS.get_ptr_mut(id as u32).map(|found| unsafe { &mut *found });
-    if let Some(thread) = &thread
-        && thread.tls.session != 0
-    {
-        thread::tie(TlsSession { session: thread.tls.session, pid: id >> 32 }, sk);
-    }
-    let settled = payload::verdict_of(sk);
-    if settled & verdict::IGNORE != 0 {
-        return None;
-    }
-    let returned = context.arg::<i32>(1);
-    if returned <= 0 {
-        // An error ends a call that moves several messages.
-        if let Some(thread) = thread
-            && returned < 0
-        {
-            thread.messages.next = 0;
-        }
-        return None;
-    }
-    let (buffer, vectors) = buffer(id as u32, thread)?;
-    let call = Call {
-        socket: sk,
-        buffer,
-        time_ns: if direction == direction::OUT { left(sk, is_tcp) } else { 0 },
-        vectors,
-        direction,
-        every: settled & verdict::EVERY_CALL,
-        pad: 0,
-    };
-    payload::bytes_of(id, &call, seen, returned as u32, 0)
+    let (buffer, vectors) = arguments.buffer(id as u32)?;
+    let call = Call { socket: sk, buffer, time_ns: 0, vectors, direction: arguments.direction() };
+    payload::bytes_of(id, &call, returned as u32, 0)
 }
 
-/// The buffer of the system call that this thread is in, or its array of `iovec` and how many. Nothing for calls that have none
-/// (`sendfile`, `io_uring_enter`) and for programs of 32 bits.
+/// A number of `task`, without a call of the kernel's.
 #[inline(always)]
-fn buffer(tid: u32, known: Option<&'static mut Thread>) -> Option<(u64, u32)> {
-    let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs;
+fn number(task: *const task_struct, place: usize) -> u32 {
+    unsafe { core::ptr::read_volatile(task.byte_add(place).cast()) }
+}
+
+#[inline(always)]
+fn thread_of(task: *const task_struct) -> u32 {
+    number(task, offset!(task_pid))
+}
+
+/// The system call that a thread is in, and what of its arguments tells of buffers.
+struct Arguments {
+    number: u64,
+    second: u64,
+    third: u64,
+}
+
+/// Nothing for calls that have no buffer (`sendfile`, `io_uring_enter`) and for programs of 32 bits.
+#[inline(always)]
+fn arguments(task: *mut task_struct) -> Option<Arguments> {
+    let regs = unsafe { bpf_task_pt_regs(task) } as *const pt_regs;
     let register = |place: *const u64| unsafe { core::ptr::read_volatile(place) };
     let [number, code, second, third] = unsafe {
         [&raw const (*regs).orig_rax, &raw const (*regs).cs, &raw const (*regs).rsi, &raw const (*regs).rdx]
     }
     .map(register);
-    if code != CODE_OF_64_BITS {
-        return None;
+    let has_buffer = matches!(
+        number,
+        call::READ | call::WRITE | call::READV | call::WRITEV | call::SENDTO
+            ..=call::RECVMSG | call::RECVMMSG | call::SENDMMSG
+    );
+    (has_buffer && code == CODE_OF_64_BITS).then_some(Arguments { number, second, third })
+}
+
+impl Arguments {
+    #[inline(always)]
+    fn direction(&self) -> u32 {
+        let is_read =
+            matches!(self.number, call::READ | call::READV | call::RECVFROM | call::RECVMSG | call::RECVMMSG);
+        u32::from(if is_read { direction::IN } else { direction::OUT })
     }
-    match number {
-        call::READ | call::WRITE | call::RECVFROM | call::SENDTO => Some((second, 0)),
-        call::READV | call::WRITEV => Some((second, third as u32)),
-        call::RECVMSG | call::SENDMSG => payload::of_message(second),
-        call::RECVMMSG | call::SENDMMSG => {
-            let thread = match known {
-                Some(thread) => thread,
-                None => thread::of(tid)?,
-            };
-            let at = next_message(thread, second, third as u32);
-            payload::of_message(second + u64::from(at) * MESSAGE_BYTES)
+
+    #[inline(always)]
+    fn is_of_messages(&self) -> bool {
+        matches!(self.number, call::RECVMMSG | call::SENDMMSG)
+    }
+
+    /// The buffer, or its array of `iovec` and how many.
+    #[inline(always)]
+    fn buffer(&self, tid: u32) -> Option<(u64, u32)> {
+        match self.number {
+            call::READV | call::WRITEV => Some((self.second, self.third as u32)),
+            call::RECVMSG | call::SENDMSG => payload::of_message(self.second),
+            call::RECVMMSG | call::SENDMMSG => {
+                payload::of_message(next_message(tid, self.second, self.third as u32)?)
+            }
+            _ => Some((self.second, 0)),
         }
-        _ => None,
     }
 }
 
-/// Which message of the array it is: the kernel tells of each in turn, until the last or an error.
-#[inline(always)]
-fn next_message(thread: &mut Thread, array: u64, count: u32) -> u32 {
-    let messages = &mut thread.messages;
+/// Where the header of the message in the array is: the kernel tells of each in turn, until the last or an error.
+#[inline(never)]
+fn next_message(tid: u32, array: u64, count: u32) -> Option<u64> {
+    let messages = &mut thread::of(tid)?.messages;
     let at = if messages.array == array { messages.next } else { 0 };
     messages.array = array;
     messages.next = if at + 1 >= count.min(MOST_MESSAGES) { 0 } else { at + 1 };
-    at
+    Some(array + u64::from(at) * MESSAGE_BYTES)
 }
 
-/// When what was just written left, as near as the kernel says: the connection's clock was set within the call, and for a connection on
-/// this host before the other end could read. For others it is now.
-#[inline(always)]
-fn left(sk: u64, is_tcp: bool) -> u64 {
-    let place = offset!(tcp_clock);
-    if is_tcp
-        && place != 0
-        && let Some(left) = socket::read(sk, place)
-    {
-        return left;
+/// The call that moves several messages has ended early.
+#[inline(never)]
+fn end_messages(tid: u32) {
+    if let Some(thread) = thread::of(tid) {
+        thread.messages.next = 0;
     }
-    unsafe { bpf_ktime_get_ns() }
 }

@@ -27,6 +27,8 @@ use agent_events::Offsets;
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets {
     own_pid: 0,
+    task_pid: 0,
+    task_tgid: 0,
     task_files: 0,
     task_exit_code: 0,
     task_signal: 0,

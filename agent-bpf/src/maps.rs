@@ -9,6 +9,8 @@ const RING_BYTES: u32 = 4 << 20;
 const CALLS: u32 = 16 * 1024;
 const SOCKETS: u32 = 64 * 1024;
 const STACKS: u32 = 16 * 1024;
+/// A power of two.
+pub const TLS_SLOTS: u32 = 16 * 1024;
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
@@ -22,9 +24,14 @@ pub static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(CALLS
 #[map]
 pub static SOCKETS_SEEN: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(SOCKETS, 0);
 
-/// What the agent has settled on, by socket.
+/// What the agent has settled on, by socket. It counts its changes in [`control::VERDICTS`], so that this is looked up only after one.
 #[map]
 pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(SOCKETS, 0);
+
+/// Whether a thread was ever within a call into a TLS library, by the low bits of its number. Others that have the same bits are looked
+/// up in [`THREADS`] for nothing; the rest, on most hosts most threads, are not.
+#[map]
+pub static TLS_THREADS: Array<u32> = Array::with_max_entries(TLS_SLOTS, 0);
 
 /// The socket that each TLS session was seen to use.
 #[map]
@@ -85,14 +92,11 @@ pub struct Call {
     pub socket: u64,
     /// The buffer, or the array of `iovec`.
     pub buffer: u64,
-    /// When it began; only for what is written.
+    /// When it began; only for what is written, and 0 where that was not noted.
     pub time_ns: u64,
     /// How many `iovec` there are; 0 for a plain buffer.
     pub vectors: u32,
-    pub direction: u8,
-    /// Whether each call is captured, not each turn.
-    pub every: u8,
-    pub pad: u16,
+    pub direction: u32,
 }
 
 #[repr(C)]
@@ -103,12 +107,15 @@ pub struct Socket {
     pub role: u8,
     pub last_direction: u8,
     pub tls_last_direction: u8,
-    pub pad: u8,
+    /// What the agent has settled on, as of `settled_at`.
+    pub verdict: u8,
     pub turn_bytes: u32,
     pub tls_turn_bytes: u32,
     /// When the bytes that it had moved were last told, and how many those were.
     pub told_ns: u64,
     pub told: [u64; 2],
+    /// How many changes of verdicts there had been; 0 where it was never looked up.
+    pub settled_at: u64,
     /// Its two ends, once bytes have moved over it: they stay while a TCP connection lasts. Without protocol where not known.
     pub ends: Ends,
 }
@@ -212,6 +219,13 @@ pub struct Sample {
     pub user: i32,
     pub kernel: i32,
     pub pad: u32,
+}
+
+/// An event, with room for a payload.
+#[repr(C)]
+pub struct Record<const N: usize> {
+    pub event: agent_events::Event,
+    pub payload: [u8; N],
 }
 
 /// Three times the payload: all that the verifier sees is an offset below the bound and a length below twice the bound.

@@ -3,7 +3,8 @@
 use core::hint::black_box;
 
 use agent_events::{
-    PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role,
+    Event, PAYLOAD_BYTES, SLICE_BITS, TURN_BYTES, VECTORS, control, direction, flag, kind, lost, role,
+    verdict,
 };
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
@@ -12,9 +13,7 @@ use crate::maps::{CONTROL, Call, Ends, SOCKETS_SEEN, Scratch, Socket, VERDICTS};
 use crate::socket::TCP;
 use crate::{emit, offset, socket, tcp};
 
-const UDP: u16 = 17;
-/// The only datagrams that are looked at.
-const DNS_PORT: u16 = 53;
+const OUT: u32 = direction::OUT as u32;
 /// Bytes of a `struct iovec`.
 const VECTOR_BYTES: u32 = 16;
 /// Where `struct user_msghdr` has its vectors, and behind them how many.
@@ -34,93 +33,120 @@ pub fn verdict_of(sk: u64) -> u8 {
     unsafe { VERDICTS.get(sk) }.copied().unwrap_or(0)
 }
 
-/// What is known of `sk` already, if anything.
+/// The same, of a socket that is known: looked up only when verdicts have changed since it last was.
 #[inline(always)]
-pub fn seen(sk: u64) -> Option<&'static mut Socket> {
-    SOCKETS_SEEN.get_ptr_mut(sk).map(|found| unsafe { &mut *found })
+fn settled(sk: u64, known: &mut Socket) -> u8 {
+    // Read before the verdict: one that changes in between is looked up again.
+    let changes = CONTROL.get(control::VERDICTS).copied().unwrap_or(0);
+    if known.settled_at != changes {
+        known.verdict = verdict_of(sk);
+        known.settled_at = changes;
+    }
+    known.verdict
 }
 
 /// Sends the head of what `call` moved, unless this turn of the conversation has been captured enough.
 #[inline(always)]
 pub fn bytes(call: &Call, total: u32, flags: u8) -> Option<()> {
-    bytes_of(bpf_get_current_pid_tgid(), call, seen(call.socket), total, flags)
+    bytes_of(bpf_get_current_pid_tgid(), call, total, flags)
 }
 
-/// The same, in the thread `id`, of a socket of which is known what was `seen`. What decides comes before whatever costs more; what is at
-/// hand is handed on, as a call of the kernel's costs as much as dozens of instructions.
+/// The same, in the thread `id`. What decides comes before whatever costs more; what is at hand is handed on, as a call of the kernel's
+/// costs as much as dozens of instructions.
 #[inline(always)]
-pub fn bytes_of(
-    id: u64,
-    call: &Call,
-    seen: Option<&'static mut Socket>,
-    total: u32,
-    flags: u8,
-) -> Option<()> {
-    let out = call.direction == direction::OUT;
-    let time_ns = if out { call.time_ns } else { unsafe { bpf_ktime_get_ns() } };
-    let (known, ends) = known(call.socket, seen, time_ns, (id >> 32) as u32)?;
+pub fn bytes_of(id: u64, call: &Call, total: u32, flags: u8) -> Option<()> {
+    let known = known(call.socket, (id >> 32) as u32)?;
+    let time_ns = moment(call, known);
     if known.pid == 0 {
         known.pid = (id >> 32) as u32;
     }
-    tcp::moved(id, call.socket, known, &ends, time_ns);
+    tcp::moved(id, call.socket, known, time_ns);
+    let settled = settled(call.socket, known);
     let (last, turn) = if flags & flag::TLS != 0 {
         (&mut known.tls_last_direction, &mut known.tls_turn_bytes)
     } else {
+        if settled & verdict::IGNORE != 0 {
+            return None;
+        }
         (&mut known.last_direction, &mut known.turn_bytes)
     };
-    if *last != call.direction || call.every != 0 {
-        *last = call.direction;
+    if *last != call.direction as u8 || settled & verdict::EVERY_CALL != 0 {
+        *last = call.direction as u8;
         *turn = 0;
     }
     if *turn >= TURN_BYTES {
         return None;
     }
     *turn += total.min(TURN_BYTES);
-    if shed(&ends, time_ns) {
+    if shed(&known.ends, time_ns) {
         emit::count(lost::SHED);
         return None;
     }
-    let scratch = emit::begin_at(kind::DATA, id, time_ns, &ends)?;
-    let event = &mut scratch.event;
-    event.direction = call.direction;
-    event.flags = flags;
-    event.role = known.role;
-    event.socket = call.socket;
-    event.total = total;
-    capture(call, total, scratch);
-    emit::send(scratch);
-    Some(())
+    let about = About { id, time_ns, known, call, total, flags };
+    let wanted = total.min(offset!(capture_bytes) as u32);
+    if call.vectors != 0 {
+        return vectors(&about, wanted);
+    }
+    // Room is reserved before it is known how much can be read, in a few sizes: the verifier wants each to be a constant.
+    match wanted {
+        0..=256 => plain::<256>(&about, wanted),
+        _ => plain::<PAYLOAD_BYTES>(&about, wanted),
+    }
 }
 
-/// What is known of a socket over which bytes move, and its ends; nothing for one that is not watched. The ends of a TCP connection are
-/// looked up once; those of a datagram socket may change with each.
+/// What is known of a socket over which bytes move; nothing for one that is not watched. The ends of a TCP connection are looked up
+/// once; those of a datagram socket may change with each.
 #[inline(always)]
-fn known(
-    sk: u64,
-    seen: Option<&'static mut Socket>,
-    time_ns: u64,
-    pid: u32,
-) -> Option<(&'static mut Socket, Ends)> {
+fn known(sk: u64, pid: u32) -> Option<&'static mut Socket> {
+    let seen = SOCKETS_SEEN.get_ptr_mut(sk).map(|found| unsafe { &mut *found });
     if let Some(known) = seen
         && known.ends.protocol == TCP
     {
-        let ends = known.ends;
-        return Some((known, ends));
+        return Some(known);
     }
-    let ends = socket::ends(sk)?;
-    let dns = ends.protocol == UDP && (ends.remote_port == DNS_PORT || ends.local_port == DNS_PORT);
-    if ends.protocol != TCP && !dns {
+    look_up(sk, pid)
+}
+
+/// Apart from what is done for every call, so that that is short: code of programs that seldom run is seldom in the processor's caches.
+/// (Not `#[cold]`: that puts it in a section of its own, and the loader takes what is at the same place of another for it.)
+#[inline(never)]
+fn look_up(sk: u64, pid: u32) -> Option<&'static mut Socket> {
+    if !socket::is_watched(sk) {
         return None;
     }
-    let known = socket::known(sk, &tcp::fresh(role::UNKNOWN, time_ns, pid))?;
-    if !dns {
-        known.ends = ends;
-        if known.role == role::UNKNOWN {
-            // Older than the agent: what it moved before is not told.
-            known.told = tcp::totals(sk);
+    let known = socket::known(sk, pid)?;
+    note_ends(sk, known)?;
+    if known.role == role::UNKNOWN && known.ends.protocol == TCP {
+        // Older than the agent: what it moved before is not told.
+        known.told = tcp::totals(sk);
+    }
+    Some(known)
+}
+
+/// Apart from what else looks a socket up: a program has 512 bytes of stack, with all functions that it is within.
+#[inline(never)]
+fn note_ends(sk: u64, known: &mut Socket) -> Option<()> {
+    known.ends = socket::ends(sk)?;
+    Some(())
+}
+
+/// When what `call` moved was read, or left. For what was written without a note of when, that is as near as the kernel says: the
+/// connection's clock was set within the call, and for a connection on this host before the other end could read.
+#[inline(always)]
+fn moment(call: &Call, known: &Socket) -> u64 {
+    if call.direction == OUT {
+        if call.time_ns != 0 {
+            return call.time_ns;
+        }
+        let place = offset!(tcp_clock);
+        if place != 0
+            && known.ends.protocol == TCP
+            && let Some(left) = socket::read(call.socket, place)
+        {
+            return left;
         }
     }
-    Some((known, ends))
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Under load, only one of 2^n connections is captured, whole: half a conversation would be misread. Both ends agree on which, as they
@@ -136,22 +162,63 @@ fn shed(ends: &Ends, time_ns: u64) -> bool {
     (spread + (time_ns >> SLICE_BITS)) & ((1 << bits) - 1) != 0
 }
 
+/// What an event says beside its payload.
+struct About<'a> {
+    id: u64,
+    time_ns: u64,
+    known: &'a Socket,
+    call: &'a Call,
+    total: u32,
+    flags: u8,
+}
+
+impl About<'_> {
+    #[inline(always)]
+    fn event(&self) -> Event {
+        let mut event = emit::event_at(kind::DATA, self.id, self.time_ns, &self.known.ends);
+        event.direction = self.call.direction as u8;
+        event.flags = self.flags;
+        event.role = self.known.role;
+        event.socket = self.call.socket;
+        event.total = self.total;
+        event
+    }
+}
+
+/// One buffer, of which at most `N` bytes are `wanted`.
 #[inline(always)]
-fn capture(call: &Call, total: u32, scratch: &mut Scratch) {
-    let wanted = total.min(offset!(capture_bytes) as u32);
-    if call.vectors == 0 {
-        scratch.event.captured = copy(scratch, 0, call.buffer, wanted);
-        return;
+fn plain<const N: usize>(about: &About<'_>, wanted: u32) -> Option<()> {
+    let mut entry = emit::reserve::<N>()?;
+    let record = unsafe { &mut *entry.as_mut_ptr() };
+    record.event = about.event();
+    if wanted > 0 {
+        // From 1 to `N`, as a mask and not as a comparison: verifiers before Linux 6.3 forget a bound that was compared once the number
+        // is cut to 32 bits. Opaque to the compiler, which knows the bound and would leave out the mask.
+        let size = (black_box(u64::from(wanted)).wrapping_sub(1) & (N as u64 - 1)) + 1;
+        let to = record.payload.as_mut_ptr();
+        if unsafe { bpf_probe_read_user(to.cast(), size as u32, about.call.buffer as *const _) } == 0 {
+            record.event.captured = wanted;
+        } else {
+            emit::count(lost::UNREADABLE);
+        }
     }
-    let count = call.vectors.min(VECTORS as u32);
+    emit::submit(entry);
+    Some(())
+}
+
+/// Several buffers.
+#[inline(never)]
+fn vectors(about: &About<'_>, wanted: u32) -> Option<()> {
+    let scratch = emit::scratch()?;
+    scratch.event = about.event();
+    let count = about.call.vectors.min(VECTORS as u32);
     let size = black_box(count * VECTOR_BYTES) & (2 * VECTORS as u32 * VECTOR_BYTES - 1);
-    let read =
-        unsafe { bpf_probe_read_user(scratch.vectors.as_mut_ptr().cast(), size, call.buffer as *const _) };
-    if read != 0 {
+    let from = about.call.buffer as *const _;
+    if unsafe { bpf_probe_read_user(scratch.vectors.as_mut_ptr().cast(), size, from) } != 0 {
         emit::count(lost::UNREADABLE);
-        return;
+        emit::send_scratch(scratch);
+        return Some(());
     }
-    scratch.event.captured = 0;
     let mut index = 0;
     // Two things keep the verifier from following every way through every turn. The loop stays one: the compiler would write it out.
     // And how much is taken is kept where the verifier knows nothing of it, so that all ways into the next turn look alike.
@@ -169,6 +236,8 @@ fn capture(call: &Call, total: u32, scratch: &mut Scratch) {
         }
         index += 1;
     }
+    emit::send_scratch(scratch);
+    Some(())
 }
 
 /// Copies up to `length` bytes of the process to `place` in the payload; how many were copied.

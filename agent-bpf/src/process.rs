@@ -22,7 +22,8 @@ pub fn process_exec(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn exec(context: &TracePointContext) -> Option<()> {
-    let scratch = emit::begin(kind::EXEC, &Ends::UNKNOWN)?;
+    let scratch = emit::scratch()?;
+    scratch.event = emit::event(kind::EXEC, &Ends::UNKNOWN);
     // The low half of a `__data_loc` is where the text starts in the record.
     let place: u32 = unsafe { context.read_at(offset!(exec_filename)).ok()? };
     let from = unsafe { context.as_ptr().cast::<u8>().add((place & 0xffff) as usize) };
@@ -31,7 +32,7 @@ fn exec(context: &TracePointContext) -> Option<()> {
     if length > 1 && length <= PATH_BYTES as i64 {
         scratch.event.captured = length as u32 - 1;
     }
-    emit::send(scratch);
+    emit::send_scratch(scratch);
     Some(())
 }
 
@@ -45,18 +46,18 @@ pub fn process_exit(_context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn exit() -> Option<()> {
-    let scratch = emit::begin(kind::EXIT, &Ends::UNKNOWN)?;
+    let mut event = emit::event(kind::EXIT, &Ends::UNKNOWN);
     // The end of a thread is not the end of its process. The leader may end first, with others still running; the agent forgets a
     // process a while after its leader, so that this is rare and does no harm.
-    if scratch.event.pid != scratch.event.tid {
+    if event.pid != event.tid {
         return None;
     }
     let task = unsafe { bpf_get_current_task() };
     let own: u32 = socket::read(task, offset!(task_exit_code))?;
     let signal: u64 = socket::read(task, offset!(task_signal))?;
     let group: u32 = socket::read(signal, offset!(signal_group_exit_code)).unwrap_or(0);
-    scratch.event.extra[0] = u64::from(if group == 0 { own } else { group });
-    emit::send(scratch);
+    event.extra[0] = u64::from(if group == 0 { own } else { group });
+    emit::send(&event);
     Some(())
 }
 
@@ -68,10 +69,10 @@ pub fn oom_kill(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn oom(context: &TracePointContext) -> Option<()> {
-    let scratch = emit::begin(kind::OOM, &Ends::UNKNOWN)?;
+    let mut event = emit::event(kind::OOM, &Ends::UNKNOWN);
     // Whoever asked for memory runs here: the victim is named in the record.
-    scratch.event.pid = unsafe { context.read_at(offset!(oom_pid)).ok()? };
-    scratch.event.tid = scratch.event.pid;
-    emit::send(scratch);
+    event.pid = unsafe { context.read_at(offset!(oom_pid)).ok()? };
+    event.tid = event.pid;
+    emit::send(&event);
     Some(())
 }

@@ -1,15 +1,20 @@
 //! From a file descriptor to the socket behind it, and from a socket to its two ends.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task};
+use agent_events::role;
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 
 use crate::maps::{Ends, SOCKETS_SEEN, Socket};
-use crate::offset;
+use crate::{offset, tcp};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 pub const TCP: u16 = 6;
+const UDP: u16 = 17;
+/// The only datagrams that are looked at.
+const DNS_PORT: u16 = 53;
 
 /// Reads a value of the kernel at `base + offset`.
 #[inline(always)]
@@ -54,6 +59,22 @@ pub fn is_internet(sk: u64) -> bool {
     matches!(read::<u16>(sk, offset!(sk_family)), Some(AF_INET | AF_INET6))
 }
 
+/// Whether what `sk` moves is looked at: over TCP, or DNS.
+#[inline(always)]
+pub fn is_watched(sk: u64) -> bool {
+    if !is_internet(sk) {
+        return false;
+    }
+    match read::<u16>(sk, offset!(sk_protocol)) {
+        Some(TCP) => true,
+        Some(UDP) => {
+            read::<u16>(sk, offset!(sk_dport)).map(u16::from_be) == Some(DNS_PORT)
+                || read::<u16>(sk, offset!(sk_num)) == Some(DNS_PORT)
+        }
+        _ => false,
+    }
+}
+
 /// The two ends of `sk`.
 #[inline(always)]
 pub fn ends(sk: u64) -> Option<Ends> {
@@ -82,12 +103,13 @@ pub fn ends(sk: u64) -> Option<Ends> {
     Some(ends)
 }
 
-/// What is known of `sk`, made at need.
-#[inline(always)]
-pub fn known(sk: u64, fresh: &Socket) -> Option<&'static mut Socket> {
+/// What is known of `sk`, made at need: a socket from before the agent, or one of datagrams. Apart, for
+/// its stack.
+#[inline(never)]
+pub fn known(sk: u64, pid: u32) -> Option<&'static mut Socket> {
     if let Some(found) = SOCKETS_SEEN.get_ptr_mut(sk) {
         return Some(unsafe { &mut *found });
     }
-    SOCKETS_SEEN.insert(sk, fresh, 0).ok()?;
+    SOCKETS_SEEN.insert(sk, tcp::fresh(role::UNKNOWN, unsafe { bpf_ktime_get_ns() }, pid), 0).ok()?;
     SOCKETS_SEEN.get_ptr_mut(sk).map(|found| unsafe { &mut *found })
 }

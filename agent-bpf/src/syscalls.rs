@@ -66,8 +66,7 @@ fn enter(context: &TracePointContext, shape: Shape, direction: u8) -> Option<()>
     if thread.tls.session != 0 {
         thread::tie(TlsSession { session: thread.tls.session, pid: id >> 32 }, sk);
     }
-    let settled = payload::verdict_of(sk);
-    if settled & verdict::IGNORE != 0 {
+    if payload::verdict_of(sk) & verdict::IGNORE != 0 {
         return None;
     }
     let argument = word(context, ARGUMENT[1]);
@@ -82,9 +81,7 @@ fn enter(context: &TracePointContext, shape: Shape, direction: u8) -> Option<()>
         // What is read is timed when it is there.
         time_ns: if direction == direction::OUT { unsafe { bpf_ktime_get_ns() } } else { 0 },
         vectors,
-        direction,
-        every: settled & verdict::EVERY_CALL,
-        pad: 0,
+        direction: u32::from(direction),
     };
     Some(())
 }

@@ -1,10 +1,10 @@
 //! TCP: a connection comes up, fails, ends, loses a segment, is reset.
 
-use agent_events::{MOVED_NS, direction, kind, role};
+use agent_events::{Event, MOVED_NS, direction, kind, role};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
-use crate::maps::{Ends, SOCKETS_SEEN, Scratch, Socket, VERDICTS};
+use crate::maps::{Ends, SOCKETS_SEEN, Socket, VERDICTS};
 use crate::socket::TCP;
 use crate::{emit, offset, socket};
 
@@ -23,11 +23,12 @@ pub fn fresh(role: u8, opened_ns: u64, pid: u32) -> Socket {
         role,
         last_direction: direction::IN + 1,
         tls_last_direction: direction::IN + 1,
-        pad: 0,
+        verdict: 0,
         turn_bytes: 0,
         tls_turn_bytes: 0,
         told_ns: opened_ns,
         told: [0; 2],
+        settled_at: 0,
         ends: Ends::UNKNOWN,
     }
 }
@@ -55,37 +56,37 @@ fn state(context: &TracePointContext) -> Option<()> {
     if ends.protocol != TCP {
         return None;
     }
-    let scratch = emit::begin(kind, &ends)?;
-    scratch.event.socket = sk;
+    let mut event = emit::event(kind, &ends);
+    event.socket = sk;
     if new == SYN_SENT {
         // In the thread that called connect(): the only moment at which the owner of a client's socket is certain.
-        SOCKETS_SEEN.insert(sk, fresh(role::CLIENT, scratch.event.time_ns, scratch.event.pid), 0).ok()?;
+        SOCKETS_SEEN.insert(sk, fresh(role::CLIENT, event.time_ns, event.pid), 0).ok()?;
         return None;
     }
     if (old, new) == (SYN_RECV, ESTABLISHED) {
-        SOCKETS_SEEN.insert(sk, fresh(role::SERVER, scratch.event.time_ns, 0), 0).ok()?;
+        SOCKETS_SEEN.insert(sk, fresh(role::SERVER, event.time_ns, 0), 0).ok()?;
     }
-    let now = scratch.event.time_ns;
+    let now = event.time_ns;
     let mut told = [0; 2];
     if kind != kind::LISTEN && kind != kind::LISTEN_END {
         // Packets are handled in whatever process runs: what was noted of the socket says whose it is.
-        scratch.event.pid = 0;
-        scratch.event.tid = 0;
+        event.pid = 0;
+        event.tid = 0;
         if let Some(known) = unsafe { SOCKETS_SEEN.get(sk) } {
-            scratch.event.pid = known.pid;
-            scratch.event.role = known.role;
-            scratch.event.extra[0] = now - known.opened_ns;
+            event.pid = known.pid;
+            event.role = known.role;
+            event.extra[0] = now - known.opened_ns;
             told = known.told;
         }
     }
     if new == CLOSE {
         if kind == kind::CLOSE {
-            since(told, totals(sk), sk, scratch);
+            since(told, totals(sk), sk, &mut event);
         }
         let _ = SOCKETS_SEEN.remove(sk);
         let _ = VERDICTS.remove(sk);
     }
-    emit::send(scratch);
+    emit::send(&event);
     Some(())
 }
 
@@ -100,10 +101,10 @@ pub fn totals(sk: u64) -> [u64; 2] {
 
 /// What it has moved since it was `told`, with how it fares.
 #[inline(always)]
-fn since(told: [u64; 2], now: [u64; 2], sk: u64, scratch: &mut Scratch) {
+fn since(told: [u64; 2], now: [u64; 2], sk: u64, event: &mut Event) {
     let retransmits: u32 = socket::read(sk, offset!(tcp_total_retrans)).unwrap_or(0);
     let srtt: u32 = socket::read(sk, offset!(tcp_srtt)).unwrap_or(0);
-    scratch.event.extra = [
+    event.extra = [
         now[0].saturating_sub(told[0]),
         now[1].saturating_sub(told[1]),
         u64::from(srtt >> 3) << 32 | u64::from(retransmits),
@@ -112,20 +113,23 @@ fn since(told: [u64; 2], now: [u64; 2], sk: u64, scratch: &mut Scratch) {
 
 /// Tells what a connection that lasts has moved, now and then.
 #[inline(always)]
-pub fn moved(id: u64, sk: u64, known: &mut Socket, ends: &Ends, time_ns: u64) -> Option<()> {
-    if ends.protocol != TCP || time_ns.saturating_sub(known.told_ns) < MOVED_NS {
-        return None;
+pub fn moved(id: u64, sk: u64, known: &mut Socket, time_ns: u64) {
+    if known.ends.protocol == TCP && time_ns.saturating_sub(known.told_ns) >= MOVED_NS {
+        tell_moved(id, sk, known, time_ns);
     }
+}
+
+#[inline(never)]
+fn tell_moved(id: u64, sk: u64, known: &mut Socket, time_ns: u64) {
     known.told_ns = time_ns;
     let now = totals(sk);
-    let scratch = emit::begin_at(kind::MOVED, id, time_ns, ends)?;
-    since(known.told, now, sk, scratch);
+    let mut event = emit::event_at(kind::MOVED, id, time_ns, &known.ends);
+    since(known.told, now, sk, &mut event);
     known.told = now;
-    scratch.event.socket = sk;
-    scratch.event.role = known.role;
-    scratch.event.pid = known.pid;
-    emit::send(scratch);
-    Some(())
+    event.socket = sk;
+    event.role = known.role;
+    event.pid = known.pid;
+    emit::send(&event);
 }
 
 #[tracepoint]
@@ -144,14 +148,14 @@ pub fn receive_reset(context: TracePointContext) -> u32 {
 fn segment(context: &TracePointContext, place: usize, kind: u8) -> Option<()> {
     let sk: u64 = unsafe { context.read_at(place).ok()? };
     let ends = socket::ends(sk)?;
-    let scratch = emit::begin(kind, &ends)?;
-    scratch.event.socket = sk;
-    scratch.event.pid = 0;
-    scratch.event.tid = 0;
+    let mut event = emit::event(kind, &ends);
+    event.socket = sk;
+    event.pid = 0;
+    event.tid = 0;
     if let Some(known) = unsafe { SOCKETS_SEEN.get(sk) } {
-        scratch.event.pid = known.pid;
-        scratch.event.role = known.role;
+        event.pid = known.pid;
+        event.role = known.role;
     }
-    emit::send(scratch);
+    emit::send(&event);
     Some(())
 }

@@ -3,7 +3,7 @@
 //! The socket of a session is the one that the library reads or writes from within such a call, in the same thread. A session over
 //! memory buffers, whose socket is used outside of these calls, is not tied to one and not reported.
 
-use agent_events::{direction, flag, verdict};
+use agent_events::{direction, flag};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use aya_ebpf::macros::{uprobe, uretprobe};
@@ -35,8 +35,7 @@ fn enter(context: &ProbeContext, direction: u8, ex: bool) -> Option<()> {
     if (id >> 32) as usize == offset!(own_pid) {
         return None;
     }
-    let thread = thread::of(id as u32)?;
-    thread.tls = TlsCall {
+    let call = TlsCall {
         session: context.arg(0)?,
         buffer: context.arg(1)?,
         done: if ex { context.arg(3)? } else { 0 },
@@ -44,7 +43,7 @@ fn enter(context: &ProbeContext, direction: u8, ex: bool) -> Option<()> {
         direction: u32::from(direction),
         pad: 0,
     };
-    Some(())
+    thread::enter_tls(id as u32, call)
 }
 
 #[uretprobe]
@@ -75,14 +74,7 @@ fn leave(context: &RetProbeContext) -> Option<()> {
         return None;
     }
     let socket = unsafe { *TLS_SOCKETS.get(TlsSession { session: tls.session, pid: id >> 32 })? };
-    let call = Call {
-        socket,
-        buffer: tls.buffer,
-        time_ns: tls.time_ns,
-        vectors: 0,
-        direction: tls.direction as u8,
-        every: payload::verdict_of(socket) & verdict::EVERY_CALL,
-        pad: 0,
-    };
+    let call =
+        Call { socket, buffer: tls.buffer, time_ns: tls.time_ns, vectors: 0, direction: tls.direction };
     payload::bytes(&call, total, flag::TLS)
 }

@@ -8,7 +8,7 @@
 //! The socket is what the connection holds: a `*net.TCPConn`, or a struct that begins with one. What is written is taken at the
 //! beginning, before it is on its way, for whoever reads the answer may be another goroutine on another processor.
 
-use agent_events::{direction, flag, verdict};
+use agent_events::{direction, flag};
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
@@ -124,9 +124,7 @@ fn call(socket: u64, buffer: u64, direction: u8) -> Call {
         buffer,
         time_ns: unsafe { bpf_ktime_get_ns() },
         vectors: 0,
-        direction,
-        every: payload::verdict_of(socket) & verdict::EVERY_CALL,
-        pad: 0,
+        direction: u32::from(direction),
     }
 }
 

@@ -12,7 +12,7 @@
 //! The ends of functions are seen at their `ret` instructions: a changed return address would end a program that unwinds through it.
 //! How Rust passes arguments is not laid down anywhere; this is how it does for these functions, with optimisation and without.
 
-use agent_events::{direction, flag, verdict};
+use agent_events::{direction, flag};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
 use aya_ebpf::macros::uprobe;
@@ -60,9 +60,8 @@ fn io(context: &ProbeContext) -> Option<()> {
     let part: u64 = context.arg(0)?;
     // Only what happens from here on counts: the socket calls of this thread until the end are of this session.
     let _ = TLS_SOCKETS.remove(TlsSession { session: part, pid: id >> 32 });
-    thread::of(id as u32)?.tls =
-        TlsCall { session: part, buffer: 0, done: 0, time_ns: 0, direction: 0, pad: 0 };
-    Some(())
+    let call = TlsCall { session: part, buffer: 0, done: 0, time_ns: 0, direction: 0, pad: 0 };
+    thread::enter_tls(id as u32, call)
 }
 
 /// The part that has read or written, and its socket, if there was any.
@@ -215,8 +214,7 @@ fn are_near(one: u64, other: u64) -> bool {
 
 #[inline(always)]
 fn call(socket: u64, buffer: u64, vectors: u32, time_ns: u64, direction: u8) -> Call {
-    let every = payload::verdict_of(socket) & verdict::EVERY_CALL;
-    Call { socket, buffer, time_ns, vectors, direction, every, pad: 0 }
+    Call { socket, buffer, time_ns, vectors, direction: u32::from(direction) }
 }
 
 /// What thread `tid` is in the middle of.

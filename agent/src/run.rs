@@ -148,7 +148,6 @@ struct Agent {
     programs: Programs,
     reader: Reader,
     counters: Counters,
-    verdicts: aya::maps::HashMap<aya::maps::MapData, u64, u8>,
     observer: Observer,
     tls: Option<TlsLibraries>,
     profiles: Option<Profiles>,
@@ -198,7 +197,6 @@ impl Agent {
         Ok(Self {
             reader: programs.reader()?,
             counters: programs.counters()?,
-            verdicts: programs.verdicts()?,
             programs,
             observer,
             tls,
@@ -269,9 +267,11 @@ impl Agent {
     fn read(&mut self) -> bool {
         let observer = &mut self.observer;
         let more = self.reader.drain(|bytes| observer.take(bytes));
-        for Settled { socket, verdict } in self.observer.settled() {
-            // An entry that does not fit leaves everything as it was: more is captured than is needed.
-            let _ = self.verdicts.insert(socket, verdict, 0);
+        let settled = self.observer.settled();
+        if let Err(error) =
+            self.programs.settle(settled.into_iter().map(|Settled { socket, verdict }| (socket, verdict)))
+        {
+            tracing::warn!(error = format!("{error:#}"), "more is captured than is needed");
         }
         let comings = self.observer.take_comings();
         if let Some(tls) = &mut self.tls {

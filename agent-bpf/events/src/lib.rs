@@ -116,6 +116,10 @@ pub const EVENT_BYTES: usize = size_of::<Event>();
 pub struct Offsets {
     /// Process of the agent: its own traffic is not looked at.
     pub own_pid: u32,
+    /// `task_struct.pid`, which is a thread's number.
+    pub task_pid: u32,
+    /// `task_struct.tgid`, which is a process's.
+    pub task_tgid: u32,
     /// `task_struct.files`.
     pub task_files: u32,
     /// `task_struct.exit_code`.
@@ -209,8 +213,10 @@ pub const MOVED_NS: u64 = 10_000_000_000;
 pub mod control {
     /// Of every 2^n connections, one is captured.
     pub const SHED_BITS: u32 = 0;
+    /// How often `VERDICTS` has changed.
+    pub const VERDICTS: u32 = 1;
     /// How many there are.
-    pub const SLOTS: u32 = 1;
+    pub const SLOTS: u32 = 2;
 }
 
 /// How the agent has settled on a connection: bits of the values of `VERDICTS`.

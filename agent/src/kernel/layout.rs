@@ -45,6 +45,8 @@ impl Layout {
         let retransmit_sk = field("tcp/tcp_retransmit_skb", "skaddr")?;
         Ok(Self(Offsets {
             own_pid: std::process::id(),
+            task_pid: btf.offset("task_struct", "pid")?,
+            task_tgid: btf.offset("task_struct", "tgid")?,
             task_files: btf.offset("task_struct", "files")?,
             task_exit_code: btf.offset("task_struct", "exit_code")?,
             task_signal: btf.offset("task_struct", "signal")?,

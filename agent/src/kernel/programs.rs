@@ -110,7 +110,8 @@ const TRACE_POINTS: [(&str, &str, &str, Feature); 26] = {
 };
 
 /// Where newer kernels tell of all bytes that sockets move: in place of the trace points of system calls.
-const LENGTHS: [(&str, &str); 2] = [("sent", "sock_send_length"), ("received", "sock_recv_length")];
+const LENGTH: &str = "length";
+const LENGTHS: [&str; 2] = ["sock_send_length", "sock_recv_length"];
 
 /// Programs for probes on files, and what fails without them.
 const PROBES: [(&str, Feature); 19] = [
@@ -142,6 +143,8 @@ pub type Samples = HashMap<MapData, [u32; 4], u64>;
 pub struct Programs {
     ebpf: Ebpf,
     states: BTreeMap<Feature, State>,
+    /// How often verdicts were told.
+    told: u64,
 }
 
 impl Programs {
@@ -171,7 +174,7 @@ impl Programs {
                 *known = state;
             }
         }
-        let mut programs = Self { ebpf, states };
+        let mut programs = Self { ebpf, states, told: 0 };
         if wanted.contains(&Feature::Profiles) {
             let state = programs.profile();
             programs.note(Feature::Profiles, state);
@@ -208,17 +211,30 @@ impl Programs {
         Ok((samples, stacks))
     }
 
-    /// What the agent has settled on for each socket. Once.
-    pub fn verdicts(&mut self) -> Result<HashMap<MapData, u64, u8>> {
-        Ok(HashMap::try_from(self.ebpf.take_map("VERDICTS").context("no map VERDICTS")?)?)
+    /// Tells the kernel side what the agent has settled on, as bits of [`agent_events::verdict`] for each socket. One for which there is
+    /// no room leaves everything as it was: more is captured than is needed.
+    pub fn settle(&mut self, verdicts: impl Iterator<Item = (u64, u8)>) -> Result<()> {
+        let mut map =
+            HashMap::<_, u64, u8>::try_from(self.ebpf.map_mut("VERDICTS").context("no map VERDICTS")?)?;
+        let mut changed = false;
+        for (socket, verdict) in verdicts {
+            changed |= map.insert(socket, verdict, 0).is_ok();
+        }
+        if changed {
+            self.told += 1;
+            self.control(control::VERDICTS, self.told)?;
+        }
+        Ok(())
     }
 
     /// Captures only every 2^`bits`-th slice of time from now on.
     pub fn shed(&mut self, bits: u32) -> Result<()> {
+        self.control(control::SHED_BITS, u64::from(bits))
+    }
+
+    fn control(&mut self, slot: u32, value: u64) -> Result<()> {
         let map = self.ebpf.map_mut("CONTROL").context("no map CONTROL")?;
-        let mut control = Array::<_, u64>::try_from(map)?;
-        control.set(control::SHED_BITS, u64::from(bits), 0)?;
-        Ok(())
+        Ok(Array::<_, u64>::try_from(map)?.set(slot, value, 0)?)
     }
 
     /// Runs `program` at a place in a file, in every process that has it mapped. The link lasts as long as it is held.
@@ -264,45 +280,36 @@ impl Programs {
     }
 }
 
-/// The reason in two lines at most. When the kernel refuses a program it tells the whole course of its checks: the end counts.
+/// The reason in one line. When the kernel refuses a program it tells the whole course of its checks, then what they took: the line
+/// before that counts.
 fn unavailable(error: &anyhow::Error) -> State {
     let text = format!("{error:#}");
     let Some((reason, checks)) = text.split_once("Verifier output:") else { return State::Unavailable(text) };
-    let last = checks
-        .lines()
-        .rev()
-        .find(|line| line.contains("invalid") || line.starts_with('R'))
-        .unwrap_or_default();
+    let is_reason = |line: &&str| {
+        let after = ["verification time ", "stack depth ", "processed ", ": "];
+        !line.is_empty() && !after.iter().any(|it| line.starts_with(it))
+    };
+    let last = checks.lines().map(str::trim).rfind(is_reason).unwrap_or_default();
     State::Unavailable(format!("{} {last}", reason.trim()))
 }
 
 /// Whether this kernel tells of all bytes that sockets move, and now does. It may well not.
 fn lengths(ebpf: &mut Ebpf) -> bool {
-    // They read the registers of a process, which the object that is built in knows for one machine only.
-    let attached = cfg!(target_arch = "x86_64")
-        .then(|| LENGTHS.iter().try_for_each(|(program, point)| raw_trace_point(ebpf, program, point)));
-    match attached {
-        Some(Ok(())) => return true,
-        Some(Err(error)) => {
-            tracing::debug!(error = format!("{error:#}"), "requests are read from system calls");
-        }
-        None => {}
+    // It reads the registers of a process, which the object that is built in knows for one machine only.
+    if !cfg!(target_arch = "x86_64") {
+        return false;
     }
-    // One of the two alone would count its half twice.
-    for (program, _) in LENGTHS {
-        if let Some(Ok(program)) = ebpf.program_mut(program).map(<&mut RawTracePoint>::try_from) {
-            let _ = program.unload();
-        }
+    let Some(Ok(program)) = ebpf.program_mut(LENGTH).map(<&mut RawTracePoint>::try_from) else {
+        return false;
+    };
+    let attached =
+        program.load().and_then(|()| LENGTHS.iter().try_for_each(|point| program.attach(point).map(drop)));
+    if let Err(error) = &attached {
+        tracing::debug!(%error, "requests are read from system calls");
+        // One of the two alone would count its half twice.
+        let _ = program.unload();
     }
-    false
-}
-
-fn raw_trace_point(ebpf: &mut Ebpf, name: &str, point: &str) -> Result<()> {
-    let program: &mut RawTracePoint =
-        ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
-    program.load()?;
-    program.attach(point)?;
-    Ok(())
+    attached.is_ok()
 }
 
 fn trace_point(ebpf: &mut Ebpf, name: &str, category: &str, point: &str) -> Result<()> {
@@ -318,3 +325,26 @@ fn trace_point(ebpf: &mut Ebpf, name: &str, category: &str, point: &str) -> Resu
 #[expect(unsafe_code, reason = "the kernel takes plain bytes")]
 // SAFETY: `Layout` is transparent over `Offsets`, which is `repr(C)` and nothing but `u32`.
 unsafe impl aya::Pod for Layout {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Linux 6.1 said.
+    #[test]
+    fn what_the_verifier_refused_is_told_not_what_its_checks_took() {
+        let error = anyhow::anyhow!("Permission denied (os error 13)").context(
+            "the BPF_PROG_LOAD syscall returned Permission denied (os error 13). Verifier output: 0: R1=ctx(off=0,imm=0)
+ combined stack size of 3 calls is 544. Too large
+verification time 2280619 usec
+stack depth 200+288+0+160+136
+processed 44514 insns (limit 1000000) max_states_per_insn 17 total_states 1164 peak_states 421 mark_read 57
+",
+        );
+        let State::Unavailable(reason) = unavailable(&error) else { panic!("available") };
+        assert_eq!(
+            reason,
+            "the BPF_PROG_LOAD syscall returned Permission denied (os error 13). combined stack size of 3 calls is 544. Too large"
+        );
+    }
+}

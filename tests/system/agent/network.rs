@@ -1,5 +1,7 @@
 //! Connections and processes that fare badly.
 
+use agent::kernel::{has_trace_point, show_trace_points};
+
 use super::watch;
 use crate::programs::{accepting, finish, free_address, python, start};
 
@@ -51,41 +53,54 @@ async fn failed_connects_resets_and_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_lasts_tells_what_it_moves() {
+    moves("plain", "b'x' * 1000").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_connection_that_lasts_tells_what_it_moves() {
+    let _ = show_trace_points();
+    if !has_trace_point("sock/sock_send_length") {
+        eprintln!("skipped: this kernel does not tell of what is not looked at");
+        return;
+    }
+    moves("encrypted", "b'\\x16\\x03\\x01\\x03\\xe3\\x01\\x00' + b'x' * 993").await;
+}
+
+/// Four times a second, what is `written`, 1,000 bytes, to who says nothing.
+async fn moves(name: &str, written: &str) {
+    let (giver, taker) = (format!("giver-of-{name}"), format!("taker-of-{name}"));
     watch(async |watched| {
         let Some(python) = python() else { return };
         let folder = watched.folder();
         let port = free_address().port();
-        // Who takes 1,000 bytes four times a second, and says nothing.
-        let taker = format!(
+        let script = format!(
             "import socket\n\
              peer, _ = socket.create_server(('127.0.0.1', {port})).accept()\n\
              while peer.recv(65536):\n    \
                  pass\n"
         );
-        let giver = format!(
+        std::fs::write(folder.join("taker.py"), script).expect("written");
+        let script = format!(
             "import socket, time\n\
              peer = socket.create_connection(('127.0.0.1', {port}))\n\
              while True:\n    \
-                 peer.sendall(b'x' * 1000)\n    \
+                 peer.sendall({written})\n    \
                  time.sleep(0.25)\n"
         );
-        std::fs::write(folder.join("taker.py"), taker).expect("written");
-        std::fs::write(folder.join("giver.py"), giver).expect("written");
-        let _taker = start(folder, "taker-under-test", &python, &["taker.py"]);
+        std::fs::write(folder.join("giver.py"), script).expect("written");
+        let _taker = start(folder, &taker, &python, &["taker.py"]);
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        let _giver = start(folder, "giver-under-test", &python, &["giver.py"]);
-        let giver = "service=\"giver-under-test\"";
-        let sent = watched.measured("container_net_tcp_bytes_sent_total", &[giver]).await;
-        let taken = watched
-            .measured("container_net_tcp_inbound_bytes_received_total", &["service=\"taker-under-test\""])
-            .await;
+        let _giver = start(folder, &giver, &python, &["giver.py"]);
+        let [giver, taker] = [&giver, &taker].map(|it| format!("service=\"{it}\""));
+        let sent = watched.measured("container_net_tcp_bytes_sent_total", &[&giver]).await;
+        let taken = watched.measured("container_net_tcp_inbound_bytes_received_total", &[&taker]).await;
         assert!(sent >= 20_000.0 && taken >= 20_000.0, "{sent} {taken}");
         // A part each time, not the whole again: four thousand bytes a second, whenever it is looked.
         let began = watched.since;
         let more = watched.until("more bytes", async |it| {
             let page = it.page().await?;
             let line = page.lines().find(|line| {
-                line.starts_with("container_net_tcp_bytes_sent_total{") && line.contains(giver)
+                line.starts_with("container_net_tcp_bytes_sent_total{") && line.contains(&giver)
             })?;
             let now: f64 = line.rsplit(' ').next()?.parse().ok()?;
             (now > sent).then_some(now)
@@ -95,10 +110,10 @@ async fn a_connection_that_lasts_tells_what_it_moves() {
         assert!(more <= seconds * 4_000.0, "{more} in {seconds} s");
         assert!(watched.page().await.is_some_and(|page| page.lines().any(|line| {
             line.starts_with("container_net_tcp_closed_connects_total{")
-                && line.contains(giver)
+                && line.contains(&giver)
                 && line.ends_with(" 0")
         })));
-        watched.measured("container_net_round_trip_seconds_count", &[giver]).await;
+        watched.measured("container_net_round_trip_seconds_count", &[&giver]).await;
     })
     .await;
 }
