@@ -4,11 +4,16 @@
 //! process would first use up its turn. The price is that on a host without a moment to spare it would get next to nothing, just when
 //! there is most to see. So when it finds that it is kept waiting, it takes the place of an ordinary process for a while; how much of
 //! the processors it may use then is the [`Governor`](crate::health::Governor)'s business, as always.
+//!
+//! Only who wakes up comes first at once. Who was put off for a moment while it ran (by `ksoftirqd`, say) waits for the scheduler's next
+//! choice, and that may fall on the one who gives way, for as long as until the next tick: 4 ms with 250 a second. So it offers the
+//! processor by itself, after each little piece of work.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::thread::CapabilitySet;
+use tokio::time::Instant;
 
 use crate::privileges;
 
@@ -32,6 +37,9 @@ pub fn give_way_alone() -> Result<()> {
     set_thread(0, Policy::Yielding)
 }
 
+/// Time after which it offers the processor to others.
+const PIECE: Duration = Duration::from_micros(100);
+
 /// How this process stands to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Policy {
@@ -48,12 +56,23 @@ pub struct Manners {
     until: Option<Duration>,
     /// Whether the process gave way at first: otherwise that is not its affair.
     managed: bool,
+    /// When the processor was last offered to others.
+    offered: Instant,
 }
 
 impl Manners {
     /// Manages what [`give_way`] has begun; does nothing in a process that never called it.
     pub fn of_this_process() -> Self {
-        Self { until: None, managed: is_yielding() }
+        Self { until: None, managed: is_yielding(), offered: Instant::now() }
+    }
+
+    /// To be called between small pieces of work: offers the processor to others when it is time to. Not while it competes: then
+    /// others would take all.
+    pub fn pause(&mut self) {
+        if self.managed && self.until.is_none() && self.offered.elapsed() >= PIECE {
+            std::thread::yield_now();
+            self.offered = Instant::now();
+        }
     }
 
     /// In the turn that ends `now` (time since the start), processors were `waited` for.
@@ -123,7 +142,7 @@ mod tests {
 
     #[test]
     fn it_gives_way_until_it_is_kept_waiting() {
-        let mut manners = Manners { until: None, managed: false };
+        let mut manners = Manners { until: None, managed: false, offered: Instant::now() };
         let mut turn = |waited, now| manners.decide(Duration::from_millis(waited), Duration::from_secs(now));
         assert_eq!([turn(0, 1), turn(39, 2)], [None, None]);
         assert_eq!(turn(41, 3), Some(Policy::Ordinary));

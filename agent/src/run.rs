@@ -6,17 +6,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use domain::UnixNanos;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::export::otlp::Host;
+use crate::export::otlp::{Host, Spans};
 use crate::export::{Endpoint, Parcel, Sender, Shipper, Signal, Spool, prometheus};
 use crate::health::{self, Governor, Health};
 use crate::host::Host as Machine;
-use crate::identity::{self, Identities, Service};
+use crate::identity::{self, Identities};
 use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
 use crate::logs;
 use crate::manners::Manners;
@@ -38,8 +37,8 @@ const SWEEP: Duration = Duration::from_secs(60);
 const SAMPLE: Duration = Duration::from_secs(10);
 /// How often profiles are shipped.
 const PROFILE: Duration = Duration::from_secs(60);
-/// Spans in one request to the server.
-const SPANS: usize = 1_000;
+/// Bytes of spans in one request to the server: about what HTTP/2 lets a client send before the server has read any of it.
+const SPAN_BYTES: usize = 60_000;
 /// The longest that the end may take.
 const END: Duration = Duration::from_secs(5);
 
@@ -163,7 +162,8 @@ struct Agent {
     since: UnixNanos,
     placed: Vec<Placed>,
     /// Spans of the parcel that is being filled.
-    spans: Vec<(Arc<Service>, Span)>,
+    spans: Spans,
+    manners: Manners,
 }
 
 impl Agent {
@@ -211,13 +211,13 @@ impl Agent {
             page,
             since,
             placed: Vec::new(),
-            spans: Vec::new(),
+            spans: Spans::default(),
+            manners: Manners::of_this_process(),
         })
     }
 
     fn watch(&mut self, stop: &CancellationToken) {
         let start = Instant::now();
-        let mut manners = Manners::of_this_process();
         let (mut ticked, mut shipped, mut measured, mut swept, mut sampled, mut profiled) =
             (start, start, start, start, start, start);
         let mut used = clock::processor_time();
@@ -227,7 +227,7 @@ impl Agent {
             self.read();
             let now = Instant::now();
             let worked = clock::thread_time().saturating_sub(worked);
-            manners.waited((now - began).saturating_sub(linger + worked), now - start);
+            self.manners.waited((now - began).saturating_sub(linger + worked), now - start);
             self.gather(clock::now());
             if now - shipped >= SECOND {
                 shipped = now;
@@ -265,8 +265,11 @@ impl Agent {
 
     /// Handles what waits, and settles what follows from it; whether there may be more.
     fn read(&mut self) -> bool {
-        let observer = &mut self.observer;
-        let more = self.reader.drain(|bytes| observer.take(bytes));
+        let (observer, manners) = (&mut self.observer, &mut self.manners);
+        let more = self.reader.drain(|bytes| {
+            observer.take(bytes);
+            manners.pause();
+        });
         let settled = self.observer.settled();
         if let Err(error) =
             self.programs.settle(settled.into_iter().map(|Settled { socket, verdict }| (socket, verdict)))
@@ -312,21 +315,20 @@ impl Agent {
         let mut placed = std::mem::take(&mut self.placed);
         self.observer.spans(now, &mut placed);
         for one in placed.drain(..) {
-            self.spans.push((Arc::clone(&one.exchange.service), spans::span(&one, self.shed_bits)));
-            if self.spans.len() >= SPANS {
+            self.spans.push(&one.exchange.service, &spans::span(&one, self.shed_bits));
+            if self.spans.bytes() >= SPAN_BYTES {
                 self.ship();
             }
+            self.manners.pause();
         }
         self.placed = placed;
     }
 
     /// Ships what was gathered.
     fn ship(&mut self) {
-        if self.spans.is_empty() {
-            return;
+        if self.spans.bytes() > 0 {
+            self.shipper.post(Parcel { signal: Signal::Traces, body: self.spans.request(&self.host) });
         }
-        let request = self.host.traces(self.spans.drain(..).collect());
-        self.shipper.post(Parcel { signal: Signal::Traces, body: Bytes::from(request.encode_to_vec()) });
     }
 
     fn measure(&mut self) {

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use domain::UnixNanos;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
     ScopeMetrics, Sum, metric::Data, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 
 use crate::edges::SECONDS;
 use crate::identity::Service;
@@ -44,23 +45,6 @@ impl Host {
         Resource { attributes, ..Resource::default() }
     }
 
-    /// Spans by service.
-    pub fn traces(&self, spans: Vec<(Arc<Service>, Span)>) -> ExportTraceServiceRequest {
-        let mut services: BTreeMap<Arc<Service>, Vec<Span>> = BTreeMap::new();
-        for (service, span) in spans {
-            services.entry(service).or_default().push(span);
-        }
-        let resource_spans = services
-            .into_iter()
-            .map(|(service, spans)| ResourceSpans {
-                resource: Some(self.resource(Some(&service))),
-                scope_spans: vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }],
-                ..ResourceSpans::default()
-            })
-            .collect();
-        ExportTraceServiceRequest { resource_spans }
-    }
-
     /// Measurements by service.
     pub fn metrics(&self, points: &[Point], since: UnixNanos, now: UnixNanos) -> ExportMetricsServiceRequest {
         let mut services: BTreeMap<Option<Arc<Service>>, BTreeMap<&'static str, Metric>> = BTreeMap::new();
@@ -89,6 +73,63 @@ impl Host {
             .collect();
         ExportMetricsServiceRequest { resource_metrics }
     }
+}
+
+/// Spans of an export request that is being filled.
+#[derive(Debug, Default)]
+pub struct Spans {
+    services: BTreeMap<Arc<Service>, Vec<Bytes>>,
+    bytes: usize,
+}
+
+impl Spans {
+    /// Adds one. It is encoded now: to encode a whole request at once would hold the processor for a millisecond.
+    pub fn push(&mut self, service: &Arc<Service>, span: &Span) {
+        let encoded = Bytes::from(span.encode_to_vec());
+        self.bytes += encoded.len();
+        self.services.entry(Arc::clone(service)).or_default().push(encoded);
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The request, by service; leaves nothing behind.
+    pub fn request(&mut self, host: &Host) -> Bytes {
+        self.bytes = 0;
+        let resource_spans = std::mem::take(&mut self.services)
+            .into_iter()
+            .map(|(service, spans)| EncodedResourceSpans {
+                resource: Some(host.resource(Some(&service))),
+                scope_spans: vec![EncodedScopeSpans { scope: Some(scope()), spans }],
+            })
+            .collect();
+        Bytes::from(EncodedTraces { resource_spans }.encode_to_vec())
+    }
+}
+
+/// An `ExportTraceServiceRequest` whose spans are encoded already: on the wire it is the same.
+#[derive(Clone, PartialEq, prost::Message)]
+struct EncodedTraces {
+    #[prost(message, repeated, tag = "1")]
+    resource_spans: Vec<EncodedResourceSpans>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct EncodedResourceSpans {
+    #[prost(message, optional, tag = "1")]
+    resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    scope_spans: Vec<EncodedScopeSpans>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct EncodedScopeSpans {
+    #[prost(message, optional, tag = "1")]
+    scope: Option<InstrumentationScope>,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    spans: Vec<Bytes>,
 }
 
 fn scope() -> InstrumentationScope {
@@ -142,5 +183,38 @@ fn push(metric: &mut Metric, point: &Point, (since, now): (u64, u64)) {
         }
         // One name is one kind: the list is made by `report`.
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+
+    use super::*;
+
+    #[test]
+    fn spans_that_were_encoded_one_by_one_are_an_ordinary_request() {
+        let host = Host { name: "node-1".to_owned() };
+        let [web, api] =
+            ["web", "api"].map(|name| Arc::new(Service { name: name.to_owned(), attributes: Vec::new() }));
+        let span = |name: &str| Span { name: name.to_owned(), span_id: vec![7; 8], ..Span::default() };
+        let mut spans = Spans::default();
+        for (service, name) in [(&web, "GET /"), (&api, "GET /items"), (&web, "GET /cart")] {
+            spans.push(service, &span(name));
+        }
+        assert!(spans.bytes() > 0);
+        let request = ExportTraceServiceRequest::decode(spans.request(&host)).expect("a request");
+        let got: Vec<_> = request
+            .resource_spans
+            .iter()
+            .map(|it| (it.resource.clone(), it.scope_spans[0].scope.clone(), it.scope_spans[0].spans.clone()))
+            .collect();
+        let expected =
+            [(&api, vec!["GET /items"]), (&web, vec!["GET /", "GET /cart"])].map(|(service, names)| {
+                (Some(host.resource(Some(service))), Some(scope()), names.into_iter().map(span).collect())
+            });
+        assert_eq!(got, expected);
+        assert_eq!(spans.bytes(), 0);
+        assert!(spans.request(&host).is_empty());
     }
 }

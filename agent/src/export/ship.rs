@@ -71,8 +71,8 @@ pub struct Shipped {
     pub dropped: AtomicU64,
 }
 
-/// Parcels between whoever makes them and the task that sends: at their largest a dozen megabytes.
-const QUEUE: usize = 32;
+/// Parcels between whoever makes them and the task that sends: of spans, eight megabytes.
+const QUEUE: usize = 128;
 /// With so many more to come, the server is too slow for now, and parcels go to the disk rather than being lost.
 const BEHIND: usize = QUEUE / 2;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
