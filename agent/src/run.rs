@@ -336,6 +336,7 @@ impl Agent {
         if let Ok(mut page) = self.page.lock() {
             *page = prometheus::text(&points);
         }
+        self.manners.pause();
         let request = self.host.metrics(&points, self.since, clock::now());
         self.shipper.post(Parcel { signal: Signal::Metrics, body: Bytes::from(request.encode_to_vec()) });
     }
@@ -362,9 +363,12 @@ impl Agent {
             tls_files: self.tls.as_ref().map_or(0, TlsLibraries::len),
         };
         let mut points = report::services(&self.observer.edges, &self.observer.processes);
+        self.manners.pause();
         points.extend(report::listening(&self.observer.listeners, &mut self.observer.processes));
         points.extend(health.points(self.shipper.shipped()));
+        self.manners.pause();
         let samples = self.machine.sample(clock::now(), identity::is_whole);
+        self.manners.pause();
         points.extend(report::machine(samples, &mut self.identities));
         points
     }

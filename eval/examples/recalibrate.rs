@@ -9,13 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use eval::summary::{calibration_error, reliability};
 use eval::{Kept, Label, score};
 use investigator::reason;
 
 const STEPS: usize = 50;
 /// Pull of the coefficients, but for the intercept, toward none.
 const RIDGE: f64 = 1.0;
-const BINS: usize = 10;
 const NAMES: [&str; WIDTH] = ["intercept", "score", "margin", "support", "strongest"];
 const WIDTH: usize = 5;
 
@@ -39,11 +39,12 @@ fn main() -> anyhow::Result<()> {
                 continue;
             }
             let [score, margin, support, strongest] = reason::signs(&kept.incident).values();
+            let (claimed, is_right) = result.claim();
             cases.push(Case {
                 system: kept.system,
                 signs: [1.0, score, margin, support, strongest],
-                claimed: result.confidence,
-                is_right: result.correct_service_rank == Some(1),
+                claimed,
+                is_right,
             });
         }
     }
@@ -126,11 +127,7 @@ fn solve(mut matrix: [[f64; WIDTH]; WIDTH], mut right: [f64; WIDTH]) -> [f64; WI
 
 /// Calibration error over tenths, and the chance that a right answer is claimed with more confidence than a wrong one.
 fn quality(told: &[(f64, bool)]) -> String {
-    let mut bins = [0.0; BINS];
-    for (chance, is_right) in told {
-        bins[((chance * BINS as f64) as usize).min(BINS - 1)] += chance - f64::from(u8::from(*is_right));
-    }
-    let error = bins.iter().map(|distance: &f64| distance.abs()).sum::<f64>() / told.len().max(1) as f64;
+    let error = calibration_error(&reliability(told.iter().copied()));
     let side = |right: bool| told.iter().filter(move |one| one.1 == right).map(|one| one.0);
     let won: f64 = side(true)
         .flat_map(|above| {

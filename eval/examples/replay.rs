@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use domain::Verdict;
-use eval::{Kept, Label, Outcome, Run, Summary, floors, score, table};
+use eval::summary::{calibration_error, reliability};
+use eval::{CaseResult, Kept, Label, Outcome, Run, Summary, floors, score, table};
 use investigator::narrate;
 use investigator::reason::{self, confidence::presence};
 
@@ -189,10 +190,7 @@ impl Line {
             self.wrongly.to_string(),
             of(self.false_blame),
             format!("{confidence:.2}"),
-            format!(
-                "{:.3}",
-                eval::summary::calibration_error(&eval::summary::reliability(self.results.iter()))
-            ),
+            format!("{:.3}", calibration_error(&reliability(self.results.iter().map(CaseResult::claim)))),
             of(self.calm),
         ]
     }

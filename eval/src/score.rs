@@ -39,6 +39,13 @@ pub struct CaseResult {
     pub elapsed_ms: u64,
 }
 
+impl CaseResult {
+    /// What was claimed of the first service, and whether it is right.
+    pub fn claim(&self) -> (f64, bool) {
+        (self.confidence, self.correct_service_rank == Some(1))
+    }
+}
+
 /// What else is scored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Marks {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{CaseResult, Outcome, floors};
+use crate::{Outcome, floors};
 
 /// Bins of the reliability diagram.
 pub const BINS: usize = 10;
@@ -129,7 +129,7 @@ fn scores(outcomes: &[&Outcome]) -> Scores {
     };
     let reciprocal =
         |outcome: &&&Outcome| outcome.result.correct_service_rank.map_or(0.0, |rank| 1.0 / rank as f64);
-    let reliability = reliability(known().map(|outcome| &outcome.result));
+    let reliability = reliability(known().map(|outcome| outcome.result.claim()));
     let mut times: Vec<u64> = outcomes.iter().map(|outcome| outcome.result.elapsed_ms).collect();
     times.sort_unstable();
     Scores {
@@ -179,15 +179,15 @@ fn scores(outcomes: &[&Outcome]) -> Scores {
     }
 }
 
-/// Cases by tenths of confidence.
-pub fn reliability<'a>(results: impl Iterator<Item = &'a CaseResult>) -> Vec<Bin> {
+/// Cases by tenths of confidence: how much was claimed of each, and whether its first service is right.
+pub fn reliability(claims: impl Iterator<Item = (f64, bool)>) -> Vec<Bin> {
     let mut bins = vec![Bin::default(); BINS];
-    for result in results {
-        let confidence = result.confidence.clamp(0.0, 1.0);
+    for (confidence, is_right) in claims {
+        let confidence = confidence.clamp(0.0, 1.0);
         let bin = &mut bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
         bin.cases += 1;
         bin.confidence += confidence;
-        bin.right += f64::from(u8::from(result.correct_service_rank == Some(1)));
+        bin.right += f64::from(u8::from(is_right));
     }
     for bin in bins.iter_mut().filter(|bin| bin.cases > 0) {
         bin.confidence /= bin.cases as f64;

@@ -1,11 +1,11 @@
 //! Other names for the same things.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use investigator::reason::topic::words;
 use regex::Regex;
 use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Context;
 use super::draft::{Draft, literal};
@@ -64,9 +64,7 @@ pub async fn opaque_services(draft: &mut Draft, context: &Context<'_>) -> anyhow
     let mut renamed: Vec<(String, String)> = services
         .into_iter()
         .map(|name| {
-            let mut hasher = DefaultHasher::new();
-            (context.seed, &name).hash(&mut hasher);
-            let opaque = format!("q{:08x}", hasher.finish() >> 32);
+            let opaque = format!("q{:08x}", xxh3_64_with_seed(name.as_bytes(), context.seed) >> 32);
             (name, opaque)
         })
         .collect();
