@@ -51,7 +51,7 @@ const RECIPES: &[Recipe] = &[
     Recipe { name: "fuzz", help: "`fuzz NAME [--seconds N]`: run a fuzz target", run: fuzz::run },
     Recipe {
         name: "programs",
-        help: "fetch servers, clients and engines that system tests run and Debian does not have",
+        help: "fetch servers, clients and engines that system tests run and Debian does not have [--debian: install what it has, too]",
         run: programs::run,
     },
     Recipe {

@@ -27,18 +27,8 @@ pub fn chromium() -> Result<PathBuf> {
     if let Some(path) = installed_chromium() {
         return Ok(path);
     }
-    if is_root() && Path::new("/usr/bin/apt-get").exists() {
-        step::run("install chromium: package lists", &mut apt_get(&["update", "--quiet"]))?;
-        step::run(
-            "install chromium",
-            &mut apt_get(&[
-                "install",
-                "--quiet",
-                "--yes",
-                "--no-install-recommends",
-                "chromium-headless-shell",
-            ]),
-        )?;
+    if can_install() {
+        install(&["chromium-headless-shell"])?;
     }
     match installed_chromium() {
         Some(path) => Ok(path),
@@ -53,14 +43,22 @@ fn installed_chromium() -> Option<PathBuf> {
     CHROMIUM_PATHS.iter().map(PathBuf::from).find(|path| path.exists())
 }
 
-fn apt_get(arguments: &[&str]) -> Command {
-    let mut command = Command::new("apt-get");
-    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-    command
+/// Whether this is Debian's administrator.
+pub fn can_install() -> bool {
+    answers(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0")
+        && Path::new("/usr/bin/apt-get").exists()
 }
 
-fn is_root() -> bool {
-    answers(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0")
+/// Installs packages of Debian, and nothing that they only recommend.
+pub fn install(packages: &[&str]) -> Result<()> {
+    let apt_get = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    step::run("package lists", &mut apt_get(&["update", "--quiet"]))?;
+    let mut install = apt_get(&["install", "--quiet", "--yes", "--no-install-recommends"]);
+    step::run(&format!("install {}", packages.join(" ")), install.args(packages))
 }
 
 /// Whether `cargo SUBCOMMAND` is installed.

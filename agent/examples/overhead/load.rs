@@ -5,22 +5,18 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// A load: how many connections, each of which pauses between its requests, and by how many threads. Pauses that one thread keeps end
-/// together, as it looks at the clock once a millisecond.
+/// A load: how many connections, each of which pauses between its requests.
 #[derive(Clone, Copy)]
 pub struct Load {
     pub name: &'static str,
     connections: u32,
-    threads: u32,
 }
 
 impl Load {
-    /// About 10,000 requests a second, a dozen at a time.
-    pub const USUAL: Self = Self { name: "10,000/s", connections: 40, threads: 1 };
-    /// As many, one or two at a time.
-    pub const SPREAD: Self = Self { name: "10,000/s, spread", connections: 40, threads: 8 };
-    /// About 30,000, forty at a time.
-    pub const THRICE: Self = Self { name: "30,000/s", connections: 130, threads: 1 };
+    /// About 10,000 requests a second, a dozen at a time, as the pauses of many connections end together.
+    pub const USUAL: Self = Self { name: "10,000/s", connections: 40 };
+    /// About 30,000.
+    pub const THRICE: Self = Self { name: "30,000/s", connections: 130 };
 }
 
 /// What wrk saw.
@@ -95,13 +91,7 @@ impl Web {
     /// Asks for `seconds`, and says how long answers took.
     pub fn ask(&self, load: Load, seconds: u64) -> Result<Seen> {
         let output = command("wrk".as_ref(), self.real_time)
-            .args([
-                &format!("-t{}", load.threads),
-                "--latency",
-                &format!("-c{}", load.connections),
-                &format!("-d{seconds}s"),
-                "-s",
-            ])
+            .args(["-t1", "--latency", &format!("-c{}", load.connections), &format!("-d{seconds}s"), "-s"])
             .arg(self.folder.join("script.lua"))
             .arg(&self.url)
             .output()

@@ -67,7 +67,7 @@ async fn bench() -> Result<()> {
         "| load | | requests/s | median µs | p99 µs | agent cores | agent MB | events | lost | shed | captured |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
-    for load in [Load::USUAL, Load::SPREAD, Load::THRICE] {
+    for load in [Load::USUAL, Load::THRICE] {
         let (mut without, mut with, mut costs) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..options.rounds {
             without.push(web.ask(load, options.seconds)?);
