@@ -35,17 +35,17 @@ pub fn run(arguments: &[String]) -> Result<()> {
 /// Builds the program, then runs every test of tests/browser against it.
 pub fn test(modules: &Path, tally: &mut Tally) -> Result<()> {
     let chromium = tools::chromium()?;
-    // The release build, as users run it: a shop that is slow by itself would be an incident before its fault.
+    // As the tests before it have built it: another profile would compile every dependency once more.
     step::run(
-        "build inquest, release",
-        &mut step::cargo(&["build", "--locked", "--release", "--package", "server", "--bin", "inquest"]),
+        "build inquest",
+        &mut step::cargo(&["build", "--locked", "--package", "server", "--bin", "inquest"]),
     )?;
     let mut command = Command::new("node");
     command
         .args(["--test", "--test-reporter=tap"])
         .args(test_files()?)
         .current_dir(step::root())
-        .env("INQUEST_BIN", step::built("release").join("inquest"))
+        .env("INQUEST_BIN", step::built("debug").join("inquest"))
         .env("INQUEST_NODE_MODULES", modules.join("node_modules"))
         .env("INQUEST_CHROMIUM", chromium)
         .env("INQUEST_SCREENSHOTS", step::built("screenshots"));

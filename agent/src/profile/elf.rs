@@ -64,12 +64,13 @@ pub(super) fn names(path: &Path, roots: &[PathBuf], places: &BTreeSet<u64>) -> R
     }
     if stripped {
         wanted.retain(|_, place| !found.contains_key(place));
-        found.extend(functions_of_go(&file, &sections, endian, &wanted).unwrap_or_default());
+        found.extend(functions_of_go(&file, &sections, endian, &wanted).into_iter().flatten());
     }
     Ok(found)
 }
 
-/// Names of the functions at `wanted` addresses, by place, from the table that programs of Go keep when they are stripped.
+/// Names of the functions at `wanted` addresses, by place, from the table that programs of Go keep when they are stripped; nothing for
+/// programs that have none.
 fn functions_of_go<'data, R: ReadRef<'data>>(
     file: &File,
     sections: &SectionTable<'data, Header, R>,
