@@ -41,7 +41,13 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
             .then_with(|| (&left.service, &left.span_name).cmp(&(&right.service, &right.span_name)))
     });
     causes.truncate(MAX_ROWS);
-    let first = &causes[0];
+    // Spans that are each other's parents, and a span that came between two queries, leave failures without an end.
+    let Some(first) = causes.first() else {
+        return Outcome::Blind(format!(
+            "{} traces failed, and no span of them tells where",
+            domain::text::count(failing as i64)
+        ));
+    };
     let claim = format!(
         "{} of {} failing traces end in {}, {}{}.",
         percent(first.share.min(1.0)),
@@ -102,5 +108,30 @@ fn cause(
         share: group.traces as f64 / failing as f64,
         sample_trace: group.sample_trace.clone(),
         first_seen: UnixNanos(group.first_seen),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{CheckOutcome, EvidenceKind};
+
+    use crate::reason::fixture::{World, load};
+    use crate::reason::reason;
+
+    #[test]
+    fn failing_traces_without_an_end_are_no_panic() {
+        let mut world = World::new().requests("shop", load(100, 0, 40.0), load(100, 50, 40.0)).calls(
+            ["shop", "GET /", ""],
+            "",
+            (6000, 10.0),
+            (3000, 10.0),
+            1500,
+        );
+        world.0.errors_now.failing_traces = 1500;
+        let diagnosis = reason(&world.0);
+        let check = diagnosis.checks.iter().find(|check| check.kind == EvidenceKind::ErrorCauses);
+        let check = check.expect("every collector leaves a check");
+        assert_eq!(check.outcome, CheckOutcome::CouldNotLook);
+        assert_eq!(check.note, "1\u{202f}500 traces failed, and no span of them tells where");
     }
 }
