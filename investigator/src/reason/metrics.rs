@@ -23,6 +23,10 @@ const MAD_TO_SIGMA: f64 = 1.4826;
 const ASSUMED_REQUESTS: f64 = 200.0;
 /// A ratio is known to this at best.
 const RATIO_FLOOR: f64 = 0.002;
+/// Shares of one stay below this, though a little over the whole may be counted.
+const MOST_OF_SHARE: f64 = 1.5;
+/// Somewhere most succeeds: of successes in percent one reaches this, and what does not counts things.
+const LEAST_OF_SUCCESS: f64 = 50.0;
 
 /// A count of things under way is known to this much of one at best: a fraction of a thing is a chance of the sampling.
 const COUNT_FLOOR: f64 = 0.25;
@@ -82,7 +86,9 @@ pub struct MetricMove {
 
 /// Every series, compared with a baseline that began at `since`. Instances without a past are compared with their peers: series of the same name and place.
 pub fn compared(levels: &MetricLevels, since: UnixNanos, window: &Window) -> Vec<MetricMove> {
-    let mut series: Vec<Described<'_>> = levels.series.iter().filter_map(describe).collect();
+    let largest = largest_of_names(levels);
+    let described = |one| describe(one, largest.get(one.name.as_str()).copied().unwrap_or_default());
+    let mut series: Vec<Described<'_>> = levels.series.iter().filter_map(described).collect();
     // Where the failed share of a counter is known, its failures say nothing more, and grow with load besides.
     let shares: BTreeSet<&str> =
         series.iter().filter_map(|one| one.series.name.strip_suffix(FAILED_SHARE)).collect();
@@ -143,6 +149,8 @@ struct Described<'a> {
     past: Option<Level>,
     is_ratio: bool,
     is_share: bool,
+    /// What the whole is, of a ratio or a share: 100 of percent, else 1.
+    whole: f64,
     /// Whether `past` is the baseline, not the window before harm was noticed.
     is_of_baseline: bool,
 }
@@ -161,7 +169,24 @@ impl<'a> Described<'a> {
     }
 }
 
-fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
+/// The largest value of each name: an idle service's percent look like shares, those of the busiest one do not.
+fn largest_of_names(levels: &MetricLevels) -> BTreeMap<&str, f64> {
+    let mut largest: BTreeMap<&str, f64> = BTreeMap::new();
+    for series in levels.series.iter().filter(|series| series.kind == MetricKind::Gauge) {
+        let known = largest.entry(&series.name).or_default();
+        *known = known.max(largest_of(series));
+    }
+    largest
+}
+
+/// The largest value of a series, of those that can be reckoned with.
+fn largest_of(series: &SeriesLevels) -> f64 {
+    let maxima = [series.before, series.now].map(|part| part[4]);
+    maxima.into_iter().filter(|most| is_usable(*most)).fold(0.0, f64::max)
+}
+
+/// Reads a series; `most` is the largest value of its name.
+fn describe(series: &SeriesLevels, most: f64) -> Option<Described<'_>> {
     // Histogram buckets move together with their count; the rest of a histogram says the same.
     if series.labels.contains_key("le") || series.name.ends_with("_bucket") {
         return None;
@@ -188,21 +213,22 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
     let past = if before.count >= ENOUGH_VALUES.min(early.count) { before } else { early };
     let past = Some(past).filter(|past| past.count >= 2.0);
     let is_of_baseline = past.is_some_and(|past| past == before);
-    let largest = [series.before, series.now].into_iter().map(|part| part[4]).fold(0.0, f64::max);
     let words = words(&series.name);
     let says = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str())) || series.unit == "%";
+    let in_percent = says(&["pct", "percent"]) || series.name.contains('%');
+    let whole = if in_percent || most > MOST_OF_SHARE { 100.0 } else { 1.0 };
     // What counts is never a share, and no share passes the whole.
-    let may_be_share = series.kind == MetricKind::Gauge && largest <= 101.0;
+    let may_be_share = series.kind == MetricKind::Gauge && largest_of(series) <= 101.0;
     let is_ratio = may_be_share
         && match topic {
-            Topic::Success => true,
-            Topic::Errors => says(&["ratio", "pct", "percent"]) || says(&["rate"]) && largest <= 1.0,
+            Topic::Success => in_percent || most <= MOST_OF_SHARE || most >= LEAST_OF_SUCCESS,
+            Topic::Errors => says(&["ratio"]) || in_percent || says(&["rate"]) && most <= 1.0,
             _ => false,
         };
     let is_share = may_be_share
         && topic.is_bounded()
-        && (says(&["ratio", "pct", "percent", "utilization", "utilisation"])
-            || series.name.contains('%')
+        && (says(&["ratio", "utilization", "utilisation"])
+            || in_percent
             || says(&["usage"]) && says(&["rate"]));
     Some(Described {
         series,
@@ -213,18 +239,21 @@ fn describe(series: &SeriesLevels) -> Option<Described<'_>> {
         past,
         is_ratio,
         is_share,
+        whole,
         is_of_baseline,
     })
 }
 
 /// Metrics that are measured for machines and only reported under the names of what runs there: those whose values are
-/// the same for instances of different services. What moves them is a machine or a placement, no service.
+/// the same for instances of different services, before and now. What moves them is a machine or a placement, no service.
+/// What stands still half the time does so alike by chance: numbers of things that are mostly none.
 fn of_machines<'a>(series: &[Described<'a>]) -> BTreeSet<&'a str> {
-    let mut alike: BTreeMap<(&str, [u64; 4]), BTreeMap<&str, f64>> = BTreeMap::new();
+    let mut alike: BTreeMap<(&str, [u64; 8]), BTreeMap<&str, f64>> = BTreeMap::new();
     for one in series {
-        let told = one.past.filter(|past| past.count >= ENOUGH_VALUES && past.max > past.min);
+        let told = one.past.filter(|past| past.count >= ENOUGH_VALUES && past.mad > 0.0);
         if let (Some(past), Some(_)) = (told, one.series.labels.get("instance")) {
-            let values = [past.median, past.mad, past.min, past.max].map(f64::to_bits);
+            let [_, median, mad, min, max] = one.series.now;
+            let values = [past.median, past.mad, past.min, past.max, median, mad, min, max].map(f64::to_bits);
             let services = alike.entry((&one.series.name, values)).or_default();
             *services.entry(one.place).or_default() += 1.0;
         }
@@ -274,7 +303,7 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
         _ => low,
     };
     // Ratios come in percent or in shares.
-    let scale = if *is_ratio && past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
+    let scale = if *is_ratio { one.whole } else { 1.0 };
     let counting = if counts_things(one) { COUNT_FLOOR } else { 0.0 };
     let score_of = |past: Level, with_spread_of: Level| {
         let value = reached(past);
@@ -316,10 +345,9 @@ fn judge(one: &Described<'_>, past: Level, requests: Option<f64>) -> MetricMove 
     let rise = (reached(past) - past.median) / scale;
     let worse = |rise: f64| if one.worse == Worse::Down { -rise } else { rise };
     let worse_by = worse(rise);
-    let whole = if past.max.max(now.max) > 1.5 { 100.0 } else { 1.0 };
     // An instance that starts needs more than one that runs.
     let filled =
-        if one.is_share && one.past.is_some() { worse(reached(past) - past.median) / whole } else { 0.0 };
+        if one.is_share && one.past.is_some() { worse(reached(past) - past.median) / one.whole } else { 0.0 };
     // A symptom that eased is no harm.
     let weight = if topic.is_symptom() && worse_by < 0.0 { 0.05 } else { weight(*topic) };
     MetricMove {
@@ -443,6 +471,87 @@ mod tests {
         };
         check(5.0, false);
         check(5.1, true);
+    }
+
+    #[test]
+    fn gauges_that_are_mostly_none_are_no_metrics_of_machines() {
+        let queued = |service: &str, past: [f64; 5], now: [f64; 5]| {
+            let mut one =
+                series("queue_depth", service, past, past, [now[0], now[1], now[1], now[4], now[1]]);
+            one.now = now;
+            one
+        };
+        let check = |past: [f64; 5], idle: [f64; 5]| {
+            let levels = MetricLevels {
+                series: vec![
+                    queued("cart", past, [6.0, 40.0, 2.0, 35.0, 45.0]),
+                    queued("mail", past, idle),
+                    queued("stock", past, idle),
+                ],
+                ..MetricLevels::default()
+            };
+            let compared = compared(&levels, UnixNanos::default(), &WINDOW);
+            assert!(compared.iter().all(|metric| !metric.of_machine), "{past:?}");
+            assert!(compared[0].score > 4.0 && compared[0].weight == weight(Topic::Saturation));
+        };
+        check([20.0, 0.0, 0.0, 0.0, 1.0], [6.0, 0.0, 0.0, 0.0, 0.0]);
+        // Small numbers that were alike, and that part now.
+        let past = [20.0, 2.0, 1.0, 0.0, 4.0];
+        let levels = MetricLevels {
+            series: vec![
+                queued("cart", past, [6.0, 40.0, 2.0, 35.0, 45.0]),
+                queued("mail", past, [6.0, 2.0, 1.0, 1.0, 3.0]),
+            ],
+            ..MetricLevels::default()
+        };
+        let compared = compared(&levels, UnixNanos::default(), &WINDOW);
+        assert!(compared.iter().all(|metric| !metric.of_machine));
+    }
+
+    #[test]
+    fn percent_of_what_is_idle_are_no_shares() {
+        let check = |name: &str, unit: &str, busiest: f64, expected: f64| {
+            let past = [20.0, 0.3, 0.01, 0.28, 0.32];
+            let other = [20.0, busiest, 0.01, busiest, busiest];
+            let mut levels = MetricLevels {
+                series: vec![
+                    series(name, "cart", past, past, [6.0, 1.2, 1.2, 1.2, 1.2]),
+                    series(name, "payment", other, other, [6.0, busiest, busiest, busiest, busiest]),
+                ],
+                ..MetricLevels::default()
+            };
+            for one in &mut levels.series {
+                one.unit = unit.into();
+            }
+            let filled = compared(&levels, UnixNanos::default(), &WINDOW)[0].filled;
+            assert!((filled - expected).abs() < 1e-9, "{name} {unit} {filled}");
+        };
+        check("cpu_usage_pct", "", 0.4, 0.009);
+        check("CpuUsageRate(%)", "", 0.4, 0.009);
+        check("cpu_utilization", "%", 0.4, 0.009);
+        check("cpu_utilization", "", 60.0, 0.009);
+        check("cpu_utilization", "", 0.4, 0.9);
+        check("cpu_utilization", "1", 0.4, 0.9);
+    }
+
+    #[test]
+    fn successes_that_count_things_are_no_ratios() {
+        let check = |name: &str, before: f64, now: f64, most: f64, expected: f64| {
+            let past = [20.0, before, 0.0, before, before];
+            let other = [20.0, most, 0.0, most, most];
+            let levels = MetricLevels {
+                series: vec![
+                    series(name, "cart", past, past, [6.0, now, now, now, now]),
+                    series(name, "payment", other, other, [6.0, most, most, most, most]),
+                ],
+                ..MetricLevels::default()
+            };
+            let metric = compared(&levels, UnixNanos::default(), &WINDOW).remove(0);
+            assert!(metric.score < -4.0 && (metric.worse_by - expected).abs() < 1e-9, "{name} {metric:?}");
+        };
+        check("success_rate", 1.0, 0.4, 1.0, 0.6);
+        check("success_rate", 99.0, 40.0, 100.0, 0.59);
+        check("replicas_available", 1.0, 0.0, 3.0, 1.0);
     }
 
     #[test]
