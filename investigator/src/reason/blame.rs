@@ -168,14 +168,16 @@ impl Changes {
         Standing::Explains(weight(change) * near * related * when * skew * undone)
     }
 
-    /// What undid a change: the first rollback of its service after it, or a later change that sets back what it set.
+    /// What undid a change: the first rollback of its service after it, or a later change that sets back what it set. A
+    /// service has many flags and settings, which their references tell apart.
     pub fn undo_of(&self, change: &Change) -> Option<&Change> {
         let undoes = |later: &&Change| {
             let same = later.service == change.service && later.at > change.at;
             let back = !change.previous.is_empty()
                 && later.kind == change.kind
                 && later.version == change.previous
-                && (change.kind != ChangeKind::Flag || later.reference == change.reference);
+                && (!matches!(change.kind, ChangeKind::Flag | ChangeKind::Config)
+                    || later.reference == change.reference);
             let rolled = later.kind == ChangeKind::Rollback
                 && matches!(change.kind, ChangeKind::Deploy | ChangeKind::CanaryStep)
                 // It undoes the latest deploy before it, unless it says where it goes back to.
@@ -429,5 +431,26 @@ mod tests {
         let changes = Changes::new(&[deploy(9_000), deploy(9_900), back(10_200)]);
         let undone: Vec<bool> = changes.all.iter().map(|change| changes.undo_of(change).is_some()).collect();
         assert_eq!(undone, [false, true, false]);
+    }
+
+    #[test]
+    fn another_setting_set_to_the_old_value_is_no_undo() {
+        let check = |kind: ChangeKind, later: &str, expected: bool| {
+            let set = |reference: &str, version: &str, previous: &str, at: i64| Change {
+                kind,
+                reference: reference.into(),
+                version: version.into(),
+                previous: previous.into(),
+                ..change("cart", at)
+            };
+            let changes = Changes::new(&[set("retries", "on", "off", 100), set(later, "off", "on", 200)]);
+            assert_eq!(changes.undo_of(&changes.all[0]).is_some(), expected, "{kind:?} {later}");
+        };
+        for kind in [ChangeKind::Flag, ChangeKind::Config] {
+            check(kind, "retries", true);
+            check(kind, "cache", false);
+            // What `ingest` calls a change whose sender gave it no name.
+            check(kind, "change-17d51e3c833ab9be", false);
+        }
     }
 }
