@@ -110,11 +110,10 @@ impl Profiles {
         }
     }
 
-    /// The message of a minute, and a new start; nothing when nothing ran.
-    pub fn message(&mut self, host: &Host, now: UnixNanos) -> Option<Vec<u8>> {
+    /// The messages of a minute, and a new start; none when nothing ran.
+    pub fn messages(&mut self, host: &Host, now: UnixNanos) -> Vec<Vec<u8>> {
         let minute = std::mem::take(&mut self.minute);
-        (!minute.stacks.is_empty())
-            .then(|| wire::encode(host, &minute, 1_000_000_000 / SAMPLES_PER_SECOND, now))
+        wire::encode(host, &minute, 1_000_000_000 / SAMPLES_PER_SECOND, now)
     }
 
     fn take(&mut self) -> Vec<Taken> {

@@ -348,10 +348,10 @@ impl Agent {
     }
 
     fn ship_profiles(&mut self) {
-        let Some(body) = self.profiles.as_mut().and_then(|it| it.message(&self.host, clock::now())) else {
-            return;
-        };
-        self.shipper.post(Parcel { signal: Signal::Profiles, body: Bytes::from(body) });
+        let Some(profiles) = &mut self.profiles else { return };
+        for body in profiles.messages(&self.host, clock::now()) {
+            self.shipper.post(Parcel { signal: Signal::Profiles, body: Bytes::from(body) });
+        }
     }
 
     fn points(&mut self) -> Vec<Point> {

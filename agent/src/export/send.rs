@@ -15,8 +15,9 @@ use tonic::{Code, Status};
 
 use super::Signal;
 
-/// How long the server may take to answer.
-const ANSWER: Duration = Duration::from_secs(20);
+/// How long the server may take to answer. Longer than Inquest takes to give up storing something (30 s): what is sent again while it is
+/// still being stored is stored twice.
+const ANSWER: Duration = Duration::from_secs(40);
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Where telemetry goes.
@@ -81,10 +82,12 @@ impl Sender {
     }
 }
 
-/// By OTLP's own list of codes that may be tried again.
+/// By OTLP's own list of codes that may be tried again. That something is exhausted passes only where the server says when: otherwise the
+/// request is too large for it, and would stand in the way of all others for ever.
 fn judge(status: &Status) -> Refused {
     let text = format!("{:?}: {}", status.code(), status.message());
     match status.code() {
+        Code::ResourceExhausted if !says_when(status) => Refused::Never(text),
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::ResourceExhausted
@@ -97,6 +100,11 @@ fn judge(status: &Status) -> Refused {
         | Code::Internal => Refused::Later(text),
         _ => Refused::Never(text),
     }
+}
+
+/// Whether there is a `google.rpc.RetryInfo` among the details, which travel with the names of their types.
+fn says_when(status: &Status) -> bool {
+    memchr::memmem::find(status.details(), b"google.rpc.RetryInfo").is_some()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -145,5 +153,26 @@ impl Decoder for Raw {
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
         from.advance(from.remaining());
         Ok(Some(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: Status, later: bool) {
+        let refused = judge(&status);
+        assert_eq!(matches!(refused, Refused::Later(_)), later, "{refused}");
+    }
+
+    #[test]
+    fn what_is_exhausted_passes_only_where_the_server_says_when() {
+        check(Status::unavailable("in its start"), true);
+        check(Status::invalid_argument("not OTLP"), false);
+        check(Status::resource_exhausted("too large"), false);
+        let details = Bytes::from_static(
+            b"\x1a\x2e\x0a\x28type.googleapis.com/google.rpc.RetryInfo\x12\x04\x0a\x02\x08\x01",
+        );
+        check(Status::with_details(Code::ResourceExhausted, "busy", details), true);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Refused, Sender, Spool};
@@ -96,7 +97,7 @@ impl Shipper {
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (letters, queue) = mpsc::channel(QUEUE);
         let shipped = Arc::new(Shipped::default());
-        let task = Task { sender, spool, shipped: Arc::clone(&shipped), pause: FIRST_PAUSE, down: false };
+        let task = Task { sender, spool, shipped: Arc::clone(&shipped), pause: FIRST_PAUSE, again: None };
         (Self { letters, shipped }, tokio::spawn(task.run(queue, stop)))
     }
 
@@ -125,8 +126,9 @@ struct Task {
     spool: Spool,
     shipped: Arc<Shipped>,
     pause: Duration,
-    /// Whether the last attempt failed: said once, not each time.
-    down: bool,
+    /// When the server is tried again; nothing while it takes what comes. A moment and not a pause: what comes meanwhile must not put it
+    /// off.
+    again: Option<Instant>,
 }
 
 impl Task {
@@ -134,8 +136,12 @@ impl Task {
         self.show();
         loop {
             let waits = self.spool.parcels() > 0;
+            let again = self.again;
             tokio::select! {
                 biased;
+                () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if waits && again.is_some() => {
+                    self.catch_up().await;
+                }
                 letter = queue.recv() => match letter {
                     Some(letter) => {
                         let behind = queue.len() > BEHIND;
@@ -144,8 +150,7 @@ impl Task {
                     None => return,
                 },
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(self.pause), if waits && self.down => self.catch_up().await,
-                () = std::future::ready(()), if waits && !self.down => self.catch_up().await,
+                () = std::future::ready(()), if waits && again.is_none() => self.catch_up().await,
             }
         }
         queue.close();
@@ -195,11 +200,9 @@ impl Task {
         match self.sender.send(parcel.signal, parcel.body.clone()).await {
             Ok(()) => {
                 self.shipped.sent.fetch_add(1, Ordering::Relaxed);
-                if self.down {
+                if self.again.take().is_some() {
                     tracing::info!("the server takes telemetry again");
                 }
-                self.down = false;
-                self.pause = FIRST_PAUSE;
                 Sent::Done
             }
             Err(Refused::Never(reason)) => {
@@ -209,14 +212,18 @@ impl Task {
                     "the server refused telemetry for good"
                 );
                 self.shipped.refused.fetch_add(1, Ordering::Relaxed);
+                self.again = None;
                 Sent::Done
             }
             Err(Refused::Later(reason)) => {
-                if !self.down {
-                    tracing::warn!(reason, "telemetry waits on disk: the server does not take it");
-                }
-                self.pause = if self.down { (self.pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
-                self.down = true;
+                self.pause = match self.again {
+                    Some(_) => (self.pause * 2).min(LONGEST_PAUSE),
+                    None => {
+                        tracing::warn!(reason, "telemetry waits on disk: the server does not take it");
+                        FIRST_PAUSE
+                    }
+                };
+                self.again = Some(Instant::now() + self.pause);
                 Sent::Later
             }
         }
@@ -240,4 +247,96 @@ impl Task {
 enum Sent {
     Done,
     Later,
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+        LogsService, LogsServiceServer,
+    };
+    use opentelemetry_proto::tonic::collector::logs::v1::{
+        ExportLogsServiceRequest, ExportLogsServiceResponse,
+    };
+    use tonic::{Request, Response, Status};
+
+    use super::*;
+    use crate::export::Endpoint;
+
+    /// Takes everything that is not empty.
+    struct Server;
+
+    #[tonic::async_trait]
+    impl LogsService for Server {
+        async fn export(
+            &self,
+            request: Request<ExportLogsServiceRequest>,
+        ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+            match request.get_ref().resource_logs.len() {
+                0 => Err(Status::resource_exhausted("request body exceeds 4 bytes")),
+                _ => Ok(Response::new(ExportLogsServiceResponse::default())),
+            }
+        }
+    }
+
+    async fn serve(address: std::net::SocketAddr) {
+        let listener = tokio::net::TcpListener::bind(address).await.expect("a free port");
+        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        let server = tonic::transport::Server::builder().add_service(LogsServiceServer::new(Server));
+        tokio::spawn(server.serve_with_incoming(incoming));
+    }
+
+    /// A shipper to a place where nobody listens yet.
+    async fn shipper() -> (Shipper, std::net::SocketAddr, tempfile::TempDir) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let folder = tempfile::tempdir().expect("a folder");
+        let endpoint = Endpoint { url: format!("http://{address}"), headers: Default::default() };
+        let sender = Sender::new(&endpoint).expect("an address");
+        let spool = Spool::open(folder.path().to_owned(), 1 << 20).expect("a spool");
+        let (shipper, _) = Shipper::start(sender, spool, CancellationToken::new());
+        (shipper, address, folder)
+    }
+
+    /// A request with so many empty resources.
+    fn parcel(resources: usize) -> Parcel {
+        Parcel { signal: Signal::Logs, body: Bytes::from([0x0a, 0x00].repeat(resources)) }
+    }
+
+    async fn until(shipper: &Shipper, done: impl Fn(&Shipped) -> bool) {
+        let wait = async {
+            while !done(shipper.shipped()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(in_time.is_ok(), "{:?}", shipper.shipped());
+    }
+
+    #[tokio::test]
+    async fn what_comes_meanwhile_does_not_put_off_the_next_try() {
+        let (shipper, address, _folder) = shipper().await;
+        assert!(shipper.deliver(parcel(1)).await);
+        serve(address).await;
+        let coming = async {
+            loop {
+                assert!(shipper.deliver(parcel(1)).await);
+                tokio::time::sleep(FIRST_PAUSE / 10).await;
+            }
+        };
+        tokio::select! {
+            () = coming => {}
+            () = until(&shipper, |shipped| shipped.sent.load(Ordering::Relaxed) > 0) => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_for_the_server_does_not_stand_in_the_way() {
+        let (shipper, address, _folder) = shipper().await;
+        serve(address).await;
+        for resources in [0, 1] {
+            assert!(shipper.deliver(parcel(resources)).await);
+        }
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        until(&shipper, |shipped| (count(&shipped.refused), count(&shipped.sent)) == (1, 1)).await;
+    }
 }

@@ -4,11 +4,15 @@
 //! there. Beyond the bound the oldest go, and are counted: what is new matters more in an incident.
 
 use std::collections::VecDeque;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use super::{Parcel, Signal};
+
+/// What a file takes up at least, and each of its parts: many small ones fill a disk as well.
+const BLOCK_BYTES: u64 = 4096;
 
 /// The spool.
 #[derive(Debug)]
@@ -37,7 +41,9 @@ impl Spool {
             let entry = entry?;
             let name = entry.file_name();
             match name.to_str().and_then(parse) {
-                Some((number, signal)) => found.push(Kept { number, signal, bytes: entry.metadata()?.len() }),
+                Some((number, signal)) => {
+                    found.push(Kept { number, signal, bytes: on_disk(entry.metadata()?.len()) });
+                }
                 // Half written when an earlier run ended.
                 None if name.to_str().is_some_and(|name| name.ends_with(".part")) => {
                     std::fs::remove_file(entry.path())?
@@ -51,9 +57,10 @@ impl Spool {
         Ok(Self { folder, most_bytes, files: found.into(), bytes, next, dropped: 0 })
     }
 
-    /// Keeps a parcel. When this returns it survives the end of the agent.
+    /// Keeps a parcel. When this returns it survives the end of the agent, and logs that of the host.
     pub fn push(&mut self, parcel: &Parcel) -> std::io::Result<()> {
-        let kept = Kept { number: self.next, signal: parcel.signal, bytes: parcel.body.len() as u64 };
+        let kept =
+            Kept { number: self.next, signal: parcel.signal, bytes: on_disk(parcel.body.len() as u64) };
         if kept.bytes > self.most_bytes {
             self.dropped += 1;
             return Ok(());
@@ -64,8 +71,17 @@ impl Spool {
         }
         let path = self.path(&kept);
         let part = path.with_extension("part");
-        std::fs::write(&part, &parcel.body)?;
+        let mut file = std::fs::File::create(&part)?;
+        file.write_all(&parcel.body)?;
+        // Whoever reads logs notes that they are safe, and that note outlives the host.
+        let outlives_the_host = parcel.signal == Signal::Logs;
+        if outlives_the_host {
+            file.sync_data()?;
+        }
         std::fs::rename(&part, &path)?;
+        if outlives_the_host {
+            std::fs::File::open(&self.folder)?.sync_data()?;
+        }
         self.next += 1;
         self.bytes += kept.bytes;
         self.files.push_back(kept);
@@ -86,7 +102,7 @@ impl Spool {
         std::fs::remove_file(self.path(&kept))
     }
 
-    /// Bytes that wait.
+    /// Bytes that wait, in whole blocks.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -104,6 +120,11 @@ impl Spool {
     fn path(&self, kept: &Kept) -> PathBuf {
         self.folder.join(format!("{:016}.{}", kept.number, kept.signal.name()))
     }
+}
+
+/// The room that a file of so many bytes takes.
+fn on_disk(bytes: u64) -> u64 {
+    bytes.next_multiple_of(BLOCK_BYTES)
 }
 
 fn parse(name: &str) -> Option<(u64, Signal)> {
@@ -131,7 +152,7 @@ mod tests {
     #[test]
     fn order_survives_a_restart() {
         let folder = tempfile::tempdir().expect("a folder");
-        let open = || Spool::open(folder.path().to_owned(), 100).expect("a spool");
+        let open = || Spool::open(folder.path().to_owned(), 5 * BLOCK_BYTES).expect("a spool");
         let mut spool = open();
         for text in ["one", "two", "three"] {
             spool.push(&parcel(text)).expect("kept");
@@ -140,7 +161,7 @@ mod tests {
         std::fs::write(folder.path().join("0000000000000009.part"), "half").expect("written");
         let mut spool = open();
         spool.push(&parcel("four")).expect("kept");
-        assert_eq!(spool.bytes(), 12);
+        assert_eq!(spool.bytes(), 3 * BLOCK_BYTES);
         assert_eq!(drain(&mut spool), ["two", "three", "four"]);
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }
@@ -148,8 +169,8 @@ mod tests {
     #[test]
     fn the_oldest_give_way() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut spool = Spool::open(folder.path().to_owned(), 10).expect("a spool");
-        for text in ["aaaa", "bbbb", "cccc", "far more than ten"] {
+        let mut spool = Spool::open(folder.path().to_owned(), 2 * BLOCK_BYTES).expect("a spool");
+        for text in ["aaaa", "bbbb", "cccc", &"more than there is room for".repeat(1000)] {
             spool.push(&parcel(text)).expect("kept");
         }
         assert_eq!(spool.dropped(), 2);

@@ -4,9 +4,12 @@
 //! Tables are read when there is something to look up, and not kept: what is kept is the names that were found, within a bound.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::{self, Write as _};
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use cpp_demangle::DemangleOptions;
 
 use super::addresses::{Region, find, regions};
 use super::elf;
@@ -17,6 +20,8 @@ use crate::regular;
 const MOST_NAMES: usize = 50_000;
 /// Longest name.
 const NAME_BYTES: usize = 200;
+/// Longest mangled name that is made readable.
+const MANGLED_BYTES: usize = 4096;
 /// Largest perf map.
 const PERF_MAP_BYTES: u64 = 32 << 20;
 const KERNEL: &str = "[kernel]";
@@ -171,18 +176,39 @@ fn once(texts: &mut HashSet<Arc<str>>, text: &str) -> Arc<str> {
     new
 }
 
-/// As it is written in the source, where the name was mangled.
+/// As it is written in the source, where the name was mangled. Whoever runs a program chooses its names, and a few hundred bytes may
+/// stand for gigabytes: no more is written than is kept.
 fn readable(name: &str) -> String {
-    let mut text = match rustc_demangle::try_demangle(name) {
-        Ok(rust) => format!("{rust:#}"),
-        Err(_) if name.starts_with("_Z") => {
-            let symbol = cpp_demangle::Symbol::new(name).ok();
-            symbol.and_then(|it| it.demangle().ok()).unwrap_or_else(|| name.to_owned())
-        }
-        Err(_) => name.to_owned(),
+    let mut text = Name::default();
+    let written = match rustc_demangle::try_demangle(name) {
+        _ if name.len() > MANGLED_BYTES => Err(fmt::Error),
+        Ok(rust) => write!(text, "{rust:#}"),
+        Err(_) if name.starts_with("_Z") => cpp_demangle::Symbol::new(name)
+            .map_err(|_| fmt::Error)
+            .and_then(|symbol| symbol.structured_demangle(&mut text, &DemangleOptions::default())),
+        Err(_) => Err(fmt::Error),
     };
-    text.truncate(text.floor_char_boundary(NAME_BYTES));
-    text
+    if written.is_err() && !text.is_full {
+        text = Name::default();
+        let _ = text.write_str(name);
+    }
+    text.text
+}
+
+/// The beginning of a name: an error ends what writes more.
+#[derive(Default)]
+struct Name {
+    text: String,
+    is_full: bool,
+}
+
+impl fmt::Write for Name {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let room = part.floor_char_boundary(NAME_BYTES - self.text.len());
+        self.text.push_str(&part[..room]);
+        self.is_full |= room < part.len();
+        if self.is_full { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
@@ -197,6 +223,17 @@ mod tests {
         );
         assert_eq!(readable("_ZN3foo3barEv"), "foo::bar()");
         assert_eq!(readable("main.(*Server).handle"), "main.(*Server).handle");
+        assert_eq!(readable(&"x".repeat(9000)).len(), NAME_BYTES);
+    }
+
+    #[test]
+    fn a_name_that_stands_for_gigabytes_is_cut() {
+        // The n-th parameter is of a template of eight times the one before, as numbers of parts of the name: in the end 8^12 parts.
+        let parameters: String =
+            (0..12).map(|level| format!("S_I{}E", format!("S{level:X}_").repeat(8))).collect();
+        let text = readable(&format!("_Z1f1AIiE{parameters}"));
+        assert!(text.starts_with("f(A<int>, A<A<int>"), "{text}");
+        assert_eq!(text.len(), NAME_BYTES);
     }
 
     #[test]
