@@ -41,11 +41,11 @@ pub fn implicate(analysis: &Analysis<'_>, mut suspects: Vec<Suspect>) -> Vec<Sus
         let undo = analysis.changes.undo_of(change);
         undo.is_some_and(|undo| noticed.is_some_and(|noticed| undo.at <= noticed))
     };
-    let touched = || {
-        analysis.changes.all.iter().filter(|change| {
-            !change.service.is_empty() && change.kind != ChangeKind::Rollback && !undone(change)
-        })
-    };
+    let touching = analysis.changes.all.iter().filter(|change| {
+        !change.service.is_empty() && change.kind != ChangeKind::Rollback && !undone(change)
+    });
+    let touching: Vec<&Change> = touching.collect();
+    let touched = || touching.iter().copied();
     let is_unseen = |change: &Change| newcomers_answer(analysis, change) == Some(false);
     let keeps = |change: &Change, unseen: bool| {
         if unseen && newcomers_answer(analysis, change) == Some(true) { ANSWERING } else { 1.0 }

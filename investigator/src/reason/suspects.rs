@@ -90,6 +90,8 @@ impl Suspect {
 struct Signal {
     amounts: BTreeMap<String, f64>,
     certainty: BTreeMap<String, f64>,
+    /// The largest amount.
+    most: f64,
 }
 
 impl Signal {
@@ -100,16 +102,21 @@ impl Signal {
     /// `trust` (0 to 1) caps how certain this observation can make one.
     fn add_weighted(&mut self, place: &str, amount: f64, z: f64, trust: f64) {
         if amount > 0.0 && z >= SIGNIFICANT {
-            *self.amounts.entry(place.to_owned()).or_default() += amount;
+            let own = self.amounts.entry(place.to_owned()).or_default();
+            *own += amount;
+            self.most = self.most.max(*own);
             let certainty = self.certainty.entry(place.to_owned()).or_default();
             *certainty = certainty.max(trust * (1.0 - (-(z - SIGNIFICANT + 1.0) / HALF_Z).exp()));
         }
     }
 
     fn share(&self, place: &str) -> f64 {
-        let most = self.amounts.values().copied().fold(0.0, f64::max);
         let own = self.amounts.get(place).copied().unwrap_or_default();
-        if most > 0.0 { own / most * self.certainty.get(place).copied().unwrap_or_default() } else { 0.0 }
+        if self.most > 0.0 {
+            own / self.most * self.certainty.get(place).copied().unwrap_or_default()
+        } else {
+            0.0
+        }
     }
 }
 
