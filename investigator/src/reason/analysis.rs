@@ -217,10 +217,12 @@ impl<'a> Analysis<'a> {
             .map(|pattern| Onset::exact(UnixNanos(pattern.first_seen)));
         let slice = Duration::from_secs_f64(self.slice_seconds().unwrap_or_default());
         let by_requests = |service: &str| Some(Onset { at: self.onset(service)?, resolution: slice });
+        let noticed = self.question.started;
         by_requests(place)
             .or_else(|| metric.into_iter().chain(log).min_by_key(|onset| onset.at))
             .or_else(|| by_requests(&self.impacted))
-            .or(self.question.started.map(Onset::exact))
+            .map(|onset| noticed.map_or(onset, |noticed| onset.noticed(noticed)))
+            .or(noticed.map(Onset::exact))
     }
 
     /// The usual time between two values of a metric in the window.

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use domain::text::duration;
 use domain::{Change, ChangeKind, Mechanism, UnixNanos};
 
 use super::aboard::aboard;
@@ -16,6 +17,8 @@ use super::words::{Rarity, Words};
 /// A change may follow the first sign of harm by this much and still precede it: clocks, reporting. By more, where the sign
 /// is dated less exactly.
 const CLOCK_SLACK: Duration = Duration::from_secs(30);
+/// Detectors that count by the minute date what they notice by up to this much too early.
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 /// A change this long before the harm is half as likely as one right before it: `1 / (1 + age / HALF_AGE)`. Most harm shows
 /// at once, but some waits for load or data, so the tail is heavy.
 const HALF_AGE_SECONDS: f64 = 900.0;
@@ -47,9 +50,49 @@ impl Onset {
         Self { at, resolution: Duration::ZERO }
     }
 
-    /// The latest at which a change still precedes it.
-    fn latest(self) -> UnixNanos {
-        self.at.plus(self.resolution.max(CLOCK_SLACK))
+    /// The same, where harm was noticed at some time: what comes within the width but after that, to the minute that
+    /// detectors tell, came into the harm.
+    pub fn noticed(self, at: UnixNanos) -> Self {
+        let until = Duration::from_secs_f64(at.plus(NOTICED_WITHIN).seconds_since(self.at).max(0.0));
+        Self { resolution: self.resolution.min(until), ..self }
+    }
+
+    /// By how much what precedes it may seem to follow it.
+    fn slack(self) -> Duration {
+        self.resolution.max(CLOCK_SLACK)
+    }
+
+    /// How a change stands to it in time, and whether it came first, as far as that can be told.
+    pub fn order(self, change: &Change) -> (Order, Option<bool>) {
+        let lead = self.at.seconds_since(change.at);
+        let slack = self.slack().as_secs_f64();
+        match lead {
+            lead if lead >= 0.0 => (Order::Before(lead), Some(true)),
+            lead if -lead <= slack => (Order::Within(slack), None),
+            lead => (Order::After(-lead), Some(false)),
+        }
+    }
+}
+
+/// How a change stands to an onset in time, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Order {
+    /// So long before.
+    Before(f64),
+    /// So close that clocks and slices do not tell which came first.
+    Within(f64),
+    /// So long after.
+    After(f64),
+}
+
+impl Order {
+    /// `1 m 30 s before`, `within the same 30 s`, `4 m 0 s after`; the word `joint` joins the middle one to what follows.
+    pub fn words(self, joint: &str) -> String {
+        match self {
+            Self::Before(seconds) => format!("{} before", duration(seconds)),
+            Self::Within(seconds) => format!("within the same {}{joint}", duration(seconds)),
+            Self::After(seconds) => format!("{} after", duration(seconds)),
+        }
     }
 }
 
@@ -172,7 +215,9 @@ impl Changes {
     /// service has many flags and settings, which their references tell apart.
     pub fn undo_of(&self, change: &Change) -> Option<&Change> {
         let undoes = |later: &&Change| {
-            let same = later.service == change.service && later.at > change.at;
+            if later.service != change.service || later.at <= change.at {
+                return false;
+            }
             let back = !change.previous.is_empty()
                 && later.kind == change.kind
                 && later.version == change.previous
@@ -188,7 +233,7 @@ impl Changes {
                             && between.at > change.at
                             && between.at < later.at
                     }));
-            same && (back || rolled)
+            back || rolled
         };
         self.all.iter().find(undoes)
     }
@@ -232,13 +277,16 @@ fn needs_no_change(mechanism: Mechanism) -> bool {
 }
 
 /// How close before the harm a change came, 0 to 1; half of it when nobody knows when the harm began; `None` when it came
-/// after.
+/// after. One that came after the first sign of harm, by no more than what dates it leaves open, counts like one as long before,
+/// less the chance that harm had begun without it: none at first, half at the end.
 pub fn closeness(change: &Change, onset: Option<Onset>, half_age: f64) -> Option<f64> {
     let Some(onset) = onset else { return Some(0.5) };
-    if change.at > onset.latest() {
+    if change.at > onset.at.plus(onset.slack()) {
         return None;
     }
-    Some(1.0 / (1.0 + onset.at.seconds_since(change.at).max(0.0) / half_age))
+    let lead = onset.at.seconds_since(change.at);
+    let had_begun = (-lead).max(0.0) / onset.slack().as_secs_f64() / 2.0;
+    Some((1.0 - had_begun) / (1.0 + lead.abs() / half_age))
 }
 
 /// A commit may run nowhere; what runs weighs more.
@@ -332,16 +380,53 @@ mod tests {
 
     #[test]
     fn a_change_within_the_slice_that_dates_the_harm_is_not_too_late() {
-        let check = |after: i64, resolution: u64, expected: bool| {
+        let close = |after: i64, resolution: u64| {
             let at = UnixNanos::from_seconds(1000);
             let onset = Onset { at, resolution: Duration::from_secs(resolution) };
-            let close = closeness(&change("cart", 1000 + after), Some(onset), HALF_AGE_SECONDS);
-            assert_eq!(close, expected.then_some(1.0));
+            closeness(&change("cart", 1000 + after), Some(onset), HALF_AGE_SECONDS)
         };
-        check(30, 0, true);
-        check(31, 10, false);
-        check(290, 300, true);
-        check(301, 300, false);
+        assert_eq!(close(0, 300), Some(1.0));
+        for (after, resolution) in [(30, 0), (290, 300)] {
+            let late = close(after, resolution).expect("it may have come first");
+            assert!(late > 0.0 && late < close(-after, resolution).unwrap(), "{after} {late}");
+        }
+        assert_eq!(close(31, 10), None);
+        assert_eq!(close(301, 300), None);
+    }
+
+    #[test]
+    fn a_hotfix_into_the_harm_is_less_likely_than_the_deploy_before_it() {
+        let changes = Changes::new(&[change("cart", 9_400), change("cart", 10_240)]);
+        let check = |noticed: Option<i64>, expected: Option<f64>| {
+            let onset = Onset { at: UnixNanos::from_seconds(10_000), resolution: Duration::from_secs(300) };
+            let onset = noticed.map_or(onset, |at| onset.noticed(UnixNanos::from_seconds(at)));
+            let scene = Scene { place: "cart", onset: Some(onset), ..Scene::default() };
+            assert_eq!(changes.culprit(&scene).map(|(change, _)| change.at.seconds()), Some(9_400));
+            let told = match changes.standing(&changes.all[1], &scene) {
+                Standing::Explains(score) => Some((score * 100.0).round()),
+                _ => None,
+            };
+            assert_eq!(told, expected);
+        };
+        check(None, Some(47.0));
+        check(Some(10_200), Some(43.0));
+        // It came after harm was noticed.
+        check(Some(10_060), None);
+    }
+
+    #[test]
+    fn what_came_after_is_not_said_to_have_come_before() {
+        let check = |after: i64, resolution: u64, words: &str, first: Option<bool>| {
+            let at = UnixNanos::from_seconds(1000);
+            let onset = Onset { at, resolution: Duration::from_secs(resolution) };
+            let (order, held) = onset.order(&change("cart", 1000 + after));
+            assert_eq!((order.words("").as_str(), held), (words, first));
+        };
+        check(-90, 10, "1 m 30 s before", Some(true));
+        check(0, 10, "0 s before", Some(true));
+        check(20, 10, "within the same 30 s", None);
+        check(240, 300, "within the same 5 m 0 s", None);
+        check(240, 10, "4 m 0 s after", Some(false));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use domain::text::{duration, number, seconds};
 use domain::{
     Change, EvidenceKind, Hypothesis, HypothesisId, HypothesisStatus, Mechanism, Prediction, Sentence,
-    UnixNanos,
 };
 
 use super::analysis::Analysis;
+use super::blame::Onset;
 use super::collect::changes::title;
 use super::collect::{Gathered, short};
 use super::comparison::Comparison;
@@ -63,7 +63,6 @@ fn of_suspect(
 ) -> Hypothesis {
     let harm = mechanism::harm(analysis, suspect);
     let scene = analysis.scene(&suspect.place, Some(harm.mechanism));
-    let onset = scene.onset.map(|onset| onset.at);
     let culprit = analysis.changes.culprit(&scene).map(|(change, _)| change);
     let mut supports = gathered.about(&suspect.place);
     for kind in [EvidenceKind::ServiceLevel, EvidenceKind::Traffic] {
@@ -87,7 +86,7 @@ fn of_suspect(
     supports.sort_unstable();
     let statement = Sentence::new(statement(analysis, suspect, &harm, culprit), supports.clone());
     let ruled_out = rank > 0 && suspect.score < RULED_OUT * best;
-    let mut predictions = predictions(analysis, gathered, suspect, culprit, onset);
+    let mut predictions = predictions(analysis, gathered, suspect, culprit, scene.onset);
     if let Some(surge) = Surge::of(analysis, suspect).filter(|_| harm.mechanism == Mechanism::TrafficSurge) {
         predictions.extend(of_surge(gathered, &surge, &suspect.place));
     }
@@ -123,7 +122,7 @@ fn of_suspect(
         predictions,
         supports,
         contradicts,
-        began: onset,
+        began: scene.onset.map(|onset| onset.at),
     }
 }
 
@@ -141,7 +140,7 @@ fn predictions(
     gathered: &Gathered,
     suspect: &Suspect,
     culprit: Option<&Change>,
-    onset: Option<UnixNanos>,
+    onset: Option<Onset>,
 ) -> Vec<Prediction> {
     let mut predictions = Vec::new();
     if suspect.place != analysis.impacted {
@@ -160,7 +159,7 @@ fn predictions(
     }
     let other = (suspect.place != analysis.impacted).then_some(());
     if let (Some(onset), Some(started), Some(())) = (onset, analysis.started(), other) {
-        let lag = started.seconds_since(onset);
+        let lag = started.seconds_since(onset.at);
         let slack = analysis.slice_seconds().unwrap_or(60.0) * 2.0;
         let cites: Vec<_> =
             gathered.find(EvidenceKind::ServiceLevel, &analysis.impacted).into_iter().collect();
@@ -190,12 +189,9 @@ fn predictions(
     }
     if let (Some(change), Some(onset)) = (culprit, onset) {
         let cites: Vec<_> = gathered.of_change(change).into_iter().collect();
-        let text = format!(
-            "The change should come first; {} came {} before.",
-            title(change),
-            duration(onset.seconds_since(change.at).max(0.0))
-        );
-        predictions.push(Prediction { text: Sentence::new(text, cites), held: Some(true) });
+        let (order, held) = onset.order(change);
+        let text = format!("The change should come first; {} came {}.", title(change), order.words(""));
+        predictions.push(Prediction { text: Sentence::new(text, cites), held });
     }
     if let Some(change) = culprit
         && let Some(undo) = analysis.changes.undo_of(change)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use detectors::SliPoint;
 use detectors::burn_rate::burn;
-use domain::text::{percent, seconds};
+use domain::text::{duration, percent, seconds};
 use domain::{
     ChainLink, ConsideredChange, EvidenceKind, Hypothesis, Impact, ImpactedEndpoint, ObjectiveStatus,
     Sentence, Sli, Strength, TimelineEntry, TimelineKind, Verdict,
@@ -251,11 +251,16 @@ pub fn chain(
             edge: String::new(),
         });
     }
+    // What lies within a slice is dated alike.
+    let slice = analysis.slice_seconds().unwrap_or(60.0);
     for place in 0..links.len().saturating_sub(1) {
         if let (Some(from), Some(to)) = (links[place].began, links[place + 1].began) {
             let lag = to.seconds_since(from);
-            links[place].edge =
-                if lag >= 0.0 { format!("+{}", domain::text::duration(lag)) } else { "same time".to_owned() };
+            links[place].edge = match lag {
+                lag if lag >= 0.0 => format!("+{}", duration(lag)),
+                lag if -lag <= slice => "same time".to_owned(),
+                lag => format!("{} earlier", duration(lag)),
+            };
         }
     }
     links

@@ -99,9 +99,9 @@ pub fn reason_for(
     let scene = analysis.scene(&first.service, Some(first.mechanism));
     match analysis.changes.standing(change, &scene) {
         Standing::Explains(score) => {
-            let before = first.began.map(|onset| onset.seconds_since(change.at).max(0.0));
-            let when = before.map_or_else(String::new, |before| {
-                format!(", {} before it began to deviate", duration(before))
+            let when = scene.onset.filter(|_| first.began.is_some()).map_or_else(String::new, |onset| {
+                let (order, _) = onset.order(change);
+                format!(", {} it began to deviate", order.words(" as"))
             });
             let where_to =
                 if change.service == first.service { "where the harm begins" } else { "next to the harm" };
@@ -187,7 +187,7 @@ fn beside(
         let words = quoted(analysis, better, scene);
         if !words.is_empty() && weight(better) > weight(change) {
             format!("it shares {words} with what fails")
-        } else if better.at > change.at {
+        } else if better.at > change.at && scene.onset.is_none_or(|onset| better.at <= onset.at) {
             "it came closer before the harm".to_owned()
         } else {
             "what it did fits what fails better".to_owned()
