@@ -14,6 +14,9 @@
 //! does. The Jeffreys bound rather than Wilson's, because Wilson's leans on the normal distribution, which is too light on
 //! the side that matters for few rare events: with a 99.9% objective one failure of three would page by it
 //! (`statistics::tests::wilson_trusts_few_rare_events_too_much`). Its posterior is a beta distribution; nothing is fitted.
+//!
+//! No burn is above `1 / (1 - objective)`, that of nothing but failures: 5 with an objective of 80%. So that rules watch
+//! objectives of any height, a limit counts as far as it is [`within_reach`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,7 +51,7 @@ pub struct BurnRule {
     pub long: Duration,
     /// The window that shows it is still going on.
     pub short: Duration,
-    /// Burn rate that both must exceed.
+    /// Burn rate that both must exceed, as far as it is [`within_reach`].
     pub limit: f64,
     /// What a hit is worth.
     pub severity: Severity,
@@ -91,8 +94,19 @@ pub const RULES: [BurnRule; 5] = [
 /// Windows whose burn is always shown.
 pub const SHOWN: [Duration; 3] = [HOUR, HOUR.saturating_mul(6), HOUR.saturating_mul(24)];
 
+/// The limit of a rule for an objective: `min(limit, (1 + 1 / (1 - objective)) / 2)`.
+///
+/// The cap lies midway between 1, at which the budget just lasts, and the largest burn there can be, so that it is met
+/// neither by a budget that is merely spent nor only by nothing but failures: 3 with an objective of 80%, when 60% are
+/// bad. Of [`RULES`] it lowers some below an objective of 96.4%, and from 90% down those that could never fire without it.
+/// An objective of 0 has a cap of 1, which no burn is above.
+pub fn within_reach(limit: f64, objective: f64) -> f64 {
+    limit.min(f64::midpoint(1.0, 1.0 / budget(objective)))
+}
+
 /// What a rule saw when it fired.
 struct Hit {
+    limit: f64,
     long: f64,
     short: Burn,
     at_least: f64,
@@ -125,7 +139,7 @@ pub fn evaluate(
                 burn_long: hit.long,
                 burn_short: hit.short.rate,
                 burn_at_least: hit.at_least,
-                burn_limit: rule.limit,
+                burn_limit: hit.limit,
                 good_ratio: 1.0 - hit.short.bad / hit.short.requests,
                 requests: hit.short.requests as u64,
                 short_seconds: rule.short.as_secs(),
@@ -142,18 +156,19 @@ pub fn fires(series: &SliSeries, goal: &Goal, rules: &[BurnRule], now: UnixNanos
 
 fn fire(series: &SliSeries, goal: &Goal, rule: &BurnRule, now: UnixNanos) -> Option<Hit> {
     let over = |window| series.burn(goal.sli, goal.objective, now, window);
+    let limit = within_reach(rule.limit, goal.objective);
     let short = over(rule.short);
-    if short.rate <= rule.limit {
+    if short.rate <= limit {
         return None;
     }
     let long = over(rule.long).rate * series.coverage(now, rule.long);
-    if long <= rule.limit {
+    if long <= limit {
         return None;
     }
-    let share = rule.limit * budget(goal.objective);
+    let share = limit * budget(goal.objective);
     let surely = widths(rule.short, rule.long).map(over).find(|burn| is_surely_above(burn, share))?;
     let at_least = jeffreys(surely.bad, surely.requests, TAIL).0 / budget(goal.objective);
-    Some(Hit { long, short, at_least })
+    Some(Hit { limit, long, short, at_least })
 }
 
 /// The first width, and it doubled until the last, which ends it.
@@ -272,6 +287,43 @@ mod tests {
         check(&points, None);
     }
 
+    /// Rules whose limit is above the largest burn there can be never fired: at 80% not even when nothing succeeded.
+    #[test]
+    fn an_objective_of_80_percent_or_less_is_watched() {
+        let outage = |bad: f64| {
+            let mut points = minutes(5..600, 600.0, 60.0);
+            points.extend(minutes(0..5, 600.0, bad));
+            points
+        };
+        let limit = |bad: f64, objective: f64| {
+            let found = find(&outage(bad), objective);
+            found.first().map(|finding| (finding.severity, finding.objective().unwrap().burn_limit))
+        };
+        let check = |objective: f64, expected: f64| {
+            let (severity, limit) = limit(600.0, objective).unwrap();
+            assert!(
+                severity == Severity::Critical && (limit - expected).abs() < 1e-9,
+                "{objective}: {limit}"
+            );
+        };
+        check(0.9, 5.5);
+        check(0.8, 3.0);
+        check(0.5, 1.5);
+        check(0.3, 17.0 / 14.0);
+        assert_eq!(limit(330.0, 0.8), None, "more than the budget, less than an outage");
+        assert_eq!(limit(600.0, 0.0), None, "all may fail");
+    }
+
+    #[test]
+    fn limits_within_reach_are_what_they_were() {
+        for rule in RULES {
+            assert_eq!(within_reach(rule.limit, 0.99), rule.limit);
+            assert_eq!(within_reach(rule.limit, 1.0), rule.limit);
+            let once = within_reach(rule.limit, 0.8);
+            assert_eq!(within_reach(once, 0.8), once, "a limit that was stored stays");
+        }
+    }
+
     #[test]
     fn the_start_is_the_first_bad_minute() {
         let mut points = minutes(0..3, 600.0, 300.0);
@@ -291,9 +343,9 @@ mod tests {
     /// binomial tails from the fewest failures that satisfy the third condition.
     #[test]
     fn the_fast_rule_is_not_nervous() {
-        for objective in [0.9, 0.99, 0.999, 0.9999] {
+        for objective in [0.5, 0.8, 0.9, 0.99, 0.999, 0.9999] {
             let allowed = budget(objective);
-            let share = (RULES[0].limit * allowed).min(0.999);
+            let share = within_reach(RULES[0].limit, objective) * allowed;
             let mut worst: f64 = 0.0;
             let mut requests = 1.0;
             while requests < 1e6 {

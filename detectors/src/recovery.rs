@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::UnixNanos;
 
-use crate::burn_rate::widths;
+use crate::burn_rate::{widths, within_reach};
 use crate::objective::Goal;
 use crate::sli::{SliSeries, budget};
 use crate::statistics::jeffreys;
@@ -32,14 +32,14 @@ pub enum Standing {
     Silent,
 }
 
-/// How an objective stands that fired at the burn rate `limit`.
+/// How an objective stands that fired at the burn rate `limit`, which counts as far as it is [`within_reach`].
 ///
 /// `Met` takes a stretch of at least `recent`, doubled until it holds enough requests, over which the burn is at most 1
 /// (hysteresis: what opens at 14 closes at 1) and surely below `limit` (the upper Jeffreys bound at 0.1%), so that two good
 /// requests after an outage at 0.01 requests a second close nothing. With the default objective and a limit of 14.4 that
 /// is 5 minutes from 0.13 requests a second on, and about 35 good requests below.
 pub fn standing(series: &SliSeries, goal: &Goal, limit: f64, recent: Duration, now: UnixNanos) -> Standing {
-    let share = (limit * budget(goal.objective)).min(1.0);
+    let share = within_reach(limit, goal.objective) * budget(goal.objective);
     let met = widths(recent, LONGEST.max(recent)).any(|width| {
         let burn = series.burn(goal.sli, goal.objective, now, width);
         burn.requests > 0.0 && burn.rate <= 1.0 && jeffreys(burn.bad, burn.requests, TAIL).1 < share
@@ -98,6 +98,26 @@ mod tests {
         let rare = |ago: u32| if ago.is_multiple_of(2) { 1.0 } else { 0.0 };
         check(|ago| (rare(ago), if ago > 4 { rare(ago) } else { 0.0 }), Standing::Burning);
         check(|ago| (rare(ago), if ago > 85 { rare(ago) } else { 0.0 }), Standing::Met);
+    }
+
+    /// What opens and what closes go by the same limit: at 80%, where nothing burns at 14.4, by 3. A limit beyond all burns
+    /// was met by any good request.
+    #[test]
+    fn a_limit_out_of_reach_closes_by_the_one_that_opened() {
+        let goal = Goal { objective: 0.8, ..Objectives::default().goals()[0] };
+        let check = |requests: f64, good_minutes: u32, expected: Standing| {
+            let points = (0..180).map(|ago| {
+                let minute = NOW.minus(Duration::from_secs(60) * ago);
+                let errors = if ago < good_minutes { 0.0 } else { requests };
+                SliPoint { minute, requests, errors, timed: requests, slow: 0.0 }
+            });
+            let series = SliSeries::new(points);
+            for limit in [3.0, 14.4] {
+                assert_eq!(standing(&series, &goal, limit, RECENT, NOW), expected, "{limit}");
+            }
+        };
+        check(0.5, 6, Standing::Burning);
+        check(600.0, 6, Standing::Met);
     }
 
     #[test]
