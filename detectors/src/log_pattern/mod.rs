@@ -4,7 +4,9 @@
 //! windows: with three days of history those within half an hour of the same time of day, else all of the last day.
 //!
 //! - **New**: first seen within window 0, while the service's logs have been known for [`MIN_KNOWN`] or longer. A pattern
-//!   that a deploy merely reworded is matched to the one it replaces, and is none; nor has the old one stopped.
+//!   that a deploy merely reworded is matched to the one it replaces, and is none; nor has the old one stopped. Only what
+//!   first came soon after the deploy can be a rewording, and only of what was still written shortly before it
+//!   ([`REWORDED_WITHIN`]).
 //! - **Spike**: the count is so high that the bound of [`tail_bound`] on its chance is below [`MAX_CHANCE`], and three times
 //!   what is usual.
 //! - **Stopped**: silent for so many windows, [`MIN_SILENT`] to [`MAX_SILENT`], that it would be chance below [`MAX_CHANCE`], judged by the share of like
@@ -20,7 +22,7 @@ use domain::UnixNanos;
 
 pub use chance::tail_bound;
 
-use crate::log_template::{PatternId, similarity};
+use crate::log_template::{PatternId, TemplateWords};
 use crate::statistics::wilson;
 
 /// What counts are taken over.
@@ -57,6 +59,13 @@ const MIN_LIKE_WINDOWS: usize = 12;
 const PRESENCE_Z: f64 = 3.0;
 /// Share of the service's usual messages without which the service, and not the pattern, has fallen silent.
 const MIN_SERVICE_SHARE: f64 = 0.3;
+/// How long after a deploy a reworded message first comes at the latest, and how long before it the old one was last
+/// written: what was silent for longer is no news anyway ([`MAX_SILENT`]) and did not end with the deploy, and what runs
+/// every hour runs on either side. A message that comes later is one that the service had no occasion to write before.
+const REWORDED_WITHIN: Duration = WINDOW.saturating_mul(MAX_SILENT);
+/// Patterns of one service, new and gone, that are compared around a deploy, the most frequent of each: a hundred times a
+/// hundred comparisons of at most 64 words take some milliseconds, and a deploy that rewords more is another program.
+const MAX_REWORDED: usize = 100;
 /// Share of words in common from which one pattern is the rewording of another.
 const MIN_SIMILARITY: f64 = 0.6;
 /// New patterns of one service that are told one by one; the rest is one finding.
@@ -225,20 +234,21 @@ fn is_new(pattern: &PatternHistory, now: UnixNanos) -> bool {
     pattern.first_seen > now.minus(WINDOW)
 }
 
-/// Patterns new since the deploy, and the pattern that each replaces, the most alike first and each once. Only a deploy
+/// Patterns that came with the deploy, and the pattern that each replaces, the most alike first and each once. Only a deploy
 /// rewords, and what it replaced is written no more.
 fn reworded(logs: &ServiceLogs) -> Vec<(PatternId, PatternId)> {
     let Some(deployed) = logs.deployed else { return Vec::new() };
     // In a rolling deploy both versions write for a while.
     let (before, after) = (deployed.minus(WINDOW), deployed.plus(WINDOW));
+    let came = before..=deployed.plus(REWORDED_WITHIN);
+    let went = deployed.minus(REWORDED_WITHIN)..=after;
     let class = |pattern: &PatternHistory| pattern.severity.div_ceil(4);
-    let replaced = || logs.patterns.iter().filter(|old| old.first_seen < before && old.last_seen <= after);
-    let mut pairs: Vec<(f64, PatternId, PatternId)> = logs
-        .patterns
+    let new = most_frequent(logs, |pattern| came.contains(&pattern.first_seen));
+    let old = most_frequent(logs, |pattern| pattern.first_seen < before && went.contains(&pattern.last_seen));
+    let mut pairs: Vec<(f64, PatternId, PatternId)> = new
         .iter()
-        .filter(|new| new.first_seen >= before)
-        .flat_map(|new| replaced().filter(|old| class(old) == class(new)).map(move |old| (new, old)))
-        .map(|(new, old)| (similarity(&new.template, &old.template), new.pattern, old.pattern))
+        .flat_map(|new| old.iter().filter(|old| class(old.0) == class(new.0)).map(move |old| (new, old)))
+        .map(|(new, old)| (new.1.similarity(&old.1), new.0.pattern, old.0.pattern))
         .filter(|(share, _, _)| *share >= MIN_SIMILARITY)
         .collect();
     pairs.sort_by(|left, right| right.0.total_cmp(&left.0).then((left.1, left.2).cmp(&(right.1, right.2))));
@@ -249,6 +259,19 @@ fn reworded(logs: &ServiceLogs) -> Vec<(PatternId, PatternId)> {
         }
     }
     matched
+}
+
+/// The [`MAX_REWORDED`] most frequent patterns of those chosen, each with its words.
+fn most_frequent(
+    logs: &ServiceLogs,
+    chosen: impl Fn(&PatternHistory) -> bool,
+) -> Vec<(&PatternHistory, TemplateWords)> {
+    let mut patterns: Vec<&PatternHistory> = logs.patterns.iter().filter(|pattern| chosen(pattern)).collect();
+    // The windows of what cannot have moved may be empty: it comes last.
+    let messages = |pattern: &PatternHistory| pattern.windows.values().sum::<u64>().max(pattern.latest);
+    patterns.sort_by_cached_key(|pattern| (std::cmp::Reverse(messages(pattern)), pattern.pattern));
+    patterns.truncate(MAX_REWORDED);
+    patterns.into_iter().map(|pattern| (pattern, TemplateWords::of(&pattern.template))).collect()
 }
 
 fn new(logs: &ServiceLogs, reworded: &[(PatternId, PatternId)], now: UnixNanos) -> Vec<PatternFinding> {

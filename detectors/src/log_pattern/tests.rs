@@ -149,6 +149,56 @@ fn a_deploy_that_rewords_does_not_flood() {
     assert_eq!(told, [PatternId(300)]);
 }
 
+/// A service that was deployed `deployed` windows ago and whose message to one database last came `gone` windows ago; the
+/// message to another first comes now.
+fn another_database_fails(deployed: u32, gone: u32) -> PatternChanges {
+    let tick = pattern(1, "tick", 2000, |window| noise(window, 20));
+    let old = pattern(2, "failed to connect to postgres primary", 2000, |window| u64::from(window == gone));
+    let new = pattern(3, "failed to connect to redis primary", 0, |_| 3);
+    evaluate(&ServiceLogs { deployed: Some(back(deployed)), ..service(2000, vec![tick, old, new]) }, NOW)
+}
+
+#[test]
+fn what_first_comes_days_after_a_deploy_is_no_rewording() {
+    let told = |changes: &PatternChanges| -> Vec<PatternId> {
+        changes.findings.iter().map(|finding| finding.pattern).collect()
+    };
+    let changes = another_database_fails(3 * DAY, 6 * DAY);
+    assert_eq!((told(&changes), changes.reworded), (vec![PatternId(3)], vec![]), "both too far away");
+    let changes = another_database_fails(8, 6 * DAY);
+    assert_eq!((told(&changes), changes.reworded), (vec![PatternId(3)], vec![]), "gone before the deploy");
+    let changes = another_database_fails(3 * DAY, 3 * DAY);
+    assert_eq!((told(&changes), changes.reworded), (vec![PatternId(3)], vec![]), "long after the deploy");
+    let changes = another_database_fails(8, 9);
+    assert_eq!((told(&changes), changes.reworded), (vec![], vec![(PatternId(3), PatternId(2))]));
+}
+
+/// A deploy of another program: so many messages come and go that comparing each with each would take minutes.
+#[test]
+fn only_the_most_frequent_are_compared_around_a_deploy() {
+    let mut patterns = Vec::new();
+    for message in 0..2000_u64 {
+        let name: String =
+            (0..4).map(|place| char::from(b'a' + ((message >> (3 * place)) & 7) as u8)).collect();
+        let (old, new) = (format!("it stored order {name}"), format!("it saved order {name}"));
+        patterns.push(pattern(message, &old, 40, |window| if window == 8 { message + 1 } else { 0 }));
+        let mut new = pattern(10_000 + message, &new, 0, |_| message + 1);
+        new.first_seen = back(7);
+        patterns.push(new);
+    }
+    let mut logs = service(600, patterns);
+    logs.deployed = Some(back(8));
+    let changes = evaluate(&logs, NOW);
+    let mut expected: Vec<(PatternId, PatternId)> =
+        (1900..2000).map(|message| (PatternId(10_000 + message), PatternId(message))).collect();
+    let mut reworded = changes.reworded.clone();
+    reworded.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(reworded, expected);
+    logs.patterns.reverse();
+    assert_eq!(changes, evaluate(&logs, NOW));
+}
+
 #[test]
 fn the_bound_is_one() {
     // P(X >= 20) for Poisson(5) is 3.5e-7.

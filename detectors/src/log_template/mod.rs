@@ -245,28 +245,34 @@ pub fn mask(message: &str) -> String {
     Pattern::new(0, &line, &words, 0).text.into()
 }
 
-/// How alike two templates are, 0 to 1: twice the words in common, in order, by all words (Dice's coefficient of their
-/// longest common subsequence). Values and the case of letters do not count. 0 when both have no words.
-pub fn similarity(left: &str, right: &str) -> f64 {
-    let words = |template: &str| {
-        let template = template.to_lowercase();
+/// The words of a template, read once to be compared with many. Values and the case of letters do not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateWords(Vec<u64>);
+
+impl TemplateWords {
+    /// Of a template.
+    pub fn of(template: &str) -> Self {
         let mut words = Vec::new();
-        scan::scan(&template, &mut words);
-        words.retain(|word| word.hash != scan::VALUE);
-        words
-    };
-    let (left, right) = (words(left), words(right));
-    let mut row = vec![0_usize; right.len() + 1];
-    for mine in &left {
-        let mut diagonal = 0;
-        for (place, theirs) in right.iter().enumerate() {
-            let above = row[place + 1];
-            row[place + 1] = if mine.hash == theirs.hash { diagonal + 1 } else { above.max(row[place]) };
-            diagonal = above;
-        }
+        scan::scan(&template.to_lowercase(), &mut words);
+        Self(words.iter().map(|word| word.hash).filter(|hash| *hash != scan::VALUE).collect())
     }
-    let words = left.len() + right.len();
-    if words == 0 { 0.0 } else { 2.0 * row[right.len()] as f64 / words as f64 }
+
+    /// How alike two templates are, 0 to 1: twice the words in common, in order, by all words (Dice's coefficient of their
+    /// longest common subsequence). 0 when both have no words.
+    pub fn similarity(&self, other: &Self) -> f64 {
+        let (left, right) = (&self.0, &other.0);
+        let mut row = vec![0_usize; right.len() + 1];
+        for mine in left {
+            let mut diagonal = 0;
+            for (place, theirs) in right.iter().enumerate() {
+                let above = row[place + 1];
+                row[place + 1] = if mine == theirs { diagonal + 1 } else { above.max(row[place]) };
+                diagonal = above;
+            }
+        }
+        let words = left.len() + right.len();
+        if words == 0 { 0.0 } else { 2.0 * row[right.len()] as f64 / words as f64 }
+    }
 }
 
 /// Trace, debug, info, warning, error, fatal: 1 to 6; 0 when not said.
