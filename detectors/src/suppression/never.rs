@@ -1,5 +1,6 @@
 //! What is never suppressed, whatever any score or mode says. Code, and evaluated first.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -64,8 +65,9 @@ pub struct Ruling {
     pub words: String,
 }
 
-/// Words that make an alert sensitive. Short ones must stand alone.
-const SENSITIVE: [&str; 27] = [
+/// Words that make an alert sensitive, in lower case. They must stand alone, as they are or in the plural; parts of
+/// compound names do ([`searched`]).
+const SENSITIVE: [&str; 26] = [
     "security",
     "unauthorized",
     "unauthorised",
@@ -87,14 +89,14 @@ const SENSITIVE: [&str; 27] = [
     "corruption",
     "checksum",
     "payment",
-    "payments",
     "charge",
     "refund",
     "billing",
     "invoice",
     "fraud",
 ];
-const FATAL: [&str; 26] = [
+/// Words that make an alert fatal; as those above.
+const FATAL: [&str; 27] = [
     "fatal",
     "panic",
     "panicked",
@@ -121,12 +123,13 @@ const FATAL: [&str; 26] = [
     "machine check",
     "crashloopbackoff",
     "stack overflow",
+    "memory error",
 ];
 
 /// All rules on an alert, in the order in which they are shown. Suppression is allowed when every one passed.
 pub fn rule(alert: &Alert, context: &Context) -> Vec<Ruling> {
-    let texts = [&alert.rule, &alert.pattern, &alert.text].map(|text| text.to_lowercase());
-    let labelled = |name: &str| alert.labels.get(name).map(|value| value.to_lowercase());
+    let texts = [&alert.rule, &alert.pattern, &alert.text].map(|text| searched(text));
+    let labelled = |name: &str| alert.labels.get(name).map(|value| searched(value));
     let sensitive = texts.iter().find_map(|text| SENSITIVE_WORDS.first_of(text)).or_else(|| {
         ["category", "team", "type"]
             .iter()
@@ -198,6 +201,35 @@ fn named(service: &str) -> String {
     if service.is_empty() { "its service".into() } else { domain::text::plain(service, 60) }
 }
 
+/// A text in lower case, and once more with the words of its compound names apart: `java.lang.OutOfMemoryError` and
+/// `OUT_OF_MEMORY` are also `java.lang.out of memory error` and `out of memory`.
+fn searched(text: &str) -> String {
+    // No word that is looked for holds the line break, and so none is found across it.
+    format!("{}\n{}", text.to_lowercase(), words_apart(text))
+}
+
+/// Words are joined by `_`, by `-`, or by case: they begin where it rises, and at the last capital of several. Everything
+/// else stays, so that two sentences do not become one.
+fn words_apart(text: &str) -> String {
+    let mut apart = String::with_capacity(text.len() + text.len() / 4);
+    let mut previous = ' ';
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let ends_acronym =
+            previous.is_uppercase() && characters.peek().is_some_and(|next| next.is_lowercase());
+        let rises = previous.is_lowercase() || previous.is_numeric() || ends_acronym;
+        if character.is_uppercase() && rises {
+            apart.push(' ');
+        }
+        match character {
+            '_' | '-' => apart.push(' '),
+            _ => apart.extend(character.to_lowercase()),
+        }
+        previous = character;
+    }
+    apart
+}
+
 static SENSITIVE_WORDS: LazyLock<Words> = LazyLock::new(|| Words::of(&SENSITIVE));
 static FATAL_WORDS: LazyLock<Words> = LazyLock::new(|| Words::of(&FATAL));
 
@@ -215,16 +247,22 @@ impl Words {
 
     /// The first of the words, in their order, that stands in the text, not within a longer word.
     fn first_of(&self, text: &str) -> Option<&'static str> {
-        let alone = |start: usize, end: usize| {
-            let before = text[..start].chars().next_back();
-            let after = text[end..].chars().next();
-            !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
-        };
         let found = self.automaton.find_overlapping_iter(text);
         let first =
-            found.filter(|found| alone(found.start(), found.end())).map(|found| found.pattern()).min();
+            found.filter(|found| stands_alone(text, found.range())).map(|found| found.pattern()).min();
         first.map(|word| self.words[word.as_usize()])
     }
+}
+
+/// Whether neither letter nor digit comes before or after a word, but for the ending of its plural.
+fn stands_alone(text: &str, word: Range<usize>) -> bool {
+    let begins = !text[..word.start].ends_with(char::is_alphanumeric);
+    let rest = &text[word.end..];
+    let ends = ["", "s", "es"]
+        .iter()
+        .filter_map(|plural| rest.strip_prefix(plural))
+        .any(|after| !after.starts_with(char::is_alphanumeric));
+    begins && ends
 }
 
 #[cfg(test)]
@@ -293,6 +331,63 @@ mod tests {
         check(&alert("Failed password for root"), &context(), Some(Rule::Sensitive));
         check(&alert("the room is broom clean"), &context(), None);
         check(&alert("nonfatal retry, recharged"), &context(), None);
+    }
+
+    #[test]
+    fn dangerous_words_are_found_in_compound_names_and_plurals() {
+        for fatal in [
+            "java.lang.OutOfMemoryError: Java heap space",
+            "java.lang.StackOverflowError at <*>",
+            "DeadlockLoserDataAccessException: retry",
+            "RuntimeError: JVMOutOfMemory",
+            "MemoryError",
+            "ERROR_OUT_OF_MEMORY",
+            "two certificates expire soon",
+            "CertificateExpiry",
+            "TLSCertificatesExpiring",
+            "KubeContainerOOMKilled",
+            "deadlocks detected",
+        ] {
+            check(&alert(fatal), &context(), Some(Rule::Fatal));
+        }
+        for sensitive in
+            ["PaymentErrorsHigh", "stripe_payment_failed", "data breaches", "DataLossLikely", "refunds"]
+        {
+            check(&alert(sensitive), &context(), Some(Rule::Sensitive));
+        }
+        check(
+            &Alert { rule: "PaymentErrorsHigh".into(), ..alert("above its limit") },
+            &context(),
+            Some(Rule::Sensitive),
+        );
+        let labels = [("team".to_owned(), "CorePayments".to_owned())].into();
+        check(&Alert { labels, ..alert("above its limit") }, &context(), Some(Rule::Sensitive));
+    }
+
+    #[test]
+    fn parts_of_words_are_not_words_in_compound_names_either() {
+        for benign in [
+            "PanicleCount",
+            "BroomClosetOpened",
+            "RechargeDone",
+            "NonfatalRetry",
+            "the panicles of a repayment",
+            "outOfMemoryless",
+            "out of disk. Memory errorless",
+            "OomphHigh",
+            "attackers",
+        ] {
+            check(&alert(benign), &context(), None);
+        }
+    }
+
+    #[test]
+    fn words_of_names_are_taken_apart() {
+        assert_eq!(words_apart("java.lang.OutOfMemoryError"), "java.lang.out of memory error");
+        assert_eq!(words_apart("HTTPServerError2Payment OOM"), "http server error2 payment oom");
+        assert_eq!(words_apart("disk-full_NOW, i/o"), "disk full now, i/o");
+        assert_eq!(words_apart("ÄrgerÜber 中文"), "ärger über 中文");
+        assert_eq!(words_apart(""), "");
     }
 
     #[test]
