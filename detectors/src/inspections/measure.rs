@@ -50,11 +50,14 @@ pub const fn only(name: &'static str, label: &'static str, values: &'static [&'s
     Source { name, label: Some((label, values)) }
 }
 
-/// What is computed per subject. Of several sources the first that the subject has counts.
+/// What is computed per subject. Of several sources the first that the subject has counts, but for [`Measure::Least`].
 #[derive(Clone, Copy, Debug)]
 pub enum Measure {
     /// The largest level of the subject's series: the median of a gauge, the mean rate of a counter.
     Level(&'static [Source]),
+    /// The smallest level of the subject's series, of all sources together: for what is as well as the worst of it. A limit
+    /// below which a level is bad is one for this, and not for [`Self::Level`], which one that is well would satisfy.
+    Least(&'static [Source]),
     /// One less the mean level: busy where idle is measured.
     Rest(&'static [Source]),
     /// The sum of one level over the sum of another.
@@ -76,6 +79,7 @@ impl Measure {
     pub fn names(&self) -> Vec<&'static str> {
         match self {
             Self::Level(sources)
+            | Self::Least(sources)
             | Self::Rest(sources)
             | Self::Increase(sources)
             | Self::Growth(sources)
@@ -150,6 +154,7 @@ pub fn measure(measure: &Measure, by: &[&str], index: &Index, window: Window) ->
         Measure::Level(sources) => {
             each(sources, by, index, level, |values| values.iter().copied().fold(f64::MIN, f64::max))
         }
+        Measure::Least(sources) => least(sources, by, index, level),
         Measure::Rest(sources) => each(sources, by, index, level, |values| 1.0 - mean(values)),
         Measure::Increase(sources) => each(sources, by, index, increase, sum),
         Measure::Growth(sources) => each(
@@ -190,6 +195,25 @@ fn each(
             if let Some((values, ids)) = gathered(&series, &value) {
                 readings.entry(subject).or_insert_with(|| Reading { value: join(&values), series: ids });
             }
+        }
+    }
+    readings
+}
+
+/// The smallest value per subject of the series of all sources.
+fn least(
+    sources: &[Source],
+    by: &[&str],
+    index: &Index,
+    value: impl Fn(&Observed) -> Option<f64>,
+) -> BTreeMap<Subject, Reading> {
+    let mut readings: BTreeMap<Subject, Reading> = BTreeMap::new();
+    for source in sources {
+        for (subject, series) in index.of(source, by) {
+            let Some((values, ids)) = gathered(&series, &value) else { continue };
+            let reading = readings.entry(subject).or_insert(Reading { value: f64::MAX, series: Vec::new() });
+            reading.value = values.into_iter().fold(reading.value, f64::min);
+            reading.series.extend(ids);
         }
     }
     readings

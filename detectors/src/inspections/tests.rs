@@ -58,7 +58,7 @@ fn reading(inspection: &Inspection, value: f64) -> Vec<Vec<Observed>> {
     };
     let hours = 1.0;
     match inspection.measure {
-        Measure::Level(sources) => single(sources, Gauge, &|_| value),
+        Measure::Level(sources) | Measure::Least(sources) => single(sources, Gauge, &|_| value),
         Measure::Rest(sources) => single(sources, Gauge, &|_| 1.0 - value),
         Measure::Increase(sources) => single(sources, Counter, &|_| value * hours / 3600.0),
         Measure::Growth(sources) => {
@@ -116,6 +116,41 @@ fn every_row_fires_beyond_its_limit_and_not_before() {
         for series in reading(inspection, good) {
             assert!(!found(&series).contains(&inspection.name), "{}", inspection.name);
         }
+    }
+}
+
+/// Levels were the largest of a subject's series and of its first metric only: what was well hid what was not.
+#[test]
+fn one_that_is_well_does_not_hide_one_that_is_not() {
+    let gauge = |name: &str, labels: &[(&str, &str)], value: f64| {
+        series(name, MetricKind::Gauge, labels, move |_| value)
+    };
+    let threads = |sql: f64, io: f64| {
+        found(&[
+            gauge("mysql_slave_status_slave_sql_running", &[], sql),
+            gauge("mysql_slave_status_slave_io_running", &[], io),
+        ])
+    };
+    assert_eq!(threads(1.0, 1.0), [""; 0]);
+    assert_eq!(threads(1.0, 0.0), ["replication_running"]);
+    assert_eq!(threads(0.0, 1.0), ["replication_running"]);
+    let databases = [("addr", "a", 1.0), ("addr", "b", 0.0), ("alias", "c", 1.0), ("alias", "d", 0.0)];
+    let databases = databases.map(|(label, name, up)| gauge("redis_up", &[(label, name)], up));
+    let findings = inspect(&databases, window(), &Limits::new());
+    let details: Vec<&str> = findings.iter().map(|finding| finding.detail.as_str()).collect();
+    assert_eq!(details, ["", "b"], "by its address where it has one");
+    assert_eq!(findings[0].series.len(), 2);
+    let probes = [("1", 1.0), ("2", 0.0)].map(|(path, up)| gauge("probe_success", &[("path", path)], up));
+    assert_eq!(found(&probes), ["reachability"]);
+    let certificates = [("1", 9e6), ("2", 60.0)]
+        .map(|(name, left)| gauge("httpcheck.tls.cert_remaining", &[("http.tls.name", name)], left));
+    assert_eq!(found(&certificates), ["certificate_remaining"]);
+}
+
+#[test]
+fn lower_limits_are_for_the_least_level() {
+    for inspection in table().filter(|inspection| matches!(inspection.limit, Limit::Below(_))) {
+        assert!(!matches!(inspection.measure, Measure::Level(_)), "{}", inspection.name);
     }
 }
 

@@ -4,18 +4,18 @@ use super::DATABASE;
 use crate::inspections::Inspection;
 use crate::inspections::Limit::{Above, Below};
 use crate::inspections::Unit::{Count, PerHour, Seconds, Share};
-use crate::inspections::measure::Measure::{Increase, Level, Mean, Ratio, RestRatio};
+use crate::inspections::measure::Measure::{Increase, Least, Level, Mean, Ratio, RestRatio};
 use crate::inspections::measure::{all, only};
 
 pub const ROWS: &[Inspection] = &[
     Inspection {
         name: "database_up",
         title: "whether the database answers",
-        by: &["server"],
+        by: &["server", "addr"],
         limit: Below(1.0),
         unit: Share,
         reason: "the median of ten minutes: it has been away for five",
-        measure: Level(&[
+        measure: Least(&[
             all("pg_up"),
             all("mysql_up"),
             all("redis_up"),
@@ -112,9 +112,12 @@ pub const ROWS: &[Inspection] = &[
         limit: Below(1.0),
         unit: Share,
         reason: "a replica that stands still falls behind for ever",
-        measure: Level(&[
+        // Two threads, under the names of before and since MySQL 8.0.22: one fetches, one applies.
+        measure: Least(&[
             all("mysql_slave_status_slave_sql_running"),
             all("mysql_slave_status_slave_io_running"),
+            all("mysql_slave_status_replica_sql_running"),
+            all("mysql_slave_status_replica_io_running"),
         ]),
     },
     Inspection {

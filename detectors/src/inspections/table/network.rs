@@ -4,7 +4,7 @@ use super::PEER;
 use crate::inspections::Inspection;
 use crate::inspections::Limit::{Above, Below};
 use crate::inspections::Unit::{Count, Seconds, Share};
-use crate::inspections::measure::Measure::{Increase, Level, Mean, Ratio};
+use crate::inspections::measure::Measure::{Increase, Least, Level, Mean, Ratio};
 use crate::inspections::measure::{all, only};
 
 pub const ROWS: &[Inspection] = &[
@@ -94,7 +94,7 @@ pub const ROWS: &[Inspection] = &[
         limit: Below(1.0),
         unit: Share,
         reason: "the median of ten minutes: it has been unreachable for five",
-        measure: Level(&[all("probe_success"), all("up")]),
+        measure: Least(&[all("probe_success"), all("up")]),
     },
     Inspection {
         name: "dns_latency",

@@ -4,7 +4,7 @@ use super::{CONTAINER, POOL, QUEUE};
 use crate::inspections::Inspection;
 use crate::inspections::Limit::{Above, Below};
 use crate::inspections::Unit::{Count, Seconds, Share, SharePerHour};
-use crate::inspections::measure::Measure::{Growth, Increase, Level, Ratio, Until};
+use crate::inspections::measure::Measure::{Growth, Increase, Least, Level, Ratio, Until};
 use crate::inspections::measure::{all, only};
 
 pub const ROWS: &[Inspection] = &[
@@ -179,7 +179,7 @@ pub const ROWS: &[Inspection] = &[
         limit: Below(14.0 * 86_400.0),
         unit: Seconds,
         reason: "renewal is due a month before; two weeks leave time to find out why it was not",
-        measure: Level(&[all("httpcheck_tls_cert_remaining")]),
+        measure: Least(&[all("httpcheck_tls_cert_remaining")]),
     },
     Inspection {
         name: "gc_time",
