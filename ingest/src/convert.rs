@@ -11,21 +11,25 @@ use domain::{Attributes, UnixNanos};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 
 use crate::limits::{Limits, MAX_CLOCK_AHEAD};
+use crate::repeated::Repeated;
 use crate::tally::{Correction, Tally};
 
 /// Converts the parts of one request, counting what it refuses, corrects and cuts.
 pub(crate) struct Converter<'a> {
     limits: &'a Limits,
     now: UnixNanos,
-    /// Label bytes that this request has unfolded to so far.
+    /// Bytes of names and labels that this request has unfolded to so far.
     series_bytes: usize,
+    /// What rows of this request repeat so far.
+    repeated: Repeated,
     /// What became of the items.
     pub(crate) tally: Tally,
 }
 
 impl<'a> Converter<'a> {
     pub(crate) fn new(limits: &'a Limits, now: UnixNanos) -> Self {
-        Self { limits, now, series_bytes: 0, tally: Tally::default() }
+        let repeated = Repeated::within(limits);
+        Self { limits, now, series_bytes: 0, repeated, tally: Tally::default() }
     }
 
     /// A name, cut to the bound.

@@ -15,6 +15,7 @@ mod intake;
 mod metrics;
 pub mod profiles;
 mod refusal;
+mod repeated;
 mod reply;
 mod weigh;
 

@@ -47,8 +47,11 @@ pub struct Limits {
     pub max_attributes: usize,
     /// Labels of one metric series; a point with more is refused, as dropping labels would merge series.
     pub max_labels: usize,
-    /// Bytes of labels that one request may unfold to: each bucket of a histogram is a series with all its labels.
+    /// Bytes of names and labels that one request may unfold to: each bucket of a histogram is a series with all of them.
     pub max_series_bytes: usize,
+    /// Bytes that the rows of one request may repeat: each log record, span and stack is stored with the attributes of its
+    /// resource, its service and its scope, which the request names once.
+    pub max_repeated_bytes: usize,
     /// How long a sender may take over its body.
     pub read_timeout: Duration,
     /// How long the store may take before the sender is told to try again.
@@ -66,6 +69,9 @@ impl Default for Limits {
             max_attributes: 128,
             max_labels: 48,
             max_series_bytes: 128 << 20,
+            // Collectors send batches of some 8,000 records, at most 50,000, with resources of 1 to 3 KiB: 150 MiB. A body
+            // full of records of 200 bytes with such a resource fits as well.
+            max_repeated_bytes: 256 << 20,
             read_timeout: Duration::from_secs(30),
             store_timeout: Duration::from_secs(30),
         }

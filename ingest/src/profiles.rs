@@ -1,7 +1,7 @@
 //! Profiles, over gRPC: `/inquest.profiles.v1.ProfilesService/Export`, as `inquest-agent` sends them.
 //!
 //! OpenTelemetry's own profiles are still in development; this message says the little that is stored. Strings come once, stacks by
-//! number. Items that make no sense are dropped and counted in the answer.
+//! number. Items that make no sense, or would repeat too much, are dropped and counted in the answer.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use prost::Message;
 
 use crate::limits::Limits;
 use crate::refusal::Refusal;
+use crate::repeated::{Repeated, attribute_bytes};
 
 /// The method, for the gRPC listener.
 pub const METHOD: &str = "/inquest.profiles.v1.ProfilesService/Export";
@@ -67,7 +68,7 @@ pub struct Stack {
 /// What is said of a request that was taken.
 #[derive(Clone, PartialEq, Message)]
 pub struct Taken {
-    /// Stacks that make no sense.
+    /// Stacks that make no sense, or would repeat too much.
     #[prost(uint64, tag = "1")]
     pub rejected: u64,
 }
@@ -90,6 +91,7 @@ pub(crate) fn decode(body: &[u8], limits: &Limits, now: UnixNanos) -> Result<(Ba
     }
     let mut batch = Batch::default();
     let mut rejected = 0;
+    let mut repeated = Repeated::within(limits);
     for profile in &request.profiles {
         let text = |index: u32| -> Option<String> {
             let text = request.strings.get(index as usize)?;
@@ -97,13 +99,16 @@ pub(crate) fn decode(body: &[u8], limits: &Limits, now: UnixNanos) -> Result<(Ba
         };
         let pairs = profile.attributes.chunks_exact(2).take(limits.max_attributes);
         let resource: Attributes = pairs.filter_map(|pair| Some((text(pair[0])?, text(pair[1])?))).collect();
+        let row_bytes = attribute_bytes(&resource) + length(&profile.service) + length(&profile.kind);
         let resource = Arc::new(resource);
         let at = i64::try_from(profile.at).map_or(now, UnixNanos).min(now);
         for stack in &profile.stacks {
             let frames: Option<Vec<String>> =
                 stack.frames.iter().take(MOST_FRAMES).map(|index| text(*index)).collect();
             match (text(profile.service), text(profile.kind), frames) {
-                (Some(service), Some(kind), Some(stack_of)) if stack.value > 0 && !stack_of.is_empty() => {
+                (Some(service), Some(kind), Some(stack_of))
+                    if stack.value > 0 && !stack_of.is_empty() && repeated.row(row_bytes).is_ok() =>
+                {
                     batch.profiles.push(ProfileSample {
                         at,
                         service,
@@ -151,6 +156,27 @@ mod tests {
             ("cart", "main;work".to_owned(), 7)
         );
         assert_eq!(row.resource.get("host.name").map(String::as_str), Some("h1"));
+    }
+
+    #[test]
+    fn stacks_do_not_multiply_their_resource_without_bound() {
+        let (name_bytes, attributes) = (512, 128_u32);
+        let long = |index: u32| format!("{index:0name_bytes$}");
+        let profile = Profile {
+            service: 0,
+            attributes: (0..attributes).flat_map(|index| [index, index]).collect(),
+            kind: 1,
+            at: 5,
+            stacks: vec![Stack { frames: vec![2], value: 1 }; 1_000],
+        };
+        let request =
+            ExportProfiles { strings: (0..attributes).map(long).collect(), profiles: vec![profile; 5] };
+        let row_bytes = (2 * attributes as usize + 2) * name_bytes;
+        let fits = Limits::default().max_repeated_bytes / row_bytes;
+
+        let (batch, rejected) =
+            decode(&request.encode_to_vec(), &Limits::default(), UnixNanos(10)).expect("a message");
+        assert_eq!((batch.profiles.len(), rejected), (fits, 5_000 - fits as u64));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub enum Reason {
     MalformedPoint,
     /// More labels than a series may have.
     TooManyLabels,
-    /// The request had unfolded to more label bytes than it may.
+    /// The request had unfolded to more bytes than it may: of labels, or of what its rows repeat of their resource.
     TooLarge,
 }
 

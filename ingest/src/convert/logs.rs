@@ -42,6 +42,7 @@ impl Converter<'_> {
             time => time,
         };
         let at = self.instant(time).ok_or(Reason::Future)?;
+        self.repeated.row(resource.bytes + scope_name.len())?;
         self.tally.accepted += 1;
         Ok(LogRecord {
             at,

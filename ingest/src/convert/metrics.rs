@@ -120,12 +120,13 @@ impl Converter<'_> {
         Ok(labels)
     }
 
-    /// Counts what `series` copies of the labels will take, and refuses what would be too much.
-    fn unfold(&mut self, labels: &Attributes, series: usize) -> Result<(), Reason> {
+    /// Counts what `series` copies of the name, of `name_bytes` with the unit, and of the labels will take, and refuses what
+    /// would be too much.
+    fn unfold(&mut self, name_bytes: usize, labels: &Attributes, series: usize) -> Result<(), Reason> {
         /// A map entry of two strings, and a bit.
         const ENTRY_BYTES: usize = 64;
         let bytes: usize = labels.iter().map(|(key, value)| key.len() + value.len() + ENTRY_BYTES).sum();
-        self.series_bytes += bytes * series;
+        self.series_bytes += (name_bytes + bytes) * series;
         if self.series_bytes > self.limits.max_series_bytes { Err(Reason::TooLarge) } else { Ok(()) }
     }
 }
@@ -247,7 +248,7 @@ impl MetricWriter<'_, '_> {
         series: usize,
     ) -> Result<Point, Reason> {
         let labels = self.converter.labels(attributes, self.resource, ours)?;
-        self.converter.unfold(&labels, series)?;
+        self.converter.unfold(self.name.len() + self.unit.len(), &labels, series)?;
         Ok(Point { name: self.name.clone(), unit: self.unit.clone(), labels, at })
     }
 }

@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::resource::v1;
 
 use super::Converter;
+use crate::repeated::attribute_bytes;
 
 /// What the specification calls a service that does not say its name.
 const UNKNOWN_SERVICE: &str = "unknown_service";
@@ -32,6 +33,8 @@ pub(super) struct Resource {
     pub(super) instance: String,
     /// All attributes.
     pub(super) attributes: Arc<Attributes>,
+    /// What each row repeats of it.
+    pub(super) bytes: usize,
 }
 
 impl Converter<'_> {
@@ -45,8 +48,10 @@ impl Converter<'_> {
         let text = |key: &str| attributes.get(key).filter(|text| !text.is_empty()).cloned();
         let service = text("service.name").unwrap_or_else(|| UNKNOWN_SERVICE.into());
         let instance = INSTANCE_KEYS.into_iter().find_map(text).unwrap_or_default();
+        let service = self.name(service);
         Resource {
-            service: self.name(service),
+            bytes: service.len() + attribute_bytes(&attributes),
+            service,
             instance: self.name(instance),
             attributes: Arc::new(attributes),
         }

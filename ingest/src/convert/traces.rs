@@ -43,6 +43,7 @@ impl Converter<'_> {
         let parent_span_id = parent(&span.parent_span_id)?;
         let start = self.instant(span.start_time_unix_nano).ok_or(Reason::Future)?;
         let duration_ns = self.duration(&span)?;
+        self.repeated.row(resource.bytes + scope_name.len() + scope_version.len())?;
         let status = span.status.unwrap_or_default();
         self.tally.accepted += 1;
         Ok(Span {

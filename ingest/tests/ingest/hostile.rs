@@ -3,13 +3,19 @@
 use axum::body::Body;
 use http::Request;
 use ingest::Limits;
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::metrics::v1::{
-    Histogram, HistogramDataPoint, Metric, ResourceMetrics, ScopeMetrics, metric,
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric,
+    number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 
@@ -194,4 +200,115 @@ async fn histograms_do_not_multiply_labels_without_bound() {
     assert!(answer.text().contains("beyond the size one request may unfold to"), "{}", answer.text());
     let samples = harness.take().samples.len();
     assert!((257..=20 * 257).contains(&samples), "{samples}");
+}
+
+/// A resource of as many and as long attributes as are kept, and how many bytes of it each row repeats.
+fn large_resource() -> (Resource, usize) {
+    let limits = Limits::default();
+    let text = || Value::StringValue("x".repeat(limits.max_field_bytes));
+    let attributes =
+        (0..limits.max_attributes).map(|index| attribute(&format!("key{index:03}"), text())).collect();
+    let bytes = limits.max_attributes * ("key000".len() + limits.max_field_bytes) + "unknown_service".len();
+    (Resource { attributes, ..Resource::default() }, bytes)
+}
+
+#[tokio::test]
+async fn log_records_do_not_multiply_their_resource_without_bound() {
+    const RECORDS: usize = 300_000;
+    let (resource, row_bytes) = large_resource();
+    let large = ResourceLogs {
+        resource: Some(resource),
+        scope_logs: vec![ScopeLogs {
+            log_records: vec![LogRecord::default(); RECORDS],
+            ..ScopeLogs::default()
+        }],
+        ..ResourceLogs::default()
+    };
+    let small = ResourceLogs {
+        scope_logs: vec![ScopeLogs { log_records: vec![LogRecord::default()], ..ScopeLogs::default() }],
+        ..ResourceLogs::default()
+    };
+    let request = ExportLogsServiceRequest { resource_logs: vec![large, small] };
+    let packed = gzip(&request.encode_to_vec());
+    assert!(packed.len() < 100_000, "{} bytes would be rows of a terabyte", packed.len());
+
+    let fits = Limits::default().max_repeated_bytes / row_bytes;
+    let harness = Harness::new();
+    let request =
+        Request::post("/v1/logs").header("content-type", PROTOBUF).header("content-encoding", "gzip");
+    let answer = harness.send(request.body(Body::from(packed)).unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let partial = ExportLogsServiceResponse::decode(&*answer.body).unwrap().partial_success.unwrap();
+    assert_eq!(partial.rejected_log_records, (RECORDS - fits) as i64);
+    assert!(partial.error_message.contains("beyond the size one request may unfold to"), "{partial:?}");
+    assert_eq!(harness.take().logs.len(), fits + 1, "one of a small resource is still taken");
+}
+
+#[tokio::test]
+async fn spans_do_not_multiply_the_names_of_their_scope_without_bound() {
+    const SPANS: usize = 10_000;
+    let limits = Limits { max_repeated_bytes: 2 << 20, ..Limits::default() };
+    let span = Span { trace_id: vec![1; 16], span_id: vec![1; 8], ..Span::default() };
+    let mut request = traces(vec![span; SPANS]);
+    let scope = InstrumentationScope {
+        name: "n".repeat(limits.max_name_bytes),
+        version: "v".repeat(limits.max_name_bytes),
+        ..InstrumentationScope::default()
+    };
+    request.resource_spans[0].scope_spans[0].scope = Some(scope);
+
+    let fits = limits.max_repeated_bytes / (2 * limits.max_name_bytes + "unknown_service".len());
+    let harness = Harness::with(limits, Store::Works);
+    let answer = harness.post("/v1/traces", PROTOBUF, request.encode_to_vec()).await;
+    let partial = ExportTraceServiceResponse::decode(&*answer.body).unwrap().partial_success.unwrap();
+    assert_eq!(partial.rejected_spans, (SPANS - fits) as i64);
+    assert_eq!(harness.take().spans.len(), fits);
+}
+
+#[tokio::test]
+async fn points_do_not_multiply_the_name_of_their_metric_without_bound() {
+    const POINTS: usize = 10_000;
+    let limits = Limits { max_series_bytes: 2 << 20, ..Limits::default() };
+    let value = Some(number_data_point::Value::AsInt(1));
+    let points = vec![NumberDataPoint { time_unix_nano: 9, value, ..NumberDataPoint::default() }; POINTS];
+    let metric = Metric {
+        name: "m".repeat(limits.max_name_bytes),
+        unit: "u".repeat(limits.max_name_bytes),
+        data: Some(metric::Data::Gauge(Gauge { data_points: points })),
+        ..Metric::default()
+    };
+    let request = ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics {
+            scope_metrics: vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }],
+            ..ResourceMetrics::default()
+        }],
+    };
+    let most = limits.max_series_bytes / (2 * limits.max_name_bytes);
+    let harness = Harness::with(limits, Store::Works);
+    let answer = harness.post("/v1/metrics", PROTOBUF, request.encode_to_vec()).await;
+    assert!(answer.text().contains("beyond the size one request may unfold to"), "{}", answer.text());
+    let samples = harness.take().samples.len();
+    assert!((1_000..=most).contains(&samples), "{samples}");
+}
+
+#[tokio::test]
+async fn large_batches_of_collectors_are_taken_whole() {
+    const RECORDS: usize = 50_000;
+    let attributes =
+        (0..30).map(|index| attribute(&format!("key{index:02}"), Value::StringValue("x".repeat(95))));
+    let scope = InstrumentationScope { name: "n".repeat(60), ..InstrumentationScope::default() };
+    let logs = ResourceLogs {
+        resource: Some(Resource { attributes: attributes.collect(), ..Resource::default() }),
+        scope_logs: vec![ScopeLogs {
+            scope: Some(scope),
+            log_records: vec![LogRecord::default(); RECORDS],
+            ..ScopeLogs::default()
+        }],
+        ..ResourceLogs::default()
+    };
+    let request = ExportLogsServiceRequest { resource_logs: vec![logs] };
+    let harness = Harness::new();
+    let answer = harness.post("/v1/logs", PROTOBUF, request.encode_to_vec()).await;
+    assert_eq!((answer.status, answer.body.len()), (200, 0), "{}", answer.text());
+    assert_eq!(harness.take().logs.len(), RECORDS);
 }
