@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use detectors::suppression::Context;
 use detectors::suppression::history::{MAX_HOURS, hour_of};
-use domain::{ChangeKind, Incident, IncidentEvent, IncidentId, Report, UnixNanos, Window};
+use domain::{Incident, IncidentEvent, IncidentId, Report, UnixNanos, Window};
 use globset::GlobSet;
 use storage::Store;
 
@@ -47,15 +47,8 @@ impl Around {
         outlook: &Outlook,
         now: UnixNanos,
     ) -> anyhow::Result<Self> {
-        let changes =
-            store.changes(Window::new(now.minus(DEPLOYS), now)).await.context("cannot ask for deploys")?;
-        let mut deployed = BTreeMap::new();
-        for change in changes {
-            if matches!(change.kind, ChangeKind::Deploy | ChangeKind::Rollback | ChangeKind::CanaryStep) {
-                let latest = deployed.entry(change.service).or_insert(change.at);
-                *latest = change.at.max(*latest);
-            }
-        }
+        let deploys = store.last_deploys(Window::new(now.minus(DEPLOYS), now)).await;
+        let deployed = deploys.context("cannot ask for deploys")?;
         let oldest = now.minus(Duration::from_secs(3600) * u32::try_from(MAX_HOURS).unwrap_or(u32::MAX));
         let mut episodes = Vec::new();
         for incident in incidents.all() {

@@ -411,6 +411,36 @@ async fn numbers_without_end_are_no_values() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_deployed_often_hides_no_deploy_of_another() {
+    let change = |service: &str, kind: ChangeKind, second: i64| Change {
+        at: at(second * 1000),
+        kind,
+        service: service.into(),
+        version: second.to_string(),
+        ..Change::default()
+    };
+    let mut changes: Vec<Change> =
+        (100..700).map(|second| change("chatty", ChangeKind::Deploy, second)).collect();
+    changes.extend([
+        change("cart", ChangeKind::Deploy, 10),
+        change("cart", ChangeKind::Rollback, 20),
+        change("cart", ChangeKind::Deploy, 15),
+        change("cart", ChangeKind::Config, 30),
+        change("mail", ChangeKind::CanaryStep, 40),
+        change("mail", ChangeKind::Deploy, 900),
+        change("web", ChangeKind::Flag, 50),
+    ]);
+    let store = store(&Batch { changes, ..Batch::default() }).await;
+    let deploys = store.last_deploys(window(0, 800)).await.unwrap();
+    let expected = [("cart", at(20_000)), ("chatty", at(699_000)), ("mail", at(40_000))];
+    assert_eq!(
+        deploys.into_iter().collect::<Vec<_>>(),
+        expected.map(|(service, at)| (service.to_owned(), at))
+    );
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_coverage_and_attributes() {
     let change = Change {
         at: at(5_000),
