@@ -4,6 +4,7 @@
 //! [`serve::start`] builds the whole program in-process, for `inquest serve`, for the demo and for system tests.
 
 pub mod anomalies;
+pub mod answer;
 pub mod brief;
 pub mod cli;
 pub mod clock;

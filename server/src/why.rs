@@ -12,6 +12,7 @@ use investigator::reason::reason;
 use storage::Store;
 use storage::recording::{self, Recording};
 
+use crate::answer;
 use crate::cli::{Format, WhyArgs};
 use crate::investigate::DEFAULT_SINCE;
 use crate::known_service;
@@ -23,6 +24,9 @@ const DEFAULT_COLUMNS: usize = 100;
 
 /// Longest that the server may take.
 const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Largest report that is read, in bytes; its evidence is bounded far below that.
+const MAX_REPORT_BYTES: usize = 64 << 20;
 
 /// Runs the command.
 pub async fn run(arguments: &WhyArgs) -> anyhow::Result<()> {
@@ -67,7 +71,7 @@ async fn of_server(arguments: &WhyArgs) -> anyhow::Result<Report> {
         .await
         .with_context(|| format!("cannot reach {} (is `inquest serve` running?)", arguments.server))?;
     let response = accepted(response).await?;
-    response.json().await.context("the server's answer cannot be read")
+    answer::json(response, MAX_REPORT_BYTES).await.context("the server's answer cannot be read")
 }
 
 /// A response that is one, or the server's own words about why not.
@@ -80,7 +84,7 @@ pub async fn accepted(response: reqwest::Response) -> anyhow::Result<reqwest::Re
     struct Refusal {
         error: String,
     }
-    let said = response.json::<Refusal>().await.map(|refusal| refusal.error);
+    let said = answer::json::<Refusal>(response, answer::MAX_BYTES).await.map(|refusal| refusal.error);
     anyhow::bail!("the server answered {status}: {}", said.unwrap_or_else(|_| "without a reason".to_owned()))
 }
 

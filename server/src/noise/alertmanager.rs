@@ -10,6 +10,8 @@ use domain::text::plain;
 use domain::{Alert, AlertSource, Severity, UnixNanos};
 use serde::{Deserialize, Serialize};
 
+use crate::answer;
+
 /// Largest webhook body, in bytes.
 pub const MAX_BODY_BYTES: usize = 4 << 20;
 /// Most alerts taken from one webhook; the rest is counted in the answer.
@@ -58,7 +60,8 @@ impl Webhook {
         }
     }
 
-    /// Its alerts, at most [`MAX_ALERTS`], and how many were left out. Times that cannot be read are taken as `now`.
+    /// Its alerts, at most [`MAX_ALERTS`], and how many were left out. Times that cannot be read, or that
+    /// are still to come, are taken as `now`: what is dated in the future would make all that follows it look old.
     pub fn into_alerts(self, now: UnixNanos) -> (Vec<Alert>, usize) {
         let left_out = self.alerts.len().saturating_sub(MAX_ALERTS);
         (self.alerts.into_iter().take(MAX_ALERTS).map(|alert| alert.into_alert(now)).collect(), left_out)
@@ -89,7 +92,7 @@ impl WireAlert {
                 .take(MAX_ALERT_NUMBERS)
                 .map(|(name, value)| (name.to_owned(), plain(value, MAX_ALERT_NAME)))
                 .collect(),
-            at: UnixNanos::parse(at).filter(|at| at.seconds() > 0).unwrap_or(now),
+            at: UnixNanos::parse(at).filter(|at| at.seconds() > 0).unwrap_or(now).min(now),
             resolved,
             objective: false,
             foreign_id: plain(&self.fingerprint, 64),
@@ -185,8 +188,8 @@ impl Silencer {
         };
         let response =
             self.client.post(format!("{}/api/v2/silences", self.base)).json(&silence).send().await?;
-        let created: Created = accepted(response).await?.json().await.context("the answer cannot be read")?;
-        Ok(created.silence_id)
+        let created = answer::json::<Created>(accepted(response).await?, answer::MAX_BYTES).await;
+        Ok(created.context("the answer cannot be read")?.silence_id)
     }
 
     /// Ends a silence. One that is gone already is no error.
@@ -197,7 +200,7 @@ impl Silencer {
         match response.status().as_u16() {
             404 => Ok(()),
             // Ending what has ended is answered with an error of this form.
-            500 if response.text().await.unwrap_or_default().contains("expired") => Ok(()),
+            500 if answer::excerpt(response).await.contains("expired") => Ok(()),
             200..300 => Ok(()),
             other => anyhow::bail!("Alertmanager answered {other}"),
         }
@@ -215,7 +218,7 @@ async fn accepted(response: reqwest::Response) -> anyhow::Result<reqwest::Respon
     if status.is_success() {
         return Ok(response);
     }
-    let said = response.text().await.unwrap_or_default();
+    let said = answer::excerpt(response).await;
     anyhow::bail!("Alertmanager answered {status}: {}", plain(&said, 200))
 }
 
@@ -257,6 +260,14 @@ mod tests {
     }
 
     #[test]
+    fn an_alert_dated_in_the_future_is_taken_as_of_now() {
+        let body = r#"{"alerts":[{"status":"firing","startsAt":"2100-01-01T00:00:00Z"},
+            {"status":"resolved","endsAt":"2100-01-01T00:00:00Z"}]}"#;
+        let (alerts, _) = Webhook::parse(body.as_bytes()).unwrap().into_alerts(NOW);
+        assert_eq!(alerts.iter().map(|alert| alert.at).collect::<Vec<_>>(), [NOW, NOW]);
+    }
+
+    #[test]
     fn what_is_no_webhook_is_refused_with_a_reason() {
         for (body, reason) in
             [("", "EOF"), ("{}", "alerts"), (r#"{"version":"5","alerts":[]}"#, "version 5"), ("[1]", "")]
@@ -264,5 +275,13 @@ mod tests {
             let error = Webhook::parse(body.as_bytes()).map(|_| ()).unwrap_err();
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_end_is_read_within_bounds() {
+        let refusing = Silencer::new(&crate::answer::tests::endless(500).await).unwrap();
+        let error = refusing.end("c0ffee").await.unwrap_err();
+        assert_eq!(error.to_string(), "Alertmanager answered 500");
+        assert!(!is_away(&error));
     }
 }

@@ -13,7 +13,7 @@ use super::{
     address, request, takes,
 };
 use crate::config::{Channel, Target};
-use crate::signature;
+use crate::{answer, signature};
 
 /// Of what was not sent when the program ended. It may have arrived: the answer was not waited for.
 const STOPPED: &str = "the program stopped before it was known to be sent";
@@ -230,14 +230,14 @@ impl Notifier {
         })?;
         let status = response.status();
         let asked = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = response.text().await.unwrap_or_default();
         if status.is_success() {
             return match target {
-                Target::Slack { .. } => slack_answer(&body),
+                Target::Slack { .. } => slack_answer(response).await,
                 _ => Ok(request::posted(target, news)),
             };
         }
-        let error = format!("it answered {status}: {}", domain::text::plain(&body, 120));
+        let said = answer::excerpt(response).await;
+        let error = format!("it answered {status}: {}", domain::text::plain(&said, 120));
         let again = status.as_u16() == 429 || status.is_server_error();
         Err(Failure { error, again: again.then(|| asked.map_or(Duration::ZERO, Duration::from_secs)) })
     }
@@ -249,7 +249,7 @@ fn letter_id(channel: &Channel, subject: &str) -> String {
 }
 
 /// Slack says "no" with a success.
-fn slack_answer(body: &str) -> Result<Previous, Failure> {
+async fn slack_answer(response: reqwest::Response) -> Result<Previous, Failure> {
     #[derive(Deserialize)]
     struct Answer {
         ok: bool,
@@ -258,16 +258,17 @@ fn slack_answer(body: &str) -> Result<Previous, Failure> {
         #[serde(flatten)]
         previous: Previous,
     }
-    let answer: Answer = serde_json::from_str(body)
+    let said: Answer = answer::json(response, answer::MAX_BYTES)
+        .await
         .map_err(|_| Failure { error: "its answer cannot be read".into(), again: Some(Duration::ZERO) })?;
-    match answer.ok {
-        true => Ok(answer.previous),
+    match said.ok {
+        true => Ok(said.previous),
         false => {
             let again = matches!(
-                answer.error.as_str(),
+                said.error.as_str(),
                 "ratelimited" | "internal_error" | "fatal_error" | "request_timeout"
             );
-            let error = format!("it refused: {}", domain::text::plain(&answer.error, 80));
+            let error = format!("it refused: {}", domain::text::plain(&said.error, 80));
             Err(Failure { error, again: again.then_some(Duration::ZERO) })
         }
     }

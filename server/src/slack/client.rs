@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::blocks::{MAX_BLOCKS, MAX_HEADER, MAX_SECTION, MAX_VALUE};
+use crate::answer;
 
 /// Longest that Slack may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,12 +100,12 @@ impl Client {
         let token = self.token.as_deref().context("the Slack app has no bot token")?;
         let url = format!("{}/{method}", self.api);
         let body = self.send(|| self.http.post(&url).bearer_auth(token).json(message)).await?;
-        let answer: Answer = serde_json::from_str(&body).context("Slack's answer cannot be read")?;
+        let answer: Answer = serde_json::from_slice(&body).context("Slack's answer cannot be read")?;
         anyhow::ensure!(answer.ok, "Slack refused {method}: {}", domain::text::plain(&answer.error, 80));
         Ok(answer.posted)
     }
 
-    async fn send(&self, request: impl Fn() -> reqwest::RequestBuilder) -> anyhow::Result<String> {
+    async fn send(&self, request: impl Fn() -> reqwest::RequestBuilder) -> anyhow::Result<Vec<u8>> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -118,7 +119,7 @@ impl Client {
                         .and_then(|text| text.parse().ok())
                         .map_or(Duration::from_secs(1), Duration::from_secs);
                     if status.is_success() {
-                        return Ok(response.text().await.map_err(reqwest::Error::without_url)?);
+                        return answer::whole(response, answer::MAX_BYTES).await;
                     }
                     anyhow::ensure!(
                         tries < TRIES && (status.as_u16() == 429 || status.is_server_error()),
