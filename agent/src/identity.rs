@@ -11,7 +11,7 @@ mod process;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cgroup::{Place, is_whole, place};
 pub use names::{of_command, of_pod};
@@ -26,7 +26,17 @@ pub struct Service {
     pub attributes: Vec<(&'static str, String)>,
 }
 
+/// A container by its pod and its name there.
+fn in_pod(service: &Service) -> Option<String> {
+    Some(format!("{}/{}", service.attribute("k8s.pod.uid")?, service.attribute("k8s.container.name")?))
+}
+
 impl Service {
+    /// One of its other attributes.
+    fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+    }
+
     /// What services are counted as that came when no further one could be told apart.
     pub fn others() -> Arc<Self> {
         Arc::new(Self { name: crate::edges::OTHER.to_owned(), attributes: Vec::new() })
@@ -51,12 +61,24 @@ pub struct Identities {
     root: PathBuf,
     rules: Vec<Rule>,
     services: HashMap<Service, Arc<Service>>,
+    containers: Arc<Mutex<Containers>>,
 }
+
+/// By a container's id, and by its pod and its name there: a process that told its service, and that. What only knows its container, as a
+/// line of a log does, is then filed under the same name as its requests.
+type Containers = HashMap<String, (u32, Arc<Service>)>;
 
 impl Identities {
     /// With rules, the first that matches counts.
     pub fn new(root: PathBuf, rules: Vec<Rule>) -> Self {
-        Self { root, rules, services: HashMap::new() }
+        Self { root, rules, services: HashMap::new(), containers: Arc::default() }
+    }
+
+    /// Another one, for another thread, that knows the same containers.
+    pub fn beside(&self) -> Self {
+        let Self { root, rules, containers, .. } = self;
+        let containers = Arc::clone(containers);
+        Self { root: root.clone(), rules: rules.clone(), services: HashMap::new(), containers }
     }
 
     /// Where `/` of the host is.
@@ -68,7 +90,41 @@ impl Identities {
     pub fn of(&mut self, pid: u32) -> Option<(Facts, Arc<Service>)> {
         let facts = read_facts(&self.root, pid)?;
         let service = self.describe(&facts);
-        Some((facts, self.shared(service)))
+        let service = self.shared(service);
+        self.note_container(pid, &service);
+        Some((facts, service))
+    }
+
+    /// Others in the container are commands that look after it: the first process that was seen speaks for it, while it lives.
+    fn note_container(&self, pid: u32, service: &Arc<Service>) {
+        let lives = |pid: u32| self.root.join("proc").join(pid.to_string()).exists();
+        let names = [service.attribute("container.id").map(str::to_owned), in_pod(service)];
+        let mut containers = self.containers();
+        for name in names.into_iter().flatten() {
+            if containers.get(&name).is_some_and(|(known, _)| *known != pid && lives(*known)) {
+                continue;
+            }
+            if containers.len() >= 2 * MOST_SERVICES {
+                containers.retain(|_, (known, _)| lives(*known));
+            }
+            if containers.len() < 2 * MOST_SERVICES {
+                containers.insert(name, (pid, Arc::clone(service)));
+            }
+        }
+    }
+
+    fn containers(&self) -> MutexGuard<'_, Containers> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The service that processes of a container were seen to belong to.
+    fn seen_in(&self, container: &str) -> Option<Arc<Service>> {
+        self.containers().get(container).map(|(_, service)| Arc::clone(service))
+    }
+
+    /// The service of the container of this name in a pod, by its uid, where a process of it was seen.
+    pub fn of_pod_container(&self, pod_uid: &str, container: &str) -> Option<Arc<Service>> {
+        self.seen_in(&format!("{pod_uid}/{container}"))
     }
 
     /// The service of a process of which nothing is left but the path that it was started with.
@@ -78,16 +134,22 @@ impl Identities {
         self.shared(service)
     }
 
-    /// The service of a container whose runtime notes something of it.
+    /// The service of a container, as a process of it tells, or what its runtime notes of it.
     pub fn of_container(&mut self, id: &str) -> Option<Arc<Service>> {
+        if let Some(seen) = self.seen_in(id) {
+            return Some(seen);
+        }
         container::metadata(&self.root, id)?;
         let facts = Facts { cgroup: format!("/{id}"), ..Facts::default() };
         let service = self.describe(&facts);
         Some(self.shared(service))
     }
 
-    /// The service that runs in a control group, as far as its path tells.
+    /// The service that runs in a control group: as a process of its container tells, or as far as its path does.
     pub fn of_group(&mut self, path: &str) -> Arc<Service> {
+        if let Some(seen) = place(path).container.and_then(|id| self.seen_in(&id)) {
+            return seen;
+        }
         let last = path.rsplit('/').next().unwrap_or_default();
         let facts = Facts { cgroup: path.to_owned(), program: last.into(), ..Facts::default() };
         let service = self.describe(&facts);
@@ -169,4 +231,40 @@ fn bounded(name: String) -> String {
     let mut name: String = name.chars().filter(|c| !c.is_control()).collect();
     name.truncate(name.floor_char_boundary(NAME_BYTES));
     if name.is_empty() { "unknown".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_and_measurements_of_a_container_bear_the_name_that_its_process_was_given() {
+        let root = tempfile::tempdir().expect("a folder");
+        let id = "3f4b7c1d9e8a".repeat(6)[..64].to_owned();
+        let group = format!("kubepods.slice/cri-containerd-{id}.scope");
+        let process = |pid: u32, program: &str, environment: &str| {
+            let folder = root.path().join(format!("proc/{pid}"));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            std::os::unix::fs::symlink(program, folder.join("exe")).expect("a link");
+            std::fs::write(folder.join("cgroup"), format!("0::/{group}\n")).expect("written");
+            std::fs::write(folder.join("environ"), environment).expect("written");
+        };
+        process(7, "/app/checkout", "OTEL_SERVICE_NAME=checkout-service\0");
+        process(8, "/usr/bin/curl", "");
+        let mut watching = Identities::new(root.path().into(), Vec::new());
+        let mut beside = watching.beside();
+        assert_eq!(beside.of_container(&id), None);
+        for pid in [7, 8] {
+            watching.of(pid).expect("a process");
+        }
+        let mut check = |name: &str| {
+            assert_eq!(beside.of_container(&id).expect("seen").name, name);
+            assert_eq!(beside.of_group(&format!("/{group}")).name, name);
+        };
+        check("checkout-service");
+        // It has ended, and another one took its place.
+        std::fs::remove_dir_all(root.path().join("proc/7")).expect("removed");
+        watching.of(8).expect("a process");
+        check("curl");
+    }
 }

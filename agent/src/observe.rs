@@ -338,6 +338,9 @@ impl Observer {
         let losses = connection.feed(&data, tls, event.tid, &mut requests);
         self.troubles.desynchronised += losses.desynchronised;
         self.troubles.unmatched += losses.unmatched + losses.evicted + losses.unseen;
+        if losses.unmatched > 0 && connection.exports() {
+            self.processes.instruments_itself(connection.pid);
+        }
         if let Some(verdict) = connection.verdict() {
             self.settled.push(Settled { socket: event.socket, verdict });
             if connection.is_encrypted() {
@@ -364,7 +367,7 @@ impl Observer {
         let instrumented = self.processes.known(pid).is_some_and(|it| it.instrumented);
         for request in requests {
             if crate::spans::is_telemetry(&request) {
-                if request.role == Role::Client {
+                if request.role == Role::Client && crate::spans::carries_spans(&request) {
                     self.processes.instruments_itself(pid);
                 }
                 continue;

@@ -74,9 +74,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
         .with_context(|| format!("cannot use {}", settings.data.display()))?;
     let ending = CancellationToken::new();
     let (shipper, shipping) = Shipper::start(sender, spool, ending.clone());
-    let logs = follow_logs(&settings, &shipper, &stop)?;
+    let identities = Identities::new(settings.root.clone(), settings.rules()?);
+    let logs = follow_logs(&settings, identities.beside(), &shipper, &stop)?;
     let page = Arc::new(Mutex::new(String::new()));
-    let mut agent = Agent::new(&settings, programs, shipper, Arc::clone(&page))?;
+    let mut agent = Agent::new(&settings, identities, programs, shipper, Arc::clone(&page))?;
     // Whoever is answered may rely on being watched: to look at all that runs already may take seconds.
     if let Some(address) = settings.metrics {
         serve(address, page).await?;
@@ -102,11 +103,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
 /// Follows logs in tasks of their own; the last one ends when all of them have.
 fn follow_logs(
     settings: &Settings,
+    identities: Identities,
     shipper: &Shipper,
     stop: &CancellationToken,
 ) -> Result<tokio::task::JoinHandle<()>> {
     let (out, shipments) = tokio::sync::mpsc::channel(1);
-    let identities = Identities::new(settings.root.clone(), settings.rules()?);
     let host = Host { name: host_name(settings) };
     if !settings.logs.files.is_empty() {
         let files = logs::Settings {
@@ -169,14 +170,14 @@ struct Agent {
 impl Agent {
     fn new(
         settings: &Settings,
+        identities: Identities,
         mut programs: Programs,
         shipper: Shipper,
         page: Arc<Mutex<String>>,
     ) -> Result<Self> {
-        let identities = Identities::new(settings.root.clone(), settings.rules()?);
         let since = clock::now();
         let seed = since.0.unsigned_abs() ^ u64::from(std::process::id()) << 40;
-        let mut observer = Observer::new(identities, settings.peers, seed);
+        let mut observer = Observer::new(identities.beside(), settings.peers, seed);
         observer.set_wall(clock::wall_minus_monotonic());
         observer.listeners.read(&settings.root);
         observer.processes.read(&settings.root);
@@ -206,7 +207,7 @@ impl Agent {
             lost: 0,
             host: Host { name: host_name(settings) },
             machine: Machine::new(settings.root.clone()),
-            identities: Identities::new(settings.root.clone(), settings.rules()?),
+            identities,
             shipper,
             page,
             since,

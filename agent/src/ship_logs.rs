@@ -68,6 +68,11 @@ fn service(entry: &Entry, identities: &mut Identities) -> Service {
     {
         return (*service).clone();
     }
+    if let (Some(uid), Some(container)) = (&entry.source.pod_uid, &entry.source.container)
+        && let Some(service) = identities.of_pod_container(uid, container)
+    {
+        return (*service).clone();
+    }
     let pod = entry.source.pod.clone();
     let attributes = [
         ("k8s.pod.name", pod.clone()),

@@ -8,12 +8,27 @@ use crate::traces::Placed;
 
 /// Where telemetry itself is sent to; to report on that would never end.
 const TELEMETRY: [&str; 4] = ["/opentelemetry.proto.collector.", "/v1/traces", "/v1/metrics", "/v1/logs"];
+/// Where spans are among it.
+const SPANS: [&str; 2] = ["/opentelemetry.proto.collector.trace.", "/v1/traces"];
 
 /// Whether a request carries OpenTelemetry data.
 pub fn is_telemetry(request: &Request) -> bool {
-    matches!(request.protocol, Protocol::Http1 | Protocol::Http2 | Protocol::Grpc)
-        && (TELEMETRY.iter().any(|start| request.target.starts_with(start))
-            || request.target.starts_with("opentelemetry.proto.collector."))
+    goes_to(request, &TELEMETRY)
+}
+
+/// Whether it carries spans: who sends some reports its requests itself.
+pub fn carries_spans(request: &Request) -> bool {
+    goes_to(request, &SPANS)
+}
+
+/// What is sent is posted; others have pages of these names (`GET /v1/metrics` is Nomad's).
+fn goes_to(request: &Request, places: &[&str]) -> bool {
+    let posted = match request.protocol {
+        Protocol::Http1 | Protocol::Http2 => request.operation == "POST",
+        Protocol::Grpc => true,
+        _ => false,
+    };
+    posted && places.iter().any(|start| request.target.starts_with(start))
 }
 
 /// A span of one of 2^`shed_bits` connections that were captured.
@@ -161,6 +176,33 @@ pub fn attribute(key: &str, value: Value) -> KeyValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_sends_spans_reports_its_requests_itself() {
+        let check = |protocol, operation: &str, target: &str| {
+            let request = Request {
+                protocol,
+                role: Role::Client,
+                operation: operation.into(),
+                target: target.into(),
+                host: String::new(),
+                status: String::new(),
+                outcome: Outcome::Ok,
+                error: String::new(),
+                started: domain::UnixNanos(0),
+                duration: std::time::Duration::ZERO,
+                waits: false,
+                trace: None,
+            };
+            (is_telemetry(&request), carries_spans(&request))
+        };
+        assert_eq!(check(Protocol::Http1, "POST", "/v1/traces"), (true, true));
+        assert_eq!(check(Protocol::Http1, "POST", "/v1/logs"), (true, false));
+        assert_eq!(check(Protocol::Http1, "GET", "/v1/metrics"), (false, false));
+        let of_spans = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+        assert_eq!(check(Protocol::Grpc, "POST", of_spans), (true, true));
+        assert_eq!(check(Protocol::Redis, "POST", "/v1/traces"), (false, false));
+    }
 
     #[test]
     fn tables_of_statements() {

@@ -10,8 +10,11 @@ use super::{UDP, role_of, verdict_of};
 use crate::edges::Place;
 use crate::identity::Service;
 use crate::kernel::Event;
-use crate::l7::{Conversation, Data, Direction, Losses, Request, Role, State, Transport};
+use crate::l7::{Conversation, Data, Direction, Losses, Protocol, Request, Role, State, Transport};
 use crate::traces::ClientEnd;
+
+/// OTLP over gRPC.
+const EXPORT_PORT: u16 = 4317;
 
 /// Who talks to whom over a connection.
 #[derive(Clone, Debug)]
@@ -145,6 +148,16 @@ impl Connection {
         self.plain.state() == State::Encrypted
     }
 
+    /// Whether it speaks HTTP/2 to the port that is registered for OpenTelemetry. An exporter keeps its connection for as long as it can:
+    /// one that is older than the agent names the path of its requests by the number of an entry that was not seen being made, and is
+    /// not to be told otherwise.
+    pub fn exports(&self) -> bool {
+        let tls = self.tls.as_ref().map_or(State::Listening, |it| it.state());
+        self.role == Some(Role::Client)
+            && self.remote.port() == EXPORT_PORT
+            && [self.plain.state(), tls].iter().any(|it| matches!(it, State::Speaks(Protocol::Http2)))
+    }
+
     pub fn tick(&mut self, now: UnixNanos, out: &mut Vec<Request>) {
         self.plain.tick(now, out);
         if let Some(tls) = &mut self.tls {
@@ -174,5 +187,58 @@ fn sum(one: Losses, other: Losses) -> Losses {
         unmatched: one.unmatched + other.unmatched,
         evicted: one.evicted + other.evicted,
         unseen: one.unseen + other.unseen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_events::{direction, kind, role};
+
+    use super::*;
+
+    /// Feeds a frame to a connection to `port`; whether it is known for an exporter's and answers came that nothing was seen asking.
+    fn check(port: u16) -> bool {
+        // Joined midway: all but the method is named by entries of a table that was not seen. Fields of a call with its data; those of
+        // an answer, its data, its trailers.
+        let fields = |stream: u8, flags: u8, block: &[u8]| frame(1, flags, stream, block);
+        let asked =
+            [fields(1, 4, &[0x83, 0x86, 0xc0, 0xbf, 0xbe]), frame(0, 1, 1, &[0, 0, 0, 0, 1, 0])].concat();
+        let answered = [fields(1, 4, &[0x88, 0xbe]), frame(0, 0, 1, &[0; 5]), fields(1, 5, &[0xbf])].concat();
+        let event = Event {
+            kind: kind::DATA,
+            direction: direction::OUT,
+            flags: 0,
+            role: role::CLIENT,
+            protocol: 6,
+            pid: 7,
+            tid: 7,
+            time_ns: 0,
+            socket: 1,
+            total: 0,
+            netns: 1,
+            local: ([10, 0, 0, 1], 40_000).into(),
+            remote: ([10, 0, 0, 2], port).into(),
+            extra: [0; 3],
+            payload: &[],
+        };
+        let mut connection = Connection::new(&event, UnixNanos(0));
+        let mut unmatched = 0;
+        for turn in 0..3 {
+            for (direction, head) in [(Direction::Out, &asked), (Direction::In, &answered)] {
+                let data = Data { direction, time: UnixNanos(turn), head, total: head.len() as u64 };
+                unmatched += connection.feed(&data, false, 7, &mut Vec::new()).unmatched;
+            }
+        }
+        unmatched > 0 && connection.exports()
+    }
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+
+    #[test]
+    fn an_exporter_is_known_whose_connection_is_older_than_the_agent() {
+        assert!(check(EXPORT_PORT));
+        assert!(!check(8080));
     }
 }
