@@ -25,7 +25,7 @@ const DEFAULT_COLUMNS: usize = 100;
 /// Longest that the server may take.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Largest report that is read, in bytes; its evidence is bounded far below that.
+/// Largest report that is read, in bytes: ample for one, and little beside the memory of a host.
 const MAX_REPORT_BYTES: usize = 64 << 20;
 
 /// Runs the command.
