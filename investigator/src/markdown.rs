@@ -72,13 +72,9 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     for evidence in &diagnosis.evidence {
         writeln!(out, "- **{}** {}: {}", evidence.id, evidence.kind.title(), escape(&evidence.claim))?;
         for figure in &evidence.figures {
-            writeln!(
-                out,
-                "  - {}: {} → {}",
-                escape(&figure.name),
-                escape(&figure.before),
-                escape(&figure.now)
-            )?;
+            let from =
+                if figure.before.is_empty() { String::new() } else { format!("{} → ", figure.before) };
+            writeln!(out, "  - {}: {}{}", escape(&figure.name), escape(&from), escape(&figure.now))?;
         }
     }
     if diagnosis.hypotheses.len() > 1 {

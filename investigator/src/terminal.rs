@@ -67,7 +67,9 @@ fn write(out: &mut String, report: &Report, width: usize) -> std::fmt::Result {
             width,
         )?;
         for figure in &evidence.figures {
-            wrapped(out, &format!("      {}: {} → {}", figure.name, figure.before, figure.now), width)?;
+            let from =
+                if figure.before.is_empty() { String::new() } else { format!("{} → ", figure.before) };
+            wrapped(out, &format!("      {}: {from}{}", figure.name, figure.now), width)?;
         }
     }
     writeln!(out)?;

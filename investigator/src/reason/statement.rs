@@ -6,7 +6,7 @@ use domain::{Change, Mechanism};
 use super::analysis::Analysis;
 use super::collect::changes::title;
 use super::collect::short;
-use super::comparison::Step;
+use super::comparison::{Comparison, Step};
 use super::locks::{Lock, lock};
 use super::mechanism::{self, Harm};
 use super::metrics::{MetricMove, Topic};
@@ -31,10 +31,15 @@ pub fn statement(
     let comparison = &analysis.comparison;
     let step = harm.step.map(|place| &comparison.steps[place]);
     let operation = step.map_or_else(|| "its work".to_owned(), |step| short(&step.operation.name));
-    let per_call = step.map(|step| (step.before.own.mean() / 1000.0, step.now.own.mean() / 1000.0));
-    let times = per_call.map_or_else(String::new, |(before, now)| {
-        format!(", {} instead of {}", seconds(now), seconds(before))
-    });
+    let per_call = step.map(|step| PerCall::of(comparison, step));
+    let times = match per_call {
+        Some(PerCall { before: Some(before), now, .. }) => {
+            format!(", {} instead of {}", seconds(now), seconds(before))
+        }
+        _ => String::new(),
+    };
+    // What did not run did not become slow.
+    let new = per_call.filter(|per_call| per_call.is_new);
     match harm.mechanism {
         Mechanism::RepeatedCalls => {
             let repeated = comparison
@@ -66,7 +71,13 @@ pub fn statement(
             };
             format!("{who} waits for {place}: {operation} takes{}.", longer(per_call))
         }
-        Mechanism::SlowQuery => format!("{who}: the statement {operation} became slow{times}."),
+        Mechanism::SlowQuery => match new {
+            Some(new) => format!(
+                "{who} runs the statement {operation}, which it did not run before: {} each.",
+                seconds(new.now)
+            ),
+            None => format!("{who}: the statement {operation} became slow{times}."),
+        },
         Mechanism::SlowDependency => format!(
             "{who} answers slowly{}: {operation} takes{}.",
             called_by(analysis, &suspect.place),
@@ -104,8 +115,11 @@ pub fn statement(
                 },
             }
         }
-        Mechanism::SlowCode => match (step, worst(analysis, &suspect.place, &[Topic::Latency])) {
-            (None, Some(metric)) => format!("{who} became slow by itself: {}.", movement(metric)),
+        Mechanism::SlowCode => match (new, step, worst(analysis, &suspect.place, &[Topic::Latency])) {
+            (Some(new), ..) => {
+                format!("{who} runs {operation}, which it did not run before: {} per call.", seconds(new.now))
+            }
+            (None, None, Some(metric)) => format!("{who} became slow by itself: {}.", movement(metric)),
             _ => format!("{who} became slow by itself in {operation}{times}."),
         },
         Mechanism::ChangedBehaviour => match harm.step.map(|place| &comparison.steps[place]) {
@@ -195,11 +209,44 @@ fn times_word(count: f64) -> String {
     }
 }
 
-fn longer(per_call: Option<(f64, f64)>) -> String {
-    per_call.map_or_else(
-        || " longer".to_owned(),
-        |(before, now)| format!(" {} instead of {}", seconds(now), seconds(before)),
-    )
+/// Seconds per call of a step.
+#[derive(Clone, Copy)]
+struct PerCall {
+    /// The same operation's on other paths, where this path to it is new.
+    before: Option<f64>,
+    now: f64,
+    /// Whether it did not run in the baseline, of which there are traces.
+    is_new: bool,
+}
+
+impl PerCall {
+    fn of(comparison: &Comparison, step: &Step) -> Self {
+        let same = |other: &&Step| {
+            (&other.operation.service, &other.operation.name)
+                == (&step.operation.service, &step.operation.name)
+        };
+        let elsewhere = comparison.steps.iter().filter(same).map(|other| other.before.own);
+        let (count, sum) = match step.before.own {
+            own if own.count > 0.0 => (own.count, own.sum),
+            _ => elsewhere.fold((0.0, 0.0), |(count, sum), own| (count + own.count, sum + own.sum)),
+        };
+        Self {
+            before: (count > 0.0).then(|| sum / count / 1000.0),
+            now: step.now.own.mean() / 1000.0,
+            is_new: count == 0.0 && comparison.traces.0 > 0.0,
+        }
+    }
+}
+
+fn longer(per_call: Option<PerCall>) -> String {
+    match per_call {
+        None => " longer".to_owned(),
+        Some(PerCall { before: Some(before), now, .. }) => {
+            format!(" {} instead of {}", seconds(now), seconds(before))
+        }
+        Some(PerCall { is_new: true, now, .. }) => format!(" {} and did not run before", seconds(now)),
+        Some(PerCall { now, .. }) => format!(" {}", seconds(now)),
+    }
 }
 
 fn called_by(analysis: &Analysis<'_>, place: &str) -> String {
@@ -210,7 +257,46 @@ fn called_by(analysis: &Analysis<'_>, place: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::fixture::deploy;
+    use crate::reason::fixture::{Calls, World, deploy, load};
+    use crate::reason::reason;
+
+    #[track_caller]
+    fn check_new(database: &str, before: Calls, now: Calls, expected: &str) {
+        let world = World::new()
+            .requests("shop", load(100, 0, 60.0), load(100, 0, 400.0))
+            .calls(["shop", "GET /", ""], "", (6000, 10.0), (3000, 10.0), 0)
+            .calls(["shop", "prices", "GET /"], database, before, now, 0);
+        assert_eq!(reason(&world.0).hypotheses[0].statement.text, expected);
+    }
+
+    #[test]
+    fn what_did_not_run_before_did_not_become_slow() {
+        let (none, slow) = ((0, 0.0), (3000, 50.0));
+        check_new(
+            "mysql",
+            (6000, 5.0),
+            slow,
+            "shop: the statement prices became slow, 50 ms instead of 5.0 ms.",
+        );
+        check_new(
+            "mysql",
+            none,
+            slow,
+            "shop runs the statement prices, which it did not run before: 50 ms each.",
+        );
+        check_new("", none, slow, "shop runs prices, which it did not run before: 50 ms per call.");
+        check_new("", (6000, 5.0), slow, "shop became slow by itself in prices, 50 ms instead of 5.0 ms.");
+    }
+
+    #[test]
+    fn a_wait_is_compared_only_with_calls_that_there_were() {
+        let check = |before: Option<f64>, is_new: bool, expected: &str| {
+            assert_eq!(longer(Some(PerCall { before, now: 0.05, is_new })), expected);
+        };
+        check(Some(0.005), false, " 50 ms instead of 5.0 ms");
+        check(None, true, " 50 ms and did not run before");
+        check(None, false, " 50 ms");
+    }
 
     #[test]
     fn a_change_of_another_is_named_with_its_service() {

@@ -153,15 +153,15 @@ pub fn title(analysis: &Analysis<'_>, gathered: &Gathered, impact: &Impact) -> S
             percent(status.objective)
         ),
         None if service.is_empty() => "No service stands out".to_owned(),
-        None if within_baseline(gathered) => format!("Something around {service} deviates"),
+        None if is_not_seen_to_deviate(gathered) => format!("Something around {service} deviates"),
         None => format!("{service} deviates from its baseline"),
     }
 }
 
-/// Whether the requests of the impacted service were counted and are as they were.
-fn within_baseline(gathered: &Gathered) -> bool {
+/// Whether the requests of the impacted service were counted and are as they were, or have no baseline to leave.
+fn is_not_seen_to_deviate(gathered: &Gathered) -> bool {
     let level = gathered.evidence.iter().find(|evidence| evidence.kind == EvidenceKind::ServiceLevel);
-    level.is_some_and(|level| level.strength == Strength::Weak)
+    level.is_some_and(|level| level.strength < Strength::Strong)
 }
 
 /// Changes, best explanation first, each with why.
@@ -282,11 +282,11 @@ fn felt(analysis: &Analysis<'_>, service: &str) -> String {
         return format!("{} is affected.", short(service));
     }
     let failing = errors / calls;
-    let latency = format!(
-        "p95 {} to {}",
-        seconds(p95_before / calls_before.max(1.0) / 1000.0),
-        seconds(p95 / calls / 1000.0)
-    );
+    let now = seconds(p95 / calls / 1000.0);
+    let latency = match calls_before {
+        0.0 => format!("p95 {now}"),
+        _ => format!("p95 {} to {now}", seconds(p95_before / calls_before / 1000.0)),
+    };
     if failing > 0.01 {
         format!("{} of requests fail, {latency}.", percent(failing))
     } else {
@@ -347,6 +347,42 @@ mod tests {
     use super::*;
     use crate::reason::fixture::{HARM, World, at, load};
     use crate::reason::reason;
+
+    /// The shop fails because of its cart, whose requests show that so long after its own.
+    fn chain_of(cart_after: i64) -> Vec<ChainLink> {
+        let mut world = World::new()
+            .requests("shop", load(100, 0, 40.0), load(100, 50, 40.0))
+            .requests("cart", load(100, 0, 30.0), load(100, 50, 30.0))
+            .calls(["shop", "GET /", ""], "", (6000, 10.0), (3000, 10.0), 0)
+            .calls(["cart", "GET /cart", "GET /"], "", (6000, 10.0), (3000, 10.0), 1500)
+            .failed("cart", "NullPointerException", "price is null", 1500);
+        for slice in world.0.requests.iter_mut().filter(|slice| slice.service == "cart") {
+            if slice.at < at(HARM + cart_after).0 {
+                slice.errors = 0;
+            }
+        }
+        reason(&world.0).chain
+    }
+
+    #[test]
+    fn what_spread_before_it_began_is_not_told_as_the_same_time() {
+        let check = |cart_after: i64, expected: &str| {
+            let chain = chain_of(cart_after);
+            assert_eq!((chain[0].component.as_str(), chain[0].edge.as_str()), ("cart", expected));
+        };
+        check(0, "+0 s");
+        check(10, "same time");
+        check(90, "1 m 30 s earlier");
+    }
+
+    #[test]
+    fn a_service_without_requests_before_felt_no_latency_before() {
+        let mut world = World::new().requests("shop", load(0, 0, 0.0), load(100, 50, 40.0));
+        world.0.requests.retain(|slice| slice.calls > 0);
+        assert_eq!(felt(&Analysis::new(&world.0), "shop"), "50% of requests fail, p95 40 ms.");
+        let world = World::new().requests("shop", load(100, 0, 30.0), load(100, 50, 40.0));
+        assert_eq!(felt(&Analysis::new(&world.0), "shop"), "50% of requests fail, p95 30 ms to 40 ms.");
+    }
 
     #[test]
     fn the_answer_counts_what_its_evidence_counts() {

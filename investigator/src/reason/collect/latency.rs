@@ -9,7 +9,7 @@ use domain::{Exhibit, Figure, SpanKind, Strength, UnixNanos};
 use storage::questions::sql;
 use storage::questions::trace::TraceRow;
 
-use super::{Analysis, Draft, Outcome, figure, short};
+use super::{Analysis, Draft, Outcome, figure, figure_since, short};
 use crate::reason::comparison::{Comparison, Step};
 use crate::reason::suspects::{Remote, SIGNIFICANT, remote_place};
 
@@ -75,6 +75,7 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
         short(&step.operation.service),
         short(&step.operation.name)
     );
+    let time_before = (step.before.calls > 0.0).then(|| step.before.own.mean() / 1000.0);
     let figures = vec![
         figure(short(&root.operation.name), before, now, seconds),
         figure(
@@ -84,7 +85,7 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
             seconds,
         ),
         Figure { name: "Calls per request".into(), ..figure("", calls_before, calls_now, number) },
-        figure("Time per call", step.before.own.mean() / 1000.0, step.now.own.mean() / 1000.0, seconds),
+        figure_since("Time per call", time_before, step.now.own.mean() / 1000.0, seconds),
     ];
     let strength = if now > before * 1.5 { Strength::Strong } else { Strength::Medium };
     // Time spent waiting for something without telemetry of its own is about that thing.

@@ -5,7 +5,7 @@ use domain::text::{number, percent, seconds};
 use domain::{Exhibit, Strength, UnixNanos};
 use storage::questions::operations::OperationSlice;
 
-use super::{Analysis, Draft, Outcome, figure};
+use super::{Analysis, Draft, Outcome, figure, figure_since};
 
 /// Requests on either side below which nobody can say that a service is well.
 const FEW: f64 = 100.0;
@@ -20,16 +20,18 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
     if calls_now == 0.0 {
         return Outcome::Blind(format!("no requests to {} in the window", super::short(service)));
     }
+    let has_baseline = calls_before > 0.0;
+    let known = |value: f64| Some(value).filter(|_| has_baseline);
     let mut figures = vec![
-        figure("Availability", good(&before), good(&now), percent),
-        figure("Latency p95", p95(&before), p95(&now), seconds),
+        figure_since("Availability", known(good(&before)), good(&now), percent),
+        figure_since("Latency p95", known(p95(&before)), p95(&now), seconds),
     ];
     if let Some((before, now)) = analysis.traffic(service) {
         figures.push(figure("Requests per s", before, now, number));
     }
-    let moved = moved(&before, &now);
+    let moved = has_baseline && moved(&before, &now);
     let began = analysis.onset(service);
-    let claim = match (calls_before > 0.0, moved, began) {
+    let claim = match (has_baseline, moved, began) {
         (false, _, _) => {
             format!("{service} has no baseline; {} of its requests succeed now.", percent(good(&now)))
         }
@@ -40,7 +42,12 @@ pub fn collect(analysis: &Analysis<'_>) -> Outcome {
     Outcome::Found(vec![Draft {
         service: service.clone(),
         claim,
-        strength: if moved { Strength::Strong } else { Strength::Weak },
+        // Without a baseline nobody can say that it fares as it did.
+        strength: match (has_baseline, moved) {
+            (_, true) => Strength::Strong,
+            (true, false) => Strength::Weak,
+            (false, false) => Strength::Medium,
+        },
         figures,
         began,
         query: analysis.seen.queries.requests.clone(),
@@ -130,4 +137,26 @@ fn band(before: &[&OperationSlice], value: impl Fn(&OperationSlice) -> f64) -> O
     let low = *values.get(values.len() / 20)?;
     let high = *values.get(values.len() * 19 / 20)?;
     Some((low, high))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{EvidenceKind, Strength};
+
+    use crate::reason::fixture::{World, load};
+    use crate::reason::reason;
+
+    #[test]
+    fn a_service_without_a_baseline_has_no_numbers_before() {
+        let mut world = World::new().requests("shop", load(0, 0, 0.0), load(100, 0, 40.0));
+        world.0.requests.retain(|slice| slice.calls > 0);
+        let diagnosis = reason(&world.0);
+        let level = &diagnosis.evidence[0];
+        assert_eq!((level.kind, level.strength), (EvidenceKind::ServiceLevel, Strength::Medium));
+        assert_eq!(level.claim, "shop has no baseline; 100% of its requests succeed now.");
+        let told: Vec<_> = level.figures.iter().map(|one| (one.before.as_str(), one.now.as_str())).collect();
+        assert_eq!(told, [("", "100%"), ("", "40 ms")]);
+        assert!(level.figures.iter().all(|figure| figure.before_value.is_none()));
+        assert_eq!(diagnosis.title, "Something around shop deviates");
+    }
 }

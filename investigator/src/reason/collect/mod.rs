@@ -145,6 +145,17 @@ pub fn figure(name: impl Into<String>, before: f64, now: f64, write: impl Fn(f64
     }
 }
 
+/// A figure whose side before is known only where there was something to measure.
+pub fn figure_since(
+    name: impl Into<String>,
+    before: Option<f64>,
+    now: f64,
+    write: impl Fn(f64) -> String,
+) -> Figure {
+    let known = figure(name, before.unwrap_or(f64::NAN), now, write);
+    if before.is_some() { known } else { Figure { before: String::new(), ..known } }
+}
+
 /// Outside text short enough for a sentence.
 pub fn short(text: &str) -> String {
     domain::text::plain(text, 90)
