@@ -348,7 +348,7 @@ fn of_surge(gathered: &Gathered, surge: &Surge<'_>, place: &str) -> Vec<Predicti
     if let Some(change) = surge.change {
         predictions.push(predict(
             false,
-            format!("It predicts harm without a change; {} came right before.", title(change)),
+            format!("It predicts harm without a change; {} came at that time.", title(change)),
         ));
     }
     predictions

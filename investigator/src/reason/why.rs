@@ -286,6 +286,26 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_came_with_the_harm_is_not_said_to_have_come_first() {
+        let world = World::new()
+            .requests("shop", load(100, 0, 60.0), load(100, 0, 400.0))
+            .calls(["shop", "GET /", ""], "", (6000, 10.0), (3000, 180.0), 0)
+            .changed(deploy("shop", -5));
+        let diagnosis = reason(&world.0);
+        assert_eq!(
+            reason_of(&diagnosis, "deploy-shop"),
+            "It touched shop, where the harm begins, within the same 30 s as it began to deviate."
+        );
+        let predictions = &diagnosis.hypotheses[0].predictions;
+        let first = predictions.iter().find(|one| one.text.text.starts_with("The change should come first"));
+        let first = first.expect("it is blamed");
+        assert_eq!(
+            (first.text.text.as_str(), first.held),
+            ("The change should come first; shop 2.0 deployed came within the same 30 s.", None)
+        );
+    }
+
+    #[test]
     fn what_shows_nothing_is_said_to_have_changed_only() {
         let diagnosis = reason(&slow_cart().0);
         let mail = diagnosis.hypotheses.iter().find(|other| other.service == "mail" && other.began.is_some());
