@@ -6,51 +6,88 @@ use std::path::Path;
 
 use crate::l7::Role;
 
-/// Listening sockets that are remembered.
+/// Ports that are remembered, and sockets whose end will be told.
 const MOST: usize = 16 * 1024;
+/// Sockets of one port that are told apart: a server with SO_REUSEPORT has one for each worker, and while it is reloaded as many again.
+const MOST_OF_PORT: usize = 512;
+
+/// A socket that listens.
+#[derive(Clone, Copy, Debug)]
+struct Listening {
+    address: IpAddr,
+    /// Whose it is.
+    pid: u32,
+    /// Its address in the kernel; not known of one that was there before the agent.
+    socket: Option<u64>,
+}
 
 /// Listening sockets by network namespace and port.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    sockets: BTreeMap<(u32, u16), Vec<(IpAddr, u32)>>,
+    /// Oldest first. An address may have several: with SO_REUSEPORT the next process listens before the last one has stopped.
+    sockets: BTreeMap<(u32, u16), Vec<Listening>>,
     /// Where those sockets listen that were seen to begin, by their address in the kernel.
-    places: HashMap<u64, SocketAddr>,
+    places: HashMap<u64, (u32, SocketAddr)>,
 }
 
 impl Listeners {
-    /// `pid` listens at `local`.
+    /// `pid` listens at `local`, with a socket that was there before the agent.
     pub fn open(&mut self, netns: u32, local: SocketAddr, pid: u32) {
-        let known = self.sockets.contains_key(&(netns, local.port()));
-        if local.port() == 0 || (!known && self.sockets.len() >= MOST) {
-            return;
-        }
-        let found = self.sockets.entry((netns, local.port())).or_default();
-        found.retain(|(address, _)| *address != local.ip());
-        found.push((local.ip(), pid));
+        self.add(netns, local.port(), Listening { address: local.ip(), pid, socket: None });
     }
 
     /// The same, of a `socket` whose end will be told.
     pub fn opened(&mut self, netns: u32, local: SocketAddr, pid: u32, socket: u64) {
+        // Its address was another's before, whose end was missed.
+        if let Some((netns, local)) = self.places.remove(&socket) {
+            self.remove(netns, local, Some(socket));
+        }
         if self.places.len() < MOST {
-            self.places.insert(socket, local);
+            self.places.insert(socket, (netns, local));
         }
-        self.open(netns, local, pid);
+        // What `/proc` told may be this very socket: it began while the agent looked.
+        let own = |it: &Listening| it.socket.is_none() && it.address == local.ip() && it.pid == pid;
+        if let Some(found) = self.sockets.get_mut(&(netns, local.port()))
+            && let Some(at) = found.iter().position(own)
+        {
+            found.remove(at);
+        }
+        self.add(netns, local.port(), Listening { address: local.ip(), pid, socket: Some(socket) });
     }
 
-    /// `socket` listens no more. When the kernel chose its port, it has lost it already: `local` is without.
+    fn add(&mut self, netns: u32, port: u16, listening: Listening) {
+        let known = self.sockets.contains_key(&(netns, port));
+        if port == 0 || (!known && self.sockets.len() >= MOST) {
+            return;
+        }
+        let found = self.sockets.entry((netns, port)).or_default();
+        if found.len() >= MOST_OF_PORT {
+            found.remove(0);
+        }
+        found.push(listening);
+    }
+
+    /// `socket` listens no more; others may, at the same address. When the kernel chose its port, it has lost it already: `local` is
+    /// without.
     pub fn closed(&mut self, netns: u32, local: SocketAddr, socket: u64) {
-        let known = self.places.remove(&socket);
-        self.close(netns, if local.port() == 0 { known.unwrap_or(local) } else { local });
+        match self.places.remove(&socket) {
+            Some((netns, local)) => self.remove(netns, local, Some(socket)),
+            // Of those that were there before the agent, any may have been this one: the oldest goes.
+            None => self.remove(netns, local, Some(socket)) || self.remove(netns, local, None),
+        };
     }
 
-    /// Nobody listens at `local` any more.
-    pub fn close(&mut self, netns: u32, local: SocketAddr) {
-        if let Some(found) = self.sockets.get_mut(&(netns, local.port())) {
-            found.retain(|(address, _)| *address != local.ip());
-            if found.is_empty() {
-                self.sockets.remove(&(netns, local.port()));
-            }
+    /// Removes the oldest at `local` that is `socket`; whether there was one.
+    fn remove(&mut self, netns: u32, local: SocketAddr, socket: Option<u64>) -> bool {
+        let Some(found) = self.sockets.get_mut(&(netns, local.port())) else { return false };
+        let at = found.iter().position(|it| it.socket == socket && it.address == local.ip());
+        if let Some(at) = at {
+            found.remove(at);
         }
+        if found.is_empty() {
+            self.sockets.remove(&(netns, local.port()));
+        }
+        at.is_some()
     }
 
     /// Which end of an established connection is the server, going by who listens.
@@ -78,23 +115,23 @@ impl Listeners {
             .sockets
             .iter()
             .filter(|((_, port), _)| *port == remote.port())
-            .flat_map(|(_, sockets)| sockets)
-            .filter(|(address, _)| *address == remote.ip());
-        found.next().map(|(_, pid)| *pid)
+            .flat_map(|(_, sockets)| sockets.iter().rev())
+            .filter(|it| it.address == remote.ip());
+        found.next().map(|it| it.pid)
     }
 
     /// `heir` serves a socket that `pid`, which is gone, opened: as a daemon does that listens before it leaves its parent.
     pub fn inherit(&mut self, netns: u32, local: SocketAddr, pid: u32, heir: u32) {
-        for (_, owner) in self.sockets.get_mut(&(netns, local.port())).into_iter().flatten() {
-            if *owner == pid {
-                *owner = heir;
+        for listening in self.sockets.get_mut(&(netns, local.port())).into_iter().flatten() {
+            if listening.pid == pid {
+                listening.pid = heir;
             }
         }
     }
 
-    /// Every port that is listened on, with whose it is.
+    /// Every port that is listened on, with whose it is: once for each socket.
     pub fn all(&self) -> impl Iterator<Item = (u16, u32)> {
-        self.sockets.iter().flat_map(|((_, port), found)| found.iter().map(|(_, pid)| (*port, *pid)))
+        self.sockets.iter().flat_map(|((_, port), found)| found.iter().map(|it| (*port, it.pid)))
     }
 
     /// Reads the sockets that listened before the agent came, with their owners, from below `root`.
@@ -129,10 +166,10 @@ impl Listeners {
     }
 }
 
-/// Whoever is bound to `address`, or to all of them.
-fn accepts(found: &[(IpAddr, u32)], address: IpAddr) -> Option<u32> {
-    let exact = found.iter().find(|(bound, _)| *bound == address);
-    exact.or_else(|| found.iter().find(|(bound, _)| bound.is_unspecified())).map(|(_, pid)| *pid)
+/// Whoever is bound to `address`, or to all of them; of several the newest, for the others are about to go.
+fn accepts(found: &[Listening], address: IpAddr) -> Option<u32> {
+    let exact = found.iter().rfind(|it| it.address == address);
+    exact.or_else(|| found.iter().rfind(|it| it.address.is_unspecified())).map(|it| it.pid)
 }
 
 /// The number in a link such as `socket:[123]`.
@@ -205,7 +242,48 @@ mod tests {
         assert_eq!(listeners.owner(1, at("10.0.0.2:80")), None);
         listeners.inherit(1, at("127.0.0.1:80"), 10, 11);
         assert_eq!(listeners.owner(1, at("127.0.0.1:80")), Some(11));
-        listeners.close(1, at("0.0.0.0:80"));
+        listeners.closed(1, at("0.0.0.0:80"), 0xff);
         assert_eq!(listeners.owner(1, at("127.0.0.1:80")), None);
+    }
+
+    #[test]
+    fn a_restart_without_a_pause_does_not_forget_the_port() {
+        let at: SocketAddr = "0.0.0.0:443".parse().expect("an address");
+        let pids = |listeners: &Listeners| listeners.all().map(|(_, pid)| pid).collect::<Vec<_>>();
+        let mut listeners = Listeners::default();
+        // HAProxy is reloaded, twice: the first process was there before the agent.
+        listeners.open(1, at, 10);
+        listeners.opened(1, at, 11, 0xa1);
+        assert_eq!(listeners.behind(1, at), Some(11));
+        listeners.closed(1, at, 0xa0);
+        assert_eq!(pids(&listeners), [11]);
+        listeners.opened(1, at, 12, 0xa2);
+        listeners.closed(1, at, 0xa1);
+        assert_eq!((pids(&listeners), listeners.behind(1, at)), (vec![12], Some(12)));
+        // The new process gives up: the old one goes on.
+        listeners.opened(1, at, 13, 0xa3);
+        listeners.closed(1, at, 0xa3);
+        assert_eq!((pids(&listeners), listeners.behind(1, at)), (vec![12], Some(12)));
+        listeners.closed(1, at, 0xa2);
+        assert_eq!((listeners.all().count(), listeners.sockets.len(), listeners.places.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn each_worker_of_a_shared_port_counts_until_it_ends() {
+        let at: SocketAddr = "0.0.0.0:443".parse().expect("an address");
+        let mut listeners = Listeners::default();
+        // One socket that `/proc` and the kernel's event both tell of, at the start.
+        listeners.open(1, at, 10);
+        listeners.opened(1, at, 10, 0xa0);
+        listeners.opened(1, at, 11, 0xa1);
+        listeners.closed(1, at, 0xa0);
+        assert_eq!(listeners.all().collect::<Vec<_>>(), [(443, 11)]);
+        // A socket at the place of one whose end was missed.
+        listeners.opened(1, "0.0.0.0:80".parse().expect("an address"), 12, 0xa1);
+        assert_eq!(listeners.all().collect::<Vec<_>>(), [(80, 12)]);
+        for socket in 0..2 * MOST_OF_PORT as u64 {
+            listeners.opened(1, at, 20, 0x1000 + socket);
+        }
+        assert_eq!(listeners.all().count(), 1 + MOST_OF_PORT);
     }
 }
