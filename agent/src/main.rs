@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use agent::settings::Settings;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -68,6 +69,9 @@ fn start(arguments: Arguments) -> Result<ExitCode> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!(error = format!("{error:#}"), "may run out of descriptors for log files and probes");
+    }
     // While privileges last, and before there are threads.
     if let Err(error) = agent::kernel::show_trace_points() {
         tracing::warn!("{error:#}");
@@ -97,6 +101,14 @@ fn start(arguments: Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Lets this process have as many files open as the system allows it to. The usual 1024 are a protection for programs that call `select`;
+/// log files alone may be as many, and each probe takes one.
+fn raise_descriptor_limit() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .context("the limit of descriptors stays")
+}
+
 fn settings(arguments: &Arguments) -> Result<Settings> {
     let mut settings = match &arguments.config {
         Some(path) => Settings::read(path)?,
@@ -119,4 +131,18 @@ fn print(text: &str) {
     use std::io::Write as _;
     // A reader that went away is no failure of ours.
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_system_allows() {
+        let before = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), ..before }).expect("lowered");
+        raise_descriptor_limit().expect("raised");
+        let after = getrlimit(Resource::Nofile);
+        assert_eq!((after.current, after.maximum), (before.maximum, before.maximum));
+    }
 }
