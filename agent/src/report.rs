@@ -48,23 +48,21 @@ pub fn services(edges: &Edges, processes: &Processes) -> Vec<Point> {
     }
     let talking: HashSet<&Arc<Service>> = edges.all().iter().map(|edge| &edge.service).collect();
     for (service, lives) in processes.lives() {
-        // Whoever only starts and ends, as every command does, is not a service: it would be one series for each program of the host.
-        if !talking.contains(service) && lives.out_of_memory == 0 {
+        if !talking.contains(service) && !lives.are_of_note(service) {
             continue;
         }
-        let mut add = |name, labels: &[(&'static str, &str)], value: u64| {
-            points.push(Point {
-                service: Some(Arc::clone(service)),
-                name,
-                unit: "1",
-                labels: labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect(),
-                value: Value::Counter(value as f64),
-            });
+        let mut add = |name, labels, value: u64| {
+            let value = Value::Counter(value as f64);
+            points.push(Point { service: Some(Arc::clone(service)), name, unit: "1", labels, value });
         };
-        add("process_exits_total", &[("outcome", "ok")], lives.ended);
-        add("process_exits_total", &[("outcome", "failed")], lives.failed);
-        add("process_starts_total", &[], lives.started);
-        add("container_oom_kills_total", &[], lives.out_of_memory);
+        let exit = |outcome: &str, how| vec![("outcome", outcome.to_owned()), how];
+        add("process_exits_total", exit("ok", ("code", "0".to_owned())), lives.ended);
+        for (failure, count) in &lives.failures {
+            // 137 and SIGKILL say more than that it failed.
+            add("process_exits_total", exit("failed", failure.label()), *count);
+        }
+        add("process_starts_total", Vec::new(), lives.started);
+        add("container_oom_kills_total", Vec::new(), lives.out_of_memory);
     }
     points
 }
@@ -201,7 +199,11 @@ fn labels(edge: &Edge) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
+    use agent_events::{EVENT_BYTES, kind};
+
     use super::*;
+    use crate::kernel::Event;
+    use crate::observe::Observer;
 
     #[test]
     fn each_container_and_unit_is_measured_once() {
@@ -271,5 +273,41 @@ mod tests {
         let points = listening(&listeners, &mut processes);
         assert_eq!(points.len(), MOST_PORTS + 1);
         assert_eq!(ports(&points).last(), Some(&(OTHER.to_owned(), (102 - MOST_PORTS) as f64)));
+    }
+
+    #[test]
+    fn a_service_that_only_fails_is_told_with_its_code() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut observer = Observer::new(Identities::new(root.path().into(), Vec::new()), 50, 1);
+        for (pid, unit, status) in [(100, "worker", 137 << 8), (101, "worker", 9), (102, "quiet", 0)] {
+            let folder = root.path().join(format!("proc/{pid}"));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            std::os::unix::fs::symlink("/bin/program", folder.join("exe")).expect("a link");
+            std::fs::write(folder.join("status"), "PPid:\t1\n").expect("written");
+            let group = format!("0::/system.slice/{unit}.service\n");
+            std::fs::write(folder.join("cgroup"), group).expect("written");
+            let mut event = Event::parse(&[0; EVENT_BYTES]).expect("an event");
+            (event.kind, event.pid, event.tid) = (kind::EXEC, pid, pid);
+            observer.event(&event);
+            (event.kind, event.extra[0]) = (kind::EXIT, status);
+            observer.event(&event);
+        }
+        let points = services(&observer.edges, &observer.processes);
+        let told: Vec<String> = points
+            .iter()
+            .map(|point| {
+                let service = &point.service.as_ref().expect("a service").name;
+                let labels: Vec<&str> = point.labels.iter().map(|(_, value)| value.as_str()).collect();
+                format!("{service} {} {} {:?}", point.name, labels.join(" "), point.value)
+            })
+            .collect();
+        let expected = [
+            "worker process_exits_total ok 0 Counter(0.0)",
+            "worker process_exits_total failed 137 Counter(1.0)",
+            "worker process_exits_total failed SIGKILL Counter(1.0)",
+            "worker process_starts_total  Counter(2.0)",
+            "worker container_oom_kills_total  Counter(0.0)",
+        ];
+        assert_eq!(told, expected);
     }
 }

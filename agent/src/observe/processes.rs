@@ -1,14 +1,16 @@
 //! Processes, the services that they belong to, and how they end.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::UnixNanos;
 
-use super::failed;
-use crate::edges::KEPT;
+use super::{SIGNAL_BITS, failed};
+use crate::edges::{KEPT, OTHER};
 use crate::identity::{Identities, Service};
 
 /// How long an ended process is remembered: its last connections are heard of after it.
@@ -22,6 +24,12 @@ const SETTLED: Duration = Duration::from_secs(1);
 const LOOKS: usize = 256;
 /// Services whose lives are told apart.
 const MOST_LIVES: usize = 4096;
+/// Codes and signals that are told apart for each service: whatever ends in more ways puts something of its own into its code.
+const MOST_WAYS: usize = 16;
+/// So many failures of a program that runs in no container and as no unit, and it is no command that fails now and then.
+const REPEATED: u64 = 3;
+/// Bytes of `/proc/<pid>/status`, which is some 1.5 KB.
+const STATUS_BYTES: u64 = 16 * 1024;
 
 /// One process.
 #[derive(Clone, Debug)]
@@ -35,19 +43,77 @@ pub struct Process {
     ended: Option<UnixNanos>,
 }
 
+/// Signals from 1 on, as Linux numbers them on x86 and ARM; those of real time, which follow, have no names.
+const SIGNALS: &str = "SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2 SIGPIPE SIGALRM \
+    SIGTERM SIGSTKFLT SIGCHLD SIGCONT SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGXCPU SIGXFSZ SIGVTALRM SIGPROF SIGWINCH SIGIO SIGPWR \
+    SIGSYS";
+
+/// How a process ended that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// With this code, which is not 0.
+    Code(u8),
+    /// By this signal.
+    Signal(u8),
+    /// In one more way than are told apart.
+    Other,
+}
+
+impl Failure {
+    /// What a status tells that is one of failure, as `wait` gives it.
+    fn of(status: u64) -> Self {
+        match (status & SIGNAL_BITS) as u8 {
+            0 => Self::Code((status >> 8 & 0xff) as u8),
+            signal => Self::Signal(signal),
+        }
+    }
+
+    /// As a label: its name and its value.
+    pub fn label(self) -> (&'static str, String) {
+        match self {
+            Self::Code(code) => ("code", code.to_string()),
+            Self::Signal(signal) => {
+                let at = usize::from(signal).checked_sub(1);
+                let name = at.and_then(|at| SIGNALS.split_whitespace().nth(at));
+                ("signal", name.map_or_else(|| signal.to_string(), str::to_owned))
+            }
+            Self::Other => ("code", OTHER.to_owned()),
+        }
+    }
+}
+
 /// What happened to the processes of a service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lives {
     /// Programs that it started, since the agent watches.
     pub started: u64,
     /// Ends with status 0.
     pub ended: u64,
-    /// Ends by a signal or with another status.
-    pub failed: u64,
+    /// Ends by a signal or with another status, by what that was.
+    pub failures: BTreeMap<Failure, u64>,
     /// Killed for want of memory.
     pub out_of_memory: u64,
-    /// The last status other than 0, as `wait` gives it.
-    pub last_status: u64,
+}
+
+impl Lives {
+    /// Whether `service` is worth telling of though it talks to nobody. Whoever only starts and ends, as every command does, is not: it
+    /// would be one series for each program of the host.
+    pub fn are_of_note(&self, service: &Service) -> bool {
+        let failed = self.failed();
+        let placed =
+            service.attributes.iter().any(|(key, _)| matches!(*key, "container.id" | "systemd.unit"));
+        self.out_of_memory > 0 || failed >= REPEATED || (placed && failed > 0)
+    }
+
+    /// Ends by a signal or with a code.
+    pub fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        let has_room = self.failures.len() < MOST_WAYS || self.failures.contains_key(&failure);
+        *self.failures.entry(if has_room { failure } else { Failure::Other }).or_default() += 1;
+    }
 }
 
 /// Processes by number.
@@ -62,6 +128,8 @@ pub struct Processes {
     swept: BTreeMap<Arc<Service>, (Lives, UnixNanos)>,
     /// What processes were started as: all that is left of one that is gone before it was looked at.
     executed: HashMap<u32, Executed>,
+    /// New programs that were asked since the last tick whether they are the first of something.
+    asked: usize,
 }
 
 #[derive(Debug)]
@@ -82,6 +150,7 @@ impl Processes {
             others: Service::others(),
             swept: BTreeMap::new(),
             executed: HashMap::new(),
+            asked: 0,
         }
     }
 
@@ -113,12 +182,25 @@ impl Processes {
         }
     }
 
-    /// `pid` runs a new program. It is looked at when there is a reason to: most programs are short and of no interest.
+    /// `pid` runs a new program. It is looked at when there is a reason to: most programs are short and of no interest. The first of a
+    /// container or a unit is: where it fails as soon as it starts, again and again, there is nothing else to be seen.
     pub(super) fn started(&mut self, pid: u32, path: &[u8], at: UnixNanos) {
         self.note(pid, PathBuf::from(String::from_utf8_lossy(path).into_owned()), at);
-        if self.table.remove(&pid).is_some() {
+        if self.table.remove(&pid).is_some() || self.is_first(pid) {
             self.look(pid);
         }
+    }
+
+    /// Whether `pid` is the first process of a container or a unit, as far as there is time to ask.
+    fn is_first(&mut self, pid: u32) -> bool {
+        if self.asked >= LOOKS {
+            return false;
+        }
+        self.asked += 1;
+        let status = self.identities.root().join(format!("proc/{pid}/status"));
+        let mut text = String::new();
+        let read = File::open(status).and_then(|it| it.take(STATUS_BYTES).read_to_string(&mut text));
+        read.is_ok() && leads(&text)
     }
 
     pub(super) fn ended(&mut self, pid: u32, status: u64, at: UnixNanos) {
@@ -130,8 +212,7 @@ impl Processes {
         let service = Arc::clone(&process.service);
         let lives = self.lives_of(&service);
         if failed(status) {
-            lives.failed += 1;
-            lives.last_status = status;
+            lives.fail(Failure::of(status));
         } else {
             lives.ended += 1;
         }
@@ -159,9 +240,9 @@ impl Processes {
     pub(super) fn sweep(&mut self, now: UnixNanos, living: &HashSet<Arc<Service>>) {
         let (swept, others) = (&mut self.swept, &self.others);
         self.lives.retain(|service, lives| {
-            let (before, changed) = swept.entry(Arc::clone(service)).or_insert((*lives, now));
+            let (before, changed) = swept.entry(Arc::clone(service)).or_insert_with(|| (lives.clone(), now));
             if before != lives {
-                (*before, *changed) = (*lives, now);
+                (*before, *changed) = (lives.clone(), now);
             }
             changed.plus(KEPT) > now || service == others || living.contains(service)
         });
@@ -186,6 +267,7 @@ impl Processes {
     }
 
     pub(super) fn tick(&mut self, now: UnixNanos) {
+        self.asked = 0;
         let remembered = |ended: Option<UnixNanos>| ended.is_none_or(|at| at.plus(AFTERLIFE) > now);
         self.table.retain(|_, process| remembered(process.ended));
         self.executed.retain(|_, executed| remembered(executed.ended));
@@ -219,6 +301,15 @@ impl Processes {
             self.table.insert(pid, Process { service, program, instrumented: false, ended });
         }
     }
+}
+
+/// Whether a process is a container's own first (its number there is 1), or a child of the host's first, which starts units. `status` is
+/// what `/proc` says of it.
+fn leads(status: &str) -> bool {
+    let of = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let mut numbers = of("NSpid:").split_whitespace();
+    // The first is that on the host.
+    numbers.next().is_some() && numbers.last() == Some("1") || of("PPid:").trim() == "1"
 }
 
 #[cfg(test)]
@@ -256,8 +347,8 @@ mod tests {
         }
         let others = Service::others();
         assert_eq!(processes.lives().len(), MOST_LIVES + 1);
-        let of_others = processes.lives()[&others];
-        assert_eq!((of_others.started, of_others.failed, of_others.out_of_memory), (100, 100, 100));
+        let of_others = &processes.lives()[&others];
+        assert_eq!((of_others.started, of_others.failed(), of_others.out_of_memory), (100, 100, 100));
         processes.tick(at(60));
         let (own, living) = (std::process::id(), processes.living());
         assert!(living.is_empty());
@@ -276,5 +367,68 @@ mod tests {
         assert!(processes.lives().contains_key(&service), "it lives");
         processes.sweep(at(7000), &HashSet::new());
         assert!(!processes.lives().contains_key(&service));
+    }
+
+    #[test]
+    fn ends_are_told_apart_by_code_and_signal() {
+        for (status, failure) in [
+            (3 << 8, ("code", "3")),
+            (137 << 8, ("code", "137")),
+            (KILLED, ("signal", "SIGKILL")),
+            // With a core dump.
+            (0x80 | 11, ("signal", "SIGSEGV")),
+            (31, ("signal", "SIGSYS")),
+            (34, ("signal", "34")),
+        ] {
+            let (name, value) = Failure::of(status).label();
+            assert_eq!((name, value.as_str()), failure, "{status:#x}");
+        }
+        let mut lives = Lives::default();
+        for code in 1..=255 {
+            lives.fail(Failure::Code(code));
+            lives.fail(Failure::Code(1));
+        }
+        assert_eq!((lives.failures.len(), lives.failed()), (MOST_WAYS + 1, 510));
+        assert_eq!((lives.failures[&Failure::Code(1)], lives.failures[&Failure::Other]), (256, 239));
+    }
+
+    #[test]
+    fn a_crash_loop_is_told_though_it_never_lives_long_enough_to_talk() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut processes = Processes::new(Identities::new(root.path().into(), Vec::new()));
+        let id = "3f4b7c1d9e8a".repeat(6)[..64].to_owned();
+        let mut run = |pid: u32, status: &str, group: &str, end: u64| {
+            let folder = root.path().join(format!("proc/{pid}"));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            std::os::unix::fs::symlink("/bin/program", folder.join("exe")).expect("a link");
+            std::fs::write(folder.join("status"), status).expect("written");
+            std::fs::write(folder.join("cgroup"), format!("0::{group}\n")).expect("written");
+            processes.started(pid, b"/bin/program", UnixNanos(0));
+            std::fs::remove_dir_all(&folder).expect("gone");
+            processes.ended(pid, end, UnixNanos(0));
+        };
+        run(100, "PPid:\t50\nNSpid:\t100\t1\n", &format!("/docker/{id}"), 1 << 8);
+        run(101, "PPid:\t1\nNSpid:\t101\n", "/system.slice/worker.service", KILLED);
+        // A command within the container, which its health check runs.
+        run(102, "PPid:\t99\nNSpid:\t102\t7\n", &format!("/docker/{id}"), 1 << 8);
+        let told: Vec<_> = processes
+            .lives()
+            .iter()
+            .filter(|(service, lives)| lives.are_of_note(service))
+            .map(|(service, lives)| (service.name.as_str(), lives.failures.clone()))
+            .collect();
+        let once = |failure| BTreeMap::from([(failure, 1)]);
+        assert_eq!(told, [("program", once(Failure::Code(1))), ("worker", once(Failure::Signal(9)))]);
+        assert!(!leads("PPid:\t0\nNSpid:\t1\n"), "the host's own first process");
+    }
+
+    #[test]
+    fn a_command_that_fails_now_and_then_is_not_told() {
+        let mut lives = Lives::default();
+        let service = Service { name: "make".to_owned(), attributes: Vec::new() };
+        for of_note in [false, false, true] {
+            lives.fail(Failure::Code(2));
+            assert_eq!(lives.are_of_note(&service), of_note);
+        }
     }
 }
