@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::export::Shipped;
 use crate::kernel::Lost;
+use crate::logs;
 use crate::observe::Troubles;
 use crate::report::{Point, Value};
 
@@ -22,6 +23,10 @@ pub struct Health {
     pub sizes: (usize, usize),
     /// Files watched for TLS.
     pub tls_files: usize,
+    /// Of log files.
+    pub files: logs::Counts,
+    /// Of the journal.
+    pub journal: logs::Counts,
 }
 
 impl Health {
@@ -32,7 +37,7 @@ impl Health {
             point(name, "1", labels, Value::Counter(value))
         };
         let gauge = |name, unit, value: f64| point(name, unit, &[], Value::Gauge(value));
-        vec![
+        let mut points = vec![
             counter("inquest_agent_events_total", &[], self.troubles.events as f64),
             counter(
                 "inquest_agent_events_lost_total",
@@ -82,7 +87,33 @@ impl Health {
             gauge("inquest_agent_tls_files", "1", self.tls_files as f64),
             counter("inquest_agent_cpu_seconds_total", &[], clock::processor_time().as_secs_f64()),
             gauge("inquest_agent_memory_bytes", "By", resident_bytes() as f64),
-        ]
+        ];
+        points.extend(self.logs());
+        points
+    }
+
+    fn logs(&self) -> Vec<Point> {
+        let counter =
+            |name, source, value: u64| point(name, "1", &[("source", source)], Value::Counter(value as f64));
+        let files = |state, value: u64| {
+            point("inquest_agent_log_files", "1", &[("state", state)], Value::Gauge(value as f64))
+        };
+        let mut points = Vec::new();
+        for (source, counts) in [("files", self.files), ("journal", self.journal)] {
+            points.extend([
+                counter("inquest_agent_log_events_total", source, counts.sent),
+                counter("inquest_agent_log_events_cut_total", source, counts.cut),
+                counter("inquest_agent_log_failures_total", source, counts.failures),
+            ]);
+        }
+        points.extend([
+            counter("inquest_agent_log_events_lost_total", "journal", self.journal.lost),
+            counter("inquest_agent_log_truncations_total", "files", self.files.truncated),
+            files("followed", self.files.files),
+            files("refused", self.files.refused),
+            files("unreadable", self.files.unreadable),
+        ]);
+        points
     }
 }
 
@@ -178,6 +209,41 @@ mod tests {
             ("malformed", &Value::Counter(0.0)),
             ("profile_samples", &Value::Counter(4.0)),
             ("profile_stacks", &Value::Counter(5.0)),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_is_missing_of_logs_is_told() {
+        let files = logs::Counts {
+            sent: 1,
+            cut: 2,
+            lost: 0,
+            truncated: 3,
+            failures: 4,
+            files: 5,
+            refused: 6,
+            unreadable: 7,
+        };
+        let journal = logs::Counts { lost: 8, ..logs::Counts::default() };
+        let points = Health { files, journal, ..Health::default() }.points(&Shipped::default());
+        let told: Vec<(&str, &str, &Value)> = points
+            .iter()
+            .filter_map(|point| Some((point.name.strip_prefix("inquest_agent_log_")?, point)))
+            .map(|(name, point)| (name, point.labels[0].1.as_str(), &point.value))
+            .collect();
+        let expected = [
+            ("events_total", "files", &Value::Counter(1.0)),
+            ("events_cut_total", "files", &Value::Counter(2.0)),
+            ("failures_total", "files", &Value::Counter(4.0)),
+            ("events_total", "journal", &Value::Counter(0.0)),
+            ("events_cut_total", "journal", &Value::Counter(0.0)),
+            ("failures_total", "journal", &Value::Counter(0.0)),
+            ("events_lost_total", "journal", &Value::Counter(8.0)),
+            ("truncations_total", "files", &Value::Counter(3.0)),
+            ("files", "followed", &Value::Gauge(5.0)),
+            ("files", "refused", &Value::Gauge(6.0)),
+            ("files", "unreadable", &Value::Gauge(7.0)),
         ];
         assert_eq!(told, expected);
     }

@@ -75,9 +75,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     let ending = CancellationToken::new();
     let (shipper, shipping) = Shipper::start(sender, spool, ending.clone());
     let identities = Identities::new(settings.root.clone(), settings.rules()?);
-    let logs = follow_logs(&settings, identities.beside(), &shipper, &stop)?;
+    let followed = FollowedLogs::default();
+    let logs = follow_logs(&settings, identities.beside(), &followed, &shipper, &stop)?;
     let page = Arc::new(Mutex::new(String::new()));
-    let mut agent = Agent::new(&settings, identities, programs, shipper, Arc::clone(&page))?;
+    let mut agent = Agent::new(&settings, identities, programs, shipper, followed, Arc::clone(&page))?;
     // Whoever is answered may rely on being watched: to look at all that runs already may take seconds.
     if let Some(address) = settings.metrics {
         serve(address, page).await?;
@@ -100,10 +101,18 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     Ok(())
 }
 
+/// What the followers of logs tell of themselves.
+#[derive(Default)]
+struct FollowedLogs {
+    files: logs::Told,
+    journal: logs::Told,
+}
+
 /// Follows logs in tasks of their own; the last one ends when all of them have.
 fn follow_logs(
     settings: &Settings,
     identities: Identities,
+    followed: &FollowedLogs,
     shipper: &Shipper,
     stop: &CancellationToken,
 ) -> Result<tokio::task::JoinHandle<()>> {
@@ -116,7 +125,7 @@ fn follow_logs(
             positions: settings.data.join("log-positions"),
             from_start: false,
         };
-        let following = logs::follow(files, clock::now, out.clone(), stop.clone());
+        let following = logs::follow(files, clock::now, followed.files.clone(), out.clone(), stop.clone());
         tokio::spawn(async move {
             if let Err(error) = following.await {
                 tracing::warn!(%error, "log files are not followed any more");
@@ -130,7 +139,7 @@ fn follow_logs(
             position: settings.data.join("journal-position"),
             from_start: false,
         };
-        let following = logs::journal::follow(journal, out, stop.clone());
+        let following = logs::journal::follow_and_tell(journal, followed.journal.clone(), out, stop.clone());
         tokio::spawn(async move {
             if let Err(error) = following.await {
                 tracing::warn!(%error, "the journal is not followed");
@@ -159,6 +168,7 @@ struct Agent {
     machine: Machine,
     identities: Identities,
     shipper: Shipper,
+    followed: FollowedLogs,
     page: Arc<Mutex<String>>,
     since: UnixNanos,
     placed: Vec<Placed>,
@@ -173,6 +183,7 @@ impl Agent {
         identities: Identities,
         mut programs: Programs,
         shipper: Shipper,
+        followed: FollowedLogs,
         page: Arc<Mutex<String>>,
     ) -> Result<Self> {
         let since = clock::now();
@@ -209,6 +220,7 @@ impl Agent {
             machine: Machine::new(settings.root.clone()),
             identities,
             shipper,
+            followed,
             page,
             since,
             placed: Vec::new(),
@@ -362,6 +374,8 @@ impl Agent {
             shed_bits: self.shed_bits,
             sizes: self.observer.sizes(),
             tls_files: self.tls.as_ref().map_or(0, TlsLibraries::len),
+            files: self.followed.files.counts(),
+            journal: self.followed.journal.counts(),
         };
         let mut points = report::services(&self.observer.edges, &self.observer.processes);
         self.manners.pause();

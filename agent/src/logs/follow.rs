@@ -13,8 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::join::Open;
 use super::line::Line;
 use super::positions::{Key, Position, Print};
-use super::tail::Counts;
-use super::{Entry, Source, limits, severity};
+use super::{Counts, Entry, Source, limits, severity};
 use crate::regular;
 
 /// Bytes that a file is known by.
@@ -48,6 +47,8 @@ pub(super) struct Followed {
     /// How long it was when last looked at, and when it last grew.
     length: u64,
     grown: UnixNanos,
+    /// When it could not be read, until it can.
+    pub failed: Option<UnixNanos>,
 }
 
 impl Followed {
@@ -71,6 +72,7 @@ impl Followed {
             drained: false,
             length: 0,
             grown: UnixNanos::default(),
+            failed: None,
         }))
     }
 
@@ -104,8 +106,24 @@ impl Followed {
             && self.open.iter().all(Option::is_none)
     }
 
-    /// Reads what is new, and moves to `batch` what is complete, until that is full.
-    pub fn poll(
+    /// Reads what is new, and moves to `batch` what is complete, until that is full. Who fails is left alone for a while.
+    pub fn poll(&mut self, now: UnixNanos, batch: &mut Vec<Entry>, bytes: &mut usize, counts: &mut Counts) {
+        if self.failed.is_some_and(|at| at.plus(limits::RETRY) > now) {
+            return;
+        }
+        match self.read_new(now, batch, bytes, counts) {
+            Ok(()) => self.failed = None,
+            Err(error) => {
+                if self.failed.replace(now).is_none() {
+                    tracing::warn!(path = %self.path.display(), %error, "cannot be read: it is tried again");
+                }
+                // What was read before that is handed out.
+                self.mark();
+            }
+        }
+    }
+
+    fn read_new(
         &mut self,
         now: UnixNanos,
         batch: &mut Vec<Entry>,

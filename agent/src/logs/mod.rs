@@ -18,6 +18,7 @@ mod positions;
 mod severity;
 mod source;
 mod tail;
+mod told;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,11 @@ use domain::UnixNanos;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use told::Troubles;
+
 pub use source::Source;
-pub use tail::{Counts, Tail};
+pub use tail::Tail;
+pub use told::{Counts, Told};
 
 /// The bounds of following.
 pub mod limits {
@@ -52,6 +56,8 @@ pub mod limits {
     pub const LAST_WORD: Duration = Duration::from_secs(5);
     /// Between two looks for new files.
     pub const SCAN: Duration = Duration::from_secs(2);
+    /// Before what failed is tried again.
+    pub const RETRY: Duration = Duration::from_secs(5);
     /// Between two looks for new lines, when there were none.
     pub const POLL: Duration = Duration::from_millis(250);
 }
@@ -98,49 +104,73 @@ pub fn matches(root: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     Ok(glob::Glob::new(root, pattern).map_err(io::Error::other)?.files())
 }
 
-/// Follows files until `stop`; ships batches to `out`, one at a time.
+/// Follows files until `stop`; ships batches to `out`, one at a time. Fails on a pattern that is none. Whatever else goes wrong, as on a
+/// disk that is full, is told and tried again: the places are kept in memory until they can be noted.
 pub async fn follow(
     settings: Settings,
     now: fn() -> UnixNanos,
+    told: Told,
     out: mpsc::Sender<Shipment>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let mut tail = blocking(move || Tail::open(settings)).await?;
+    for glob in &settings.globs {
+        glob::Glob::new(&settings.root, glob).map_err(io::Error::other)?;
+    }
+    let mut troubles = Troubles::new("log files", told.clone());
+    let Some(mut tail) = open(settings, &mut troubles, &stop).await else { return Ok(()) };
     let mut scanned = None;
     while !stop.is_cancelled() {
         let at = now();
         let due = scanned.is_none_or(|last: UnixNanos| last.plus(limits::SCAN) <= at);
-        let entries;
-        (tail, entries) = blocking(move || {
-            if due {
-                tail.scan(at)?;
-            }
-            let entries = tail.poll(at)?;
-            Ok((tail, entries))
+        let (noted, entries);
+        (tail, noted, entries) = blocking(move || {
+            let noted = if due { tail.scan(at) } else { Ok(()) };
+            let entries = tail.poll(at);
+            Ok((tail, noted, entries))
         })
         .await?;
+        troubles.pass(noted);
+        let entries = troubles.pass(entries);
         if due {
             scanned = Some(at);
+            told.tell(tail.counts());
         }
         if entries.is_empty() {
             pause(limits::POLL, &stop).await;
             continue;
         }
         let arrived = ship(entries, &out, &stop).await;
-        tail = blocking(move || {
-            if arrived {
-                tail.acknowledge(now())?
+        let noted;
+        (tail, noted) = blocking(move || {
+            let noted = if arrived {
+                tail.acknowledge(now())
             } else {
-                tail.rewind()
-            }
-            Ok(tail)
+                tail.rewind();
+                Ok(())
+            };
+            Ok((tail, noted))
         })
         .await?;
+        troubles.pass(noted);
         if !arrived {
             pause(limits::SCAN, &stop).await;
         }
     }
     Ok(())
+}
+
+/// Waits until the places can be read that the agent before left; `None` when it has to stop before. To go on without them would be to
+/// send everything again.
+async fn open(settings: Settings, troubles: &mut Troubles, stop: &CancellationToken) -> Option<Tail> {
+    while !stop.is_cancelled() {
+        let settings = settings.clone();
+        match blocking(move || Tail::open(settings)).await {
+            Ok(tail) => return Some(tail),
+            Err(error) => troubles.note(&error),
+        }
+        pause(limits::RETRY, stop).await;
+    }
+    None
 }
 
 /// Whether `entries` arrived.
@@ -172,4 +202,66 @@ async fn pause(duration: Duration, stop: &CancellationToken) {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_error_does_not_end_log_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("a.log"), "one\n").expect("written");
+        let positions = folder.path().join("state/positions");
+        // Neither can a folder be read as a file, nor can a file take its place.
+        fs::create_dir_all(&positions).expect("a folder");
+        let settings = Settings {
+            root: "/".into(),
+            globs: vec![format!("{}/*.log", folder.path().display())],
+            positions: positions.clone(),
+            from_start: true,
+        };
+        let (out, mut batches) = mpsc::channel(1);
+        let (told, stop) = (Told::default(), CancellationToken::new());
+        let task = tokio::spawn(follow(settings, crate::clock::now, told.clone(), out, stop.clone()));
+        while told.counts().failures == 0 {
+            pause(limits::POLL, &stop).await;
+        }
+        fs::remove_dir(&positions).expect("gone");
+        let next = tokio::time::timeout(Duration::from_secs(60), batches.recv());
+        let shipment = next.await.expect("in time").expect("a batch");
+        // The batch has arrived, but that cannot be noted for a while.
+        fs::remove_file(&positions).expect("noted before");
+        fs::create_dir(&positions).expect("a folder");
+        assert_eq!(shipment.entries[0].body, "one");
+        shipment.done.send(true).expect("waited for");
+        let failed = told.counts().failures;
+        while told.counts().failures == failed {
+            pause(limits::POLL, &stop).await;
+        }
+        fs::remove_dir(&positions).expect("gone");
+        while !positions.is_file() {
+            pause(limits::POLL, &stop).await;
+        }
+        stop.cancel();
+        task.await.expect("no panic").expect("no error");
+        assert!(batches.recv().await.is_none(), "nothing came twice");
+        assert_eq!((told.counts().files, told.counts().sent), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_pattern_that_is_none_is_an_error() {
+        let settings = Settings {
+            root: "/".into(),
+            globs: vec!["/{".to_owned()],
+            positions: "/nowhere".into(),
+            from_start: true,
+        };
+        let (out, _batches) = mpsc::channel(1);
+        let following =
+            follow(settings, crate::clock::now, Told::default(), out, CancellationToken::new()).await;
+        following.expect_err("no pattern");
+    }
 }

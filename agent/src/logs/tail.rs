@@ -10,23 +10,8 @@ use domain::UnixNanos;
 
 use super::follow::{Followed, is_full};
 use super::glob::Glob;
-use super::positions::{self, Key, Position};
-use super::{Entry, Settings, limits};
-
-/// What went by, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Events that have arrived.
-    pub sent: u64,
-    /// Lines that were too long and have lost their end.
-    pub cut: u64,
-    /// Times that a file became shorter, or another.
-    pub truncated: u64,
-    /// Files that were not followed because [`limits::FILES`] others were.
-    pub refused: u64,
-    /// Files that could not be read.
-    pub unreadable: u64,
-}
+use super::positions::{self, Key, Position, Print};
+use super::{Counts, Entry, Settings, limits};
 
 /// Follows files. One batch is on its way at a time.
 #[derive(Debug)]
@@ -42,6 +27,10 @@ pub struct Tail {
     /// The file whose turn it is.
     turn: Option<Key>,
     on_its_way: u64,
+    /// Whether places have moved that are not noted on disk yet.
+    unsaved: bool,
+    /// Files that could not be opened at the last scan.
+    closed: BTreeSet<Key>,
     counts: Counts,
 }
 
@@ -60,13 +49,20 @@ impl Tail {
             kept: kept.unwrap_or_default(),
             turn: None,
             on_its_way: 0,
+            unsaved: false,
+            closed: BTreeSet::new(),
             counts: Counts::default(),
         })
     }
 
     /// What went by.
-    pub const fn counts(&self) -> Counts {
-        self.counts
+    pub fn counts(&self) -> Counts {
+        let failing = self.files.values().filter(|file| file.failed.is_some()).count();
+        Counts {
+            files: self.files.len() as u64,
+            unreadable: (self.closed.len() + failing) as u64,
+            ..self.counts
+        }
     }
 
     /// How many files are open.
@@ -74,10 +70,14 @@ impl Tail {
         self.files.len()
     }
 
-    /// Looks which files there are. To be called before the first poll, and then now and again.
+    /// Looks which files there are. To be called before the first poll, and then now and again. Fails when the places cannot be noted:
+    /// they are kept, and noted by the next scan that can.
     pub fn scan(&mut self, now: UnixNanos) -> io::Result<()> {
         let mut here = BTreeSet::new();
-        let mut added = self.first;
+        self.counts.refused = 0;
+        let closed_before = std::mem::take(&mut self.closed);
+        // Known by name from here on: also when one is renamed before the first of it has arrived.
+        self.unsaved |= self.first;
         let paths: Vec<PathBuf> = self.globs.iter().flat_map(Glob::files).collect();
         for path in paths {
             let Ok(metadata) = fs::metadata(&path) else { continue };
@@ -89,8 +89,19 @@ impl Tail {
                 // Renamed, but still to be followed.
                 file.path = path;
                 file.gone = false;
-            } else {
-                added |= self.add(&path)?;
+                continue;
+            }
+            // One that is gone again is no trouble.
+            if let Err(error) = self.add(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                self.closed.insert(key);
+                if !closed_before.contains(&key) {
+                    tracing::warn!(path = %path.display(), %error, "cannot be opened: it is tried again");
+                }
+            }
+            if !self.files.contains_key(&key) {
+                self.set_aside(key, &path, metadata.len(), now);
             }
         }
         self.find_renamed(&here);
@@ -98,33 +109,47 @@ impl Tail {
             file.gone = !here.contains(key);
         }
         self.first = false;
-        if added {
-            // Known by name from here on: also when it is renamed before the first of it has arrived.
-            self.save(now)?;
-        }
         self.kept.retain(|_, position| position.seen.plus(limits::MEMORY) > now);
-        Ok(())
+        if self.unsaved { self.save(now) } else { Ok(()) }
     }
 
-    /// Whether it is followed now.
-    fn add(&mut self, path: &Path) -> io::Result<bool> {
+    /// Follows `path`, if there is room.
+    fn add(&mut self, path: &Path) -> io::Result<()> {
         if self.files.len() >= limits::FILES {
             self.counts.refused += 1;
-            return Ok(false);
+            return Ok(());
         }
-        let Ok(Some(mut file)) = Followed::open(path) else {
-            self.counts.unreadable += 1;
-            return Ok(false);
-        };
-        let resumed = match self.kept.remove(&file.key) {
-            Some(position) => file.resume(&position)?,
+        let Some(mut file) = Followed::open(path)? else { return Ok(()) };
+        let resumed = match self.kept.get(&file.key) {
+            Some(position) => file.resume(position)?,
             None => false,
         };
         if !resumed && self.first {
             file.start_at_end()?;
         }
+        // Only now: the next scan starts from the same place if anything failed.
+        self.kept.remove(&file.key);
         self.files.insert(file.key, file);
-        Ok(true)
+        self.unsaved = true;
+        Ok(())
+    }
+
+    /// Remembers the place in a file that is there but cannot be followed yet. What was in it before the first agent is not new then
+    /// either.
+    fn set_aside(&mut self, key: Key, path: &Path, length: u64, now: UnixNanos) {
+        if let Some(position) = self.kept.get_mut(&key) {
+            position.seen = now;
+        } else if self.first {
+            let position = Position {
+                device: key.0,
+                inode: key.1,
+                path: path.to_string_lossy().into_owned(),
+                print: Print::default(),
+                sent: [length; 2],
+                seen: now,
+            };
+            self.kept.insert(key, position);
+        }
     }
 
     /// A file that was renamed while no agent ran is found beside its old name, and read to its end.
@@ -164,9 +189,7 @@ impl Tail {
         keys.rotate_left(from);
         for key in keys {
             let Some(file) = self.files.get_mut(&key) else { continue };
-            if file.poll(now, &mut batch, &mut bytes, &mut self.counts).is_err() {
-                self.counts.unreadable += 1;
-            }
+            file.poll(now, &mut batch, &mut bytes, &mut self.counts);
             if is_full(&batch, bytes) {
                 self.turn = Some(key);
                 break;
@@ -184,14 +207,13 @@ impl Tail {
         Ok(batch)
     }
 
-    /// The batch has arrived: notes that on disk.
+    /// The batch has arrived: notes that on disk. When that fails, it is still known, and noted by the next scan that can.
     pub fn acknowledge(&mut self, now: UnixNanos) -> io::Result<()> {
         self.counts.sent += std::mem::take(&mut self.on_its_way);
-        let mut moved = false;
         for file in self.files.values_mut() {
-            moved |= file.acknowledge();
+            self.unsaved |= file.acknowledge();
         }
-        if moved { self.save(now) } else { Ok(()) }
+        if self.unsaved { self.save(now) } else { Ok(()) }
     }
 
     /// The batch has not arrived: it comes again.
@@ -212,8 +234,112 @@ impl Tail {
         }
     }
 
-    fn save(&self, now: UnixNanos) -> io::Result<()> {
+    fn save(&mut self, now: UnixNanos) -> io::Result<()> {
         let open: Vec<Position> = self.files.values().map(|file| file.position(now)).collect();
-        positions::save(&self.place, open.iter().chain(self.kept.values()))
+        positions::save(&self.place, open.iter().chain(self.kept.values()))?;
+        self.unsaved = false;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write as _;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn settings(folder: &Path, from_start: bool) -> Settings {
+        Settings {
+            root: "/".into(),
+            globs: vec![format!("{}/*.log", folder.display())],
+            positions: folder.join("state/positions"),
+            from_start,
+        }
+    }
+
+    fn append(path: &Path, text: &str) {
+        let mut file = OpenOptions::new().create(true).append(true).open(path).expect("open");
+        file.write_all(text.as_bytes()).expect("written");
+    }
+
+    const fn at(seconds: i64) -> UnixNanos {
+        UnixNanos::from_seconds(1_795_096_951 + seconds)
+    }
+
+    /// What comes now and, after the next line was waited for, a little later.
+    fn bodies(tail: &mut Tail, seconds: i64) -> Vec<String> {
+        let mut entries = tail.poll(at(seconds)).expect("a batch");
+        entries.extend(tail.poll(at(seconds + 2)).expect("a batch"));
+        entries.into_iter().map(|entry| entry.body).collect()
+    }
+
+    #[test]
+    fn a_disk_that_is_full_for_a_while_loses_and_doubles_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("a.log");
+        let mut tail = Tail::open(settings(folder.path(), true)).expect("open");
+        append(&log, "one\n");
+        // Nothing can be put in the place of a folder.
+        fs::create_dir_all(folder.path().join("state/positions")).expect("a folder");
+        tail.scan(at(0)).expect_err("not noted");
+        assert_eq!(bodies(&mut tail, 0), ["one"]);
+        tail.acknowledge(at(2)).expect_err("not noted");
+        append(&log, "two\n");
+        tail.scan(at(4)).expect_err("not noted");
+        assert_eq!(bodies(&mut tail, 4), ["two"]);
+        tail.acknowledge(at(6)).expect_err("not noted");
+        fs::remove_dir(folder.path().join("state/positions")).expect("gone");
+        tail.scan(at(8)).expect("noted, though nothing is new");
+        drop(tail);
+        append(&log, "three\n");
+        let mut tail = Tail::open(settings(folder.path(), true)).expect("open");
+        tail.scan(at(10)).expect("noted");
+        assert_eq!(bodies(&mut tail, 10), ["three"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_holds_up_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // The first page of a process's memory: to read it fails with EIO.
+        symlink("/proc/self/mem", folder.path().join("a.log")).expect("a link");
+        append(&folder.path().join("b.log"), "one\n");
+        let mut tail = Tail::open(settings(folder.path(), true)).expect("open");
+        tail.scan(at(0)).expect("noted");
+        assert_eq!(bodies(&mut tail, 0), ["one"]);
+        tail.acknowledge(at(2)).expect("noted");
+        assert_eq!((tail.counts().files, tail.counts().unreadable), (2, 1));
+        append(&folder.path().join("b.log"), "two\n");
+        assert_eq!(bodies(&mut tail, 10), ["two"]);
+        fs::remove_file(folder.path().join("a.log")).expect("gone");
+        append(&folder.path().join("a.log"), "three\n");
+        tail.acknowledge(at(12)).expect("noted");
+        tail.scan(at(14)).expect("noted");
+        assert_eq!(bodies(&mut tail, 14), ["three"]);
+    }
+
+    #[test]
+    fn what_the_first_agent_cannot_follow_at_once_is_followed_from_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let number = |number: usize| folder.path().join(format!("{number:04}.log"));
+        for one in 0..=limits::FILES {
+            append(&number(one), "old\n");
+        }
+        let mut tail = Tail::open(settings(folder.path(), false)).expect("open");
+        tail.scan(at(0)).expect("noted");
+        assert_eq!((tail.counts().files, tail.counts().refused), (limits::FILES as u64, 1));
+        append(&number(limits::FILES), "new\n");
+        let days = 2 * limits::MEMORY.as_secs() as i64;
+        for hour in 0..days / 3600 {
+            tail.scan(at(hour * 3600)).expect("noted");
+        }
+        fs::remove_file(number(0)).expect("gone");
+        tail.scan(at(days)).expect("noted");
+        assert_eq!(bodies(&mut tail, days), [""; 0]);
+        tail.poll(at(days + 10)).expect("a batch");
+        tail.scan(at(days + 12)).expect("noted");
+        assert_eq!(bodies(&mut tail, days + 12), ["new"]);
+        assert_eq!(tail.counts().refused, 0);
     }
 }
