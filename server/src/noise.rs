@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use detectors::suppression::{
-    AUTO_THRESHOLD, Entry, Event, Measures, Mode, Reopening, Source, is_sampled, never, policy,
+    AUTO_THRESHOLD, Entry, Event, Measures, Mode, Reopening, Source, Standing, is_sampled, never, policy,
 };
 use domain::alert::MAX_ALERT_NAME;
 use domain::{Alert, Clock, Finding, Incident, Report, UnixNanos, Window};
@@ -68,7 +68,7 @@ pub enum Outcome {
     Heard,
     /// It is held back.
     Suppressed,
-    /// It was already counted and still goes on; the flag says whether it is held back.
+    /// It was already counted and still goes on, here or at other instances; the flag says whether it is held back.
     GoesOn {
         /// Whether it is held back.
         suppressed: bool,
@@ -94,6 +94,15 @@ pub struct Step<'a> {
     pub source: Source,
     /// More about why; may be empty. An approval has a note of its own.
     pub note: &'a str,
+}
+
+/// What came of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecidedOn {
+    /// Alerts that it stands for now.
+    pub alerts: usize,
+    /// Those of them for which it did not stand before.
+    pub changed: usize,
 }
 
 /// Alerts that were held back around an incident.
@@ -171,10 +180,14 @@ impl Noise {
         outlooks: Outlooks,
         settings: Settings,
     ) -> anyhow::Result<Self> {
-        let since = clock.now().minus(RECALLED);
+        let now = clock.now();
+        let since = now.minus(RECALLED);
         let mut book = Book::new(settings.mode);
         for seen in store.alerts_latest(since).await.context("cannot recall alerts")? {
             book.recall(seen);
+        }
+        for firing in store.alerts_firing(since).await.context("cannot recall what fires")? {
+            book.recall_firing(&firing, now);
         }
         for hour in store.alert_hours(since).await.context("cannot recall the past of alerts")? {
             book.recall_hour(&hour);
@@ -255,22 +268,38 @@ impl Noise {
             .collect())
     }
 
-    /// Takes alerts: each is judged, stored, and heard or held back. In the order given.
+    /// Takes alerts: each is judged, stored, and heard or held back. In the order given. After a failure none was taken: they are
+    /// as new when they are sent again.
     pub async fn accept(&self, alerts: Vec<Alert>) -> anyhow::Result<Vec<Outcome>> {
         if alerts.is_empty() {
             return Ok(Vec::new());
         }
-        let Shared { store, accepting, heard, .. } = &*self.shared;
-        let _order = accepting.lock().await;
+        let _order = self.shared.accepting.lock().await;
+        self.book().begin();
+        let taken = self.take(alerts).await;
+        match &taken {
+            Ok(_) => self.book().settle(),
+            Err(_) => self.book().put_back(),
+        }
+        let (outcomes, heard) = taken?;
+        for one in heard {
+            // Nobody listening is no error.
+            let _ = self.shared.heard.send(Arc::new(one));
+        }
+        Ok(outcomes)
+    }
+
+    /// What became of each alert, and those that reach people now that all are stored.
+    async fn take(&self, alerts: Vec<Alert>) -> anyhow::Result<(Vec<Outcome>, Vec<Heard>)> {
         let around = self.around().await?;
         let mut outcomes = Vec::with_capacity(alerts.len());
-        let mut seen = Vec::new();
+        let (mut seen, mut heard) = (Vec::new(), Vec::new());
         for alert in alerts {
-            let goes_on = self.book().goes_on(&alert, GOES_ON);
+            let goes_on = self.book().goes_on(&alert, GOES_ON, around.now);
             let fingerprint = alert.fingerprint();
             let incident = around.incident_of(&alert.service);
             if !goes_on && !alert.resolved {
-                self.book().note(&alert, incident.is_some());
+                self.book().note(&alert, incident.is_some(), around.now);
             }
             if !goes_on && !alert.resolved {
                 self.decide_awaited(&alert, &fingerprint, &around).await?;
@@ -287,17 +316,17 @@ impl Noise {
                 false if suppressed => Outcome::Suppressed,
                 false => Outcome::Heard,
             });
-            if !goes_on {
-                if !suppressed {
-                    let may_suppress = self.may_suppress(&alert, &fingerprint, &around);
-                    // Nobody listening is no error.
-                    let _ = heard.send(Arc::new(Heard { alert: alert.clone(), may_suppress }));
-                }
+            if !goes_on && !suppressed {
+                let may_suppress = self.may_suppress(&alert, &fingerprint, &around);
+                heard.push(Heard { alert: alert.clone(), may_suppress });
+            }
+            // Which instances have ended must be known after a restart, too.
+            if !goes_on || alert.resolved {
                 seen.push(SeenAlert { alert, suppressed, incident: incident.map_or(0, |id| id.0) });
             }
         }
-        store.alerts_append(&seen).await.context("cannot store alerts")?;
-        Ok(outcomes)
+        self.shared.store.alerts_append(&seen).await.context("cannot store alerts")?;
+        Ok((outcomes, heard))
     }
 
     /// Decides what a file said of an alert that had not been seen. While a rule forbids it, the alert is heard and the policy waits on.
@@ -387,37 +416,46 @@ impl Noise {
         Ok(true)
     }
 
-    /// Whether the decision to suppress an alert, or not to, stands, and nothing asks for it anew.
-    pub fn stands(&self, fingerprint: &str, suppress: bool) -> bool {
-        let now = self.shared.clock.now();
-        let book = self.book();
-        book.standing(fingerprint).is_some_and(|standing| match (&standing.state, suppress) {
-            (policy::State::Active(approval), true) => approval.expires > now && !standing.sampled,
-            (policy::State::Rejected, false) => true,
-            _ => false,
-        })
-    }
-
-    /// Notes what somebody decided on these alerts in one step, and tells Alertmanager if it should know. How many of them are known.
-    pub async fn decide(&self, step: &Step<'_>, events: Vec<(String, Event)>) -> anyhow::Result<usize> {
+    /// Notes what somebody decided on these alerts in one step, and tells Alertmanager if it should know. An approval or a rejection
+    /// that stands already is not noted again: pressed twice means once.
+    pub async fn decide(&self, step: &Step<'_>, events: Vec<(String, Event)>) -> anyhow::Result<DecidedOn> {
         let _order = self.shared.accepting.lock().await;
-        let known: Vec<(String, Event)> = {
+        let now = self.shared.clock.now();
+        let (alerts, changes) = {
             let book = self.book();
-            events.into_iter().filter(|(fingerprint, _)| book.group(fingerprint).is_some()).collect()
+            let mut known = events;
+            known.retain(|(fingerprint, _)| book.group(fingerprint).is_some());
+            let alerts = known.len();
+            known.retain(|(fingerprint, event)| {
+                !book.standing(fingerprint).is_some_and(|standing| stands(standing, event, now))
+            });
+            (alerts, known)
         };
         // The first of them and the time name the step.
-        let batch = (known.len() > 1).then(|| format!("{}-{}", known[0].0, self.shared.clock.now().0));
-        let count = known.len();
-        self.note_all(step, batch.as_deref(), known).await?;
-        Ok(count)
+        let batch = (changes.len() > 1).then(|| format!("{}-{}", changes[0].0, now.0));
+        let changed = changes.len();
+        if changed > 0 {
+            self.note_all(step, batch.as_deref(), changes).await?;
+        }
+        Ok(DecidedOn { alerts, changed })
     }
 
-    /// Takes the last decision on an alert back, and with it those that were taken in the same step and still stand. How many.
-    pub async fn undo(&self, fingerprint: &str, step: &Step<'_>) -> anyhow::Result<usize> {
+    /// Takes the last decision on an alert back, and with it those that were taken in the same step and still stand. How many; or
+    /// nothing when what stands is not what began at `since`, for whoever saw that: another step than they meant would be taken back.
+    pub async fn undo(
+        &self,
+        fingerprint: &str,
+        step: &Step<'_>,
+        since: Option<UnixNanos>,
+    ) -> anyhow::Result<Option<usize>> {
         let _order = self.shared.accepting.lock().await;
         let together = {
             let book = self.book();
-            let standing = book.standing(fingerprint).filter(|standing| standing.can_undo());
+            let standing = book.standing(fingerprint);
+            if since.is_some() && standing.and_then(|standing| standing.since) != since {
+                return Ok(None);
+            }
+            let standing = standing.filter(|standing| standing.can_undo());
             match standing.map(|standing| standing.batch.as_deref()) {
                 None => Vec::new(),
                 Some(None) => vec![fingerprint.to_owned()],
@@ -426,7 +464,7 @@ impl Noise {
         };
         let count = together.len();
         self.note_all(step, None, together.into_iter().map(|one| (one, Event::Undone)).collect()).await?;
-        Ok(count)
+        Ok(Some(count))
     }
 
     async fn note(&self, fingerprint: &str, actor: &str, source: Source, event: Event) -> anyhow::Result<()> {
@@ -784,6 +822,15 @@ impl Noise {
     fn book(&self) -> MutexGuard<'_, Book> {
         // The book is replaced entry by entry: a panic elsewhere leaves it whole.
         self.shared.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether what an event decides stands already, and nothing asks for it anew.
+fn stands(standing: &Standing, event: &Event, now: UnixNanos) -> bool {
+    match (&standing.state, event) {
+        (policy::State::Active(approval), Event::Approved(_)) => approval.expires > now && !standing.sampled,
+        (policy::State::Rejected, Event::Rejected) => true,
+        _ => false,
     }
 }
 

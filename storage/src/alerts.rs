@@ -13,6 +13,8 @@ use crate::error::Error;
 
 /// Fingerprints that are recalled; the ones that came last.
 pub const MAX_RECALLED: usize = 10_000;
+/// Instances of alerts that are recalled; the ones that began last.
+const MAX_FIRING_RECALLED: usize = 100_000;
 
 /// An alert with what became of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +25,17 @@ pub struct SeenAlert {
     pub suppressed: bool,
     /// Number of the open incident of its service; 0 when there was none.
     pub incident: u32,
+}
+
+/// An instance of an alert of Alertmanager that began and is not known to have ended.
+#[derive(Clone, Debug, PartialEq, Eq, Row, Deserialize)]
+pub struct FiringAlert {
+    /// Which alert.
+    pub fingerprint: String,
+    /// Which instance of it: the sender's fingerprint, or the host when it gave none.
+    pub instance: String,
+    /// Nanoseconds since the epoch at which it began.
+    pub start: i64,
 }
 
 /// Alerts of one fingerprint that were held back around an incident.
@@ -133,6 +146,18 @@ impl Store {
         );
         let rows = self.client().query(&query).bind(since.0).fetch_all::<StoredAlert>().await?;
         rows.into_iter().map(SeenAlert::try_from).collect()
+    }
+
+    /// The instances whose latest word since `since` is that they fire, those that began last first.
+    pub async fn alerts_firing(&self, since: UnixNanos) -> Result<Vec<FiringAlert>, Error> {
+        let query = format!(
+            "SELECT toString(Fingerprint) AS fingerprint, if(ForeignId = '', toString(Host), ForeignId) AS instance,
+               toUnixTimestamp64Nano(max(Timestamp)) AS start
+             FROM alerts WHERE Timestamp >= fromUnixTimestamp64Nano(?) AND Source = 'alertmanager'
+             GROUP BY fingerprint, instance HAVING NOT argMax(Resolved, (Timestamp, Resolved))
+             ORDER BY start DESC, fingerprint, instance LIMIT {MAX_FIRING_RECALLED}"
+        );
+        Ok(self.client().query(&query).bind(since.0).fetch_all().await?)
     }
 
     /// The alerts of one fingerprint since `since`, latest first.

@@ -9,15 +9,22 @@ use detectors::suppression::{
     Approval, Decided, Entry, Event, Measures, Mode, Model, Reopening, Source, Standing,
 };
 use domain::{Alert, AlertSource, UnixNanos};
-use storage::alerts::{AlertHour, SeenAlert};
+use storage::alerts::{AlertHour, FiringAlert, SeenAlert};
 
 use super::Around;
+use super::alertmanager::MAX_ALERTS;
 use super::policies::{MAX_POLICIES, Policy};
 
 /// Fingerprints remembered. Beyond, the one that is longest quiet and undecided is forgotten.
 pub const MAX_GROUPS: usize = 10_000;
 /// Decisions kept at hand.
 const MAX_AUDIT: usize = 10_000;
+/// Instances of one alert that are known to fire: as many as one webhook brings. Beyond, the one that was longest not said is
+/// forgotten.
+const MAX_FIRING: usize = MAX_ALERTS;
+/// An instance that was not said for this long fires no more, though nobody told of its end: by default Alertmanager says what
+/// fires every 4 hours.
+const UNSAID: Duration = Duration::from_secs(86_400);
 
 /// All alerts of one fingerprint.
 #[derive(Clone, Debug)]
@@ -30,6 +37,60 @@ pub struct Group {
     pub suppressed: BTreeMap<i64, u32>,
     /// When it was last said, counted or not.
     pub last_said: UnixNanos,
+    /// The instances of an alert of Alertmanager that fire: each begins and ends by itself.
+    firing: BTreeMap<String, Firing>,
+}
+
+/// An instance of an alert that fires.
+#[derive(Clone, Copy, Debug)]
+struct Firing {
+    /// When it began.
+    start: UnixNanos,
+    /// When it was last said.
+    said: UnixNanos,
+}
+
+impl Group {
+    fn new(alert: Alert) -> Self {
+        Self {
+            last_said: alert.at,
+            alert,
+            history: History::default(),
+            suppressed: BTreeMap::new(),
+            firing: BTreeMap::new(),
+        }
+    }
+
+    fn begins(&mut self, instance: &str, firing: Firing) {
+        if self.firing.len() >= MAX_FIRING && !self.firing.contains_key(instance) {
+            let oldest = self.firing.iter().min_by_key(|(instance, firing)| (firing.said, *instance));
+            if let Some(oldest) = oldest.map(|(instance, _)| instance.clone()) {
+                self.firing.remove(&oldest);
+            }
+        }
+        self.firing.insert(instance.to_owned(), firing);
+    }
+
+    /// Whether an instance says only again that it fires: the same start is the same alert, sent again.
+    fn repeats(&mut self, alert: &Alert, now: UnixNanos) -> bool {
+        let Some(firing) = self.firing.get_mut(instance(alert)) else { return false };
+        firing.said = now;
+        alert.at <= firing.start
+    }
+
+    /// Ends an instance; whether another one still fires.
+    fn ends(&mut self, alert: &Alert, now: UnixNanos) -> bool {
+        self.firing.remove(instance(alert));
+        self.firing.values().any(|other| now < other.said.plus(UNSAID))
+    }
+}
+
+/// What tells one instance of an alert from another: the sender's fingerprint, or the host when it gave none.
+fn instance(alert: &Alert) -> &str {
+    match alert.foreign_id.as_str() {
+        "" => &alert.host,
+        given => given,
+    }
 }
 
 /// What Alertmanager has to be told.
@@ -105,6 +166,8 @@ type HeldBack = (i64, u32, bool);
 /// What is remembered.
 pub struct Book {
     groups: HashMap<String, Group>,
+    /// Those that were changed since [`Book::begin`], as they were; nothing for those that are new.
+    before: HashMap<String, Option<Group>>,
     standings: HashMap<String, Standing>,
     silences: HashMap<String, String>,
     awaited: BTreeMap<AwaitedKey, (Policy, String)>,
@@ -120,6 +183,7 @@ impl Book {
     pub fn new(default_mode: Mode) -> Self {
         Self {
             groups: HashMap::new(),
+            before: HashMap::new(),
             standings: HashMap::new(),
             silences: HashMap::new(),
             awaited: BTreeMap::new(),
@@ -133,11 +197,15 @@ impl Book {
 
     /// Takes up an alert of an earlier run of the program.
     pub fn recall(&mut self, seen: SeenAlert) {
-        let last_said = seen.alert.at;
-        let fingerprint = seen.alert.fingerprint();
-        let group =
-            Group { alert: seen.alert, history: History::default(), suppressed: BTreeMap::new(), last_said };
-        self.groups.insert(fingerprint, group);
+        self.groups.insert(seen.alert.fingerprint(), Group::new(seen.alert));
+    }
+
+    /// Takes up an instance that fired in an earlier run. When it was last said is not stored: it counts as said `now`, because an
+    /// end that is told while something burns does more harm than one that is told late.
+    pub fn recall_firing(&mut self, firing: &FiringAlert, now: UnixNanos) {
+        if let Some(group) = self.groups.get_mut(&firing.fingerprint) {
+            group.begins(&firing.instance, Firing { start: UnixNanos(firing.start), said: now });
+        }
     }
 
     /// Takes up an hour of an earlier run.
@@ -157,15 +225,44 @@ impl Book {
         }
     }
 
-    /// Whether an alert only says again what was said, and refreshes when it was.
-    pub fn goes_on(&mut self, alert: &Alert, within: Duration) -> bool {
-        let Some(group) = self.groups.get_mut(&alert.fingerprint()) else { return false };
+    /// From here on groups are remembered as they were. Alerts that were begun with and never finished, because whoever took them
+    /// was dropped, are taken out first.
+    pub fn begin(&mut self) {
+        self.put_back();
+    }
+
+    /// What was noted since [`Self::begin`] is stored.
+    pub fn settle(&mut self) {
+        self.before.clear();
+    }
+
+    /// What was noted since [`Self::begin`] could not be stored: it will be sent again, and must be news then.
+    pub fn put_back(&mut self) {
+        for (fingerprint, group) in std::mem::take(&mut self.before) {
+            match group {
+                Some(group) => self.groups.insert(fingerprint, group),
+                None => self.groups.remove(&fingerprint),
+            };
+        }
+    }
+
+    fn remember(&mut self, fingerprint: &str) {
+        if !self.before.contains_key(fingerprint) {
+            self.before.insert(fingerprint.to_owned(), self.groups.get(fingerprint).cloned());
+        }
+    }
+
+    /// Whether an alert only says again what was said, and refreshes when it was. The end of one instance is no end while another
+    /// one fires.
+    pub fn goes_on(&mut self, alert: &Alert, within: Duration, now: UnixNanos) -> bool {
+        let fingerprint = alert.fingerprint();
+        self.remember(&fingerprint);
+        let Some(group) = self.groups.get_mut(&fingerprint) else { return false };
         if alert.resolved {
-            return false;
+            return group.ends(alert, now);
         }
         let goes_on = match alert.source {
-            // The same start and place is the same alert, sent again.
-            AlertSource::Alertmanager => alert.at <= group.alert.at && alert.host == group.alert.host,
+            AlertSource::Alertmanager => group.repeats(alert, now),
             // On a host or of a version that it never came from, it is news.
             AlertSource::Detection => {
                 alert.at < group.last_said.plus(within)
@@ -180,17 +277,16 @@ impl Book {
     }
 
     /// Counts an alert.
-    pub fn note(&mut self, alert: &Alert, in_incident: bool) {
+    pub fn note(&mut self, alert: &Alert, in_incident: bool, now: UnixNanos) {
         let fingerprint = alert.fingerprint();
+        self.remember(&fingerprint);
         if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&fingerprint) {
             self.forget_one();
         }
-        let group = self.groups.entry(fingerprint).or_insert_with(|| Group {
-            alert: alert.clone(),
-            history: History::default(),
-            suppressed: BTreeMap::new(),
-            last_said: alert.at,
-        });
+        let group = self.groups.entry(fingerprint).or_insert_with(|| Group::new(alert.clone()));
+        if alert.source == AlertSource::Alertmanager {
+            group.begins(instance(alert), Firing { start: alert.at, said: now });
+        }
         group.history.note(alert.at, 1, &alert.host, &alert.version, in_incident);
         group.alert = alert.clone();
         group.last_said = group.last_said.max(alert.at);
@@ -204,12 +300,14 @@ impl Book {
             self.groups.iter().min_by_key(|(fingerprint, group)| (group.last_said, *fingerprint))
         });
         if let Some(fingerprint) = oldest.map(|(fingerprint, _)| fingerprint.clone()) {
+            self.remember(&fingerprint);
             self.groups.remove(&fingerprint);
         }
     }
 
     /// Counts an alert that was held back.
     pub fn note_suppressed(&mut self, fingerprint: &str, at: UnixNanos) {
+        self.remember(fingerprint);
         if let Some(group) = self.groups.get_mut(fingerprint) {
             let hour = hour_of(at);
             *group.suppressed.entry(hour).or_default() += 1;

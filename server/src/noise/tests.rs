@@ -32,12 +32,20 @@ impl World {
         let store = Store::scratch().await.unwrap();
         let clock = Arc::new(Hands(AtomicI64::new(NOW.0)));
         let incidents = Incidents::load(store.clone(), clock.clone(), Default::default()).await.unwrap();
+        let noise = Self::load(&store, &clock, &incidents).await;
+        Self { store, clock, incidents, noise }
+    }
+
+    async fn load(store: &Store, clock: &Arc<Hands>, incidents: &Incidents) -> Noise {
         let (_outlook, outlooks) = tokio::sync::watch::channel(Arc::default());
         let config = crate::config::Noise { mode: Mode::Recommend, ..Default::default() };
         let settings = Settings::new(&config).unwrap();
-        let noise =
-            Noise::load(store.clone(), clock.clone(), incidents.clone(), outlooks, settings).await.unwrap();
-        Self { store, clock, incidents, noise }
+        Noise::load(store.clone(), clock.clone(), incidents.clone(), outlooks, settings).await.unwrap()
+    }
+
+    /// As after a restart.
+    async fn load_again(&mut self) {
+        self.noise = Self::load(&self.store, &self.clock, &self.incidents).await;
     }
 
     /// Takes an alert at this time; what became of it.
@@ -215,5 +223,146 @@ async fn a_finding_that_is_held_back_returns_on_a_new_host_and_a_new_version() {
     assert!(!held_back(&["a"]).await, "a new version");
     let came_back = world.by_itself().into_iter().filter(|words| words != "Sampled back").collect::<Vec<_>>();
     assert_eq!(came_back, ["new version 2", "new host c"]);
+    world.store.close().await.unwrap();
+}
+
+/// Alertmanager's word on one pod.
+fn of_pod(pod: &str, resolved: bool, seconds: u64) -> Alert {
+    let at = NOW.plus(Duration::from_secs(seconds));
+    Alert { host: pod.into(), foreign_id: format!("of {pod}"), resolved, ..alert(at) }
+}
+
+fn all_of(said: &mut broadcast::Receiver<Arc<Heard>>) -> Vec<(String, bool)> {
+    std::iter::from_fn(|| said.try_recv().ok())
+        .map(|heard| (heard.alert.host.clone(), heard.alert.resolved))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_one_instance_is_not_the_end_of_the_alert() {
+    let mut world = World::new().await;
+    world.clock.0.store(NOW.plus(HOUR).0, Ordering::SeqCst);
+    let goes_on = Outcome::GoesOn { suppressed: false };
+    let check = async |world: &World, alerts: Vec<Alert>, expected: [Outcome; 2], heard: &[(&str, bool)]| {
+        let mut said = world.noise.subscribe();
+        assert_eq!(world.noise.accept(alerts).await.unwrap(), expected);
+        let heard: Vec<(String, bool)> = heard.iter().map(|(pod, end)| ((*pod).to_owned(), *end)).collect();
+        assert_eq!(all_of(&mut said), heard);
+    };
+    let both = || vec![of_pod("a", false, 0), of_pod("b", false, 10)];
+    check(&world, both(), [Outcome::Heard; 2], &[("a", false), ("b", false)]).await;
+    check(&world, both(), [goes_on; 2], &[]).await;
+    for _ in 0..2 {
+        // After a restart, too.
+        check(&world, vec![of_pod("a", true, 60), of_pod("b", false, 10)], [goes_on; 2], &[]).await;
+        world.load_again().await;
+    }
+    // It burns again, and then all of it is over.
+    let again = vec![of_pod("a", false, 120), of_pod("b", false, 10)];
+    check(&world, again, [Outcome::Heard, goes_on], &[("a", false)]).await;
+    let over = vec![of_pod("b", true, 180), of_pod("a", true, 180)];
+    check(&world, over, [goes_on, Outcome::Heard], &[("a", true)]).await;
+    world.load_again().await;
+    // One of which nothing was said for a day keeps no end from being heard.
+    check(
+        &world,
+        vec![of_pod("a", false, 300), of_pod("b", false, 300)],
+        [Outcome::Heard; 2],
+        &[("a", false), ("b", false)],
+    )
+    .await;
+    let later = NOW.plus(26 * HOUR);
+    world.clock.0.store(later.0, Ordering::SeqCst);
+    let mut said = world.noise.subscribe();
+    assert_eq!(world.noise.accept(vec![of_pod("a", true, 7200)]).await.unwrap(), [Outcome::Heard]);
+    assert_eq!(all_of(&mut said), [("a".to_owned(), true)]);
+    world.store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_that_could_not_be_stored_are_heard_when_they_are_sent_again() {
+    let world = World::new().await;
+    let mut said = world.noise.subscribe();
+    let sql = async |sql: &str| world.store.client().query(sql).execute().await.unwrap();
+    assert_eq!(world.noise.accept(vec![of_pod("a", false, 0)]).await.unwrap(), [Outcome::Heard]);
+    assert_eq!(all_of(&mut said).len(), 1);
+
+    sql("RENAME TABLE alerts TO alerts_away").await;
+    let more = || {
+        let other = Alert { service: "mail".into(), ..of_pod("c", false, 20) };
+        vec![of_pod("b", false, 10), other]
+    };
+    world.noise.accept(more()).await.unwrap_err();
+    assert_eq!(all_of(&mut said), [], "nobody is told of what is not stored");
+    let counted: Vec<u64> =
+        world.noise.queue().await.unwrap().into_iter().map(|one| one.history.total).collect();
+    assert_eq!(counted, [1]);
+
+    sql("RENAME TABLE alerts_away TO alerts").await;
+    assert_eq!(world.noise.accept(more()).await.unwrap(), [Outcome::Heard; 2]);
+    assert_eq!(all_of(&mut said), [("b".to_owned(), false), ("c".to_owned(), false)]);
+    world.store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_button_pressed_twice_decides_once() {
+    let world = World::new().await;
+    assert_eq!(world.take(NOW).await, Outcome::Heard);
+    let fingerprint = alert(NOW).fingerprint();
+    let approved = || {
+        let approval = detectors::suppression::Approval {
+            reason: Reason::Flapping,
+            note: String::new(),
+            expires: NOW.plus(24 * HOUR),
+            limit: SpikeLimit(10.0),
+            hosts: Default::default(),
+            versions: Default::default(),
+            pages_saved: 0,
+        };
+        Event::Approved(approval)
+    };
+    for event in [approved, || Event::Rejected] {
+        for changed in [1, 0] {
+            let decided = world.noise.decide(&STEP, vec![(fingerprint.clone(), event())]).await.unwrap();
+            assert_eq!(decided, DecidedOn { alerts: 1, changed });
+        }
+        // One step was taken, and one is taken back.
+        assert_eq!(world.noise.undo(&fingerprint, &STEP, None).await.unwrap(), Some(1));
+        assert_eq!(world.noise.undo(&fingerprint, &STEP, None).await.unwrap(), Some(0));
+    }
+    world.store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_takes_back_what_was_seen_and_nothing_else() {
+    let world = World::new().await;
+    let quiet = hour(hour_of(NOW) + 1, false);
+    assert_eq!(world.take(within(quiet, 0)).await, Outcome::Heard);
+    world.suppress(10.0).await;
+    let approved = world.noise.queue().await.unwrap().remove(0).standing.since;
+    let page = crate::pages::ReviewPage {
+        now: world.clock.now(),
+        proposals: world.noise.queue().await.unwrap(),
+        open: String::new(),
+        details: Details::default(),
+        done: Some((alert(NOW).fingerprint(), "it is suppressed".into())),
+        measures: Measures::default(),
+        modes: world.noise.modes(),
+        expiry_days: 14,
+        top: Default::default(),
+    };
+    let field = format!(r#"<input type="hidden" name="since" value="{}">"#, approved.unwrap().0);
+    let drawn = crate::pages::render_review(&page);
+    assert_eq!(drawn.matches(&field).count(), 2, "with the row, and with what was just done: {drawn}");
+    world.incidents.open_new(crate::incidents::grouping::tests::finding("cart")).await.unwrap();
+    assert_eq!(world.take(within(quiet, 60)).await, Outcome::Heard);
+    // The page showed the approval; what stands is that it came back.
+    let fingerprint = alert(NOW).fingerprint();
+    assert_eq!(world.noise.undo(&fingerprint, &STEP, approved).await.unwrap(), None);
+    assert!(world.noise.queue().await.unwrap()[0].standing.approval().is_none());
+    let back = world.noise.queue().await.unwrap().remove(0).standing.since;
+    world.clock.0.store(within(quiet, 120).0, Ordering::SeqCst);
+    assert_eq!(world.noise.undo(&fingerprint, &STEP, back).await.unwrap(), Some(1));
+    assert_eq!(world.noise.undo(&fingerprint, &STEP, back).await.unwrap(), None, "pressed twice means once");
     world.store.close().await.unwrap();
 }

@@ -71,6 +71,7 @@ struct View {
     omitted: usize,
     done: Option<(String, String)>,
     can_undo_done: bool,
+    done_since: String,
 }
 
 #[derive(Serialize)]
@@ -96,6 +97,8 @@ struct Row {
     done: Option<State>,
     waits: String,
     can_undo: bool,
+    /// When what stands began, in nanoseconds: what Undo takes back, and nothing that came since.
+    since: String,
     title: Cut,
     pattern: Vec<(String, bool)>,
     /// What was said with the decision that stands.
@@ -145,6 +148,9 @@ pub(super) fn queue(page: &ReviewPage) -> String {
     let needs = page.measures.auto_needs();
     let locked = needs.map_or_else(String::new, |needs| format!("automatic needs {needs}"));
     let done = page.done.as_ref();
+    let just_done = done.and_then(|(fingerprint, _)| {
+        page.proposals.iter().find(|one| one.fingerprint == *fingerprint && one.standing.can_undo())
+    });
     let view = View {
         shell: shell(&page.top),
         tab: "queue",
@@ -177,9 +183,8 @@ pub(super) fn queue(page: &ReviewPage) -> String {
         rows,
         unsure: rest,
         omitted,
-        can_undo_done: done.is_some_and(|(fingerprint, _)| {
-            page.proposals.iter().any(|one| one.fingerprint == *fingerprint && one.standing.can_undo())
-        }),
+        can_undo_done: just_done.is_some(),
+        done_since: just_done.map(since).unwrap_or_default(),
         done: done.cloned(),
     };
     render("review.html", &view)
@@ -258,6 +263,7 @@ fn row(one: &Proposal, page: &ReviewPage, selected: &str) -> Row {
             (None, None) => String::new(),
         },
         can_undo: one.standing.can_undo(),
+        since: since(one),
         title: cut(&title(one), 80),
         pattern: marked(&one.alert.pattern),
         note: plain(&one.standing.note, 400),
@@ -285,6 +291,10 @@ fn standing(one: &Proposal) -> Option<State> {
         Stands::Snoozed(_) => State::new("st-none", "i-none", "Snoozed"),
         Stands::Undecided | Stands::Reopened(_) => return None,
     })
+}
+
+fn since(one: &Proposal) -> String {
+    one.standing.since.map_or_else(String::new, |at| at.0.to_string())
 }
 
 fn title(one: &Proposal) -> String {

@@ -8,12 +8,13 @@ use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use detectors::suppression::{Event, MAX_EXPIRY_DAYS, Mode, Reason, Source, never};
+use domain::UnixNanos;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::{App, token};
 use crate::noise::alertmanager::Webhook;
-use crate::noise::{Proposal, Step};
+use crate::noise::{DecidedOn, Proposal, Step};
 use crate::pages::{self, ReviewPage, RulesPage};
 
 /// There is no sign-in: the audit notes that it was somebody who can reach the page.
@@ -81,6 +82,8 @@ pub struct Decision {
     note: String,
     days: Option<u32>,
     batch: String,
+    /// Of what is to be taken back: when it began, in nanoseconds, as the page showed it; empty for whatever stands.
+    since: String,
 }
 
 /// `POST /review/{fingerprint}/{action}`.
@@ -89,14 +92,14 @@ pub async fn decide(
     Path((fingerprint, action)): Path<(String, String)>,
     Form(form): Form<Decision>,
 ) -> Result<Response, Error> {
-    let count = decide_on(&app, &fingerprint, &action, &form, ACTOR, Source::Web).await?;
-    let also = count.saturating_sub(1);
+    let decided = decide_on(&app, &fingerprint, &action, &form, ACTOR, Source::Web).await?;
+    let also = decided.alerts.saturating_sub(1);
     let place =
         format!("{}/review?done={fingerprint}&what={action}&also={also}#q-{fingerprint}", app.base_path);
     Ok(Redirect::to(&place).into_response())
 }
 
-/// Notes a decision, wherever it was taken; how many alerts it decided on.
+/// Notes a decision, wherever it was taken; what came of it.
 pub(super) async fn decide_on(
     app: &App,
     fingerprint: &str,
@@ -104,14 +107,18 @@ pub(super) async fn decide_on(
     form: &Decision,
     actor: &str,
     source: Source,
-) -> Result<usize, Error> {
+) -> Result<DecidedOn, Error> {
     let found = app.noise.proposal(fingerprint).await?;
     let (one, details) = found.ok_or_else(|| Error::not_found("there is no such alert"))?;
     let step = Step { actor, source, note: &form.note };
     if action == "undo" {
-        return match app.noise.undo(fingerprint, &step).await? {
-            0 => Err(Error::bad_request("there is nothing to take back")),
-            count => Ok(count),
+        let since = since(&form.since)?;
+        return match app.noise.undo(fingerprint, &step, since).await? {
+            Some(0) => Err(Error::bad_request("there is nothing to take back")),
+            Some(count) => Ok(DecidedOn { alerts: count, changed: count }),
+            None => Err(Error::bad_request(
+                "nothing was taken back: what stands has changed since the page was drawn, so look at the review page again",
+            )),
         };
     }
     let mut decided = vec![(one.fingerprint.clone(), event(app, &one, action, form)?)];
@@ -124,6 +131,16 @@ pub(super) async fn decide_on(
         }
     }
     Ok(app.noise.decide(&step, decided).await?)
+}
+
+fn since(text: &str) -> Result<Option<UnixNanos>, Error> {
+    match text {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(|nanos| Some(UnixNanos(nanos)))
+            .map_err(|_| Error::bad_request("`since` is not a number of nanoseconds")),
+    }
 }
 
 fn event(app: &App, one: &Proposal, action: &str, form: &Decision) -> Result<Event, Error> {

@@ -336,16 +336,7 @@ async fn press(
         "suppress" | "not_noise" => {
             let fingerprint = value.strip_prefix("alert-").unwrap_or(value);
             let decision = if action == "suppress" { "approve" } else { "reject" };
-            // Pressed twice means once.
-            if app.noise.stands(fingerprint, decision == "approve") {
-                return Ok(match action {
-                    "suppress" => {
-                        "It is suppressed already. The review page shows it, and takes it back.".into()
-                    }
-                    _ => "Noted already: it is not noise.".into(),
-                });
-            }
-            review::decide_on(
+            let decided = review::decide_on(
                 app,
                 fingerprint,
                 decision,
@@ -354,8 +345,12 @@ async fn press(
                 Source::Slack,
             )
             .await?;
-            Ok(match action {
-                "suppress" => "Suppressed. The review page shows it, and takes it back.".into(),
+            Ok(match (action, decided.changed) {
+                ("suppress", 0) => {
+                    "It is suppressed already. The review page shows it, and takes it back.".into()
+                }
+                ("suppress", _) => "Suppressed. The review page shows it, and takes it back.".into(),
+                (_, 0) => "Noted already: it is not noise.".into(),
                 _ => "Noted: it is not noise.".into(),
             })
         }
