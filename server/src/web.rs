@@ -27,7 +27,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use domain::{Clock, IncidentId, Report};
@@ -84,7 +86,7 @@ pub struct App {
     pub slack: Option<Slack>,
     /// What programs must show.
     pub api_token: Option<Secret>,
-    /// Where work goes that outlasts its request.
+    /// Where work goes that outlasts its request; the program waits for it before it stops what the work needs.
     pub tasks: Stage,
     /// What stands before every link: empty, or `/inquest` behind a proxy that adds it.
     pub base_path: Arc<str>,
@@ -128,6 +130,7 @@ pub fn router(app: App, changes: Router, public_url: Option<&str>) -> anyhow::Re
             .add_trusted_origin(&origin)
             .with_context(|| format!("the public URL's origin {origin} is wrong"))?;
     }
+    let tasks = app.tasks.clone();
     let router = Router::new()
         .route("/", get(health::show))
         .route("/incidents", get(incidents::list))
@@ -180,10 +183,26 @@ pub fn router(app: App, changes: Router, public_url: Option<&str>) -> anyhow::Re
         .with_state(app)
         .merge(pages::assets::router())
         .merge(changes)
+        .layer(axum::middleware::from_fn_with_state(tasks, finish))
         .layer(axum::middleware::from_fn(error::as_page))
         .layer(csrf)
         .layer(CompressionLayer::new());
     Ok(router)
+}
+
+/// Finishes what a request has begun even when whoever asked goes away. The server drops the handler of a connection that was cut
+/// off, between any two steps: a decision would stand in the journal and not in memory. What only reads may be dropped.
+async fn finish(State(tasks): State<Stage>, request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    let (done, answer) = tokio::sync::oneshot::channel();
+    tasks.spawn(async move {
+        // Nobody waiting any longer is no error.
+        let _ = done.send(next.run(request).await);
+    });
+    let lost = |_| error::Error::Failed(anyhow::anyhow!("a request ended without an answer")).into_response();
+    answer.await.unwrap_or_else(lost)
 }
 
 /// `https://host:port` of an address.
@@ -208,7 +227,56 @@ fn page(html: String) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    /// Whether what a request began was finished, though its client went away midway.
+    async fn finished_without_its_client(method: &str) -> bool {
+        let [began, go_on, finished, dropped] = std::array::from_fn(|_| CancellationToken::new());
+        let handler = {
+            let (began, go_on, finished) = (began.clone(), go_on.clone(), finished.clone());
+            async move || {
+                began.cancel();
+                go_on.cancelled().await;
+                finished.cancel();
+            }
+        };
+        let outermost = {
+            let dropped = dropped.clone();
+            move |request: Request, next: Next| {
+                let told = dropped.clone().drop_guard();
+                async move {
+                    let _told = told;
+                    next.run(request).await
+                }
+            }
+        };
+        let tasks = Stage::default();
+        let router = Router::new()
+            .route("/", get(handler.clone()).post(handler))
+            .layer(axum::middleware::from_fn_with_state(tasks.clone(), finish))
+            .layer(axum::middleware::from_fn(outermost));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let server = tokio::spawn(std::future::IntoFuture::into_future(axum::serve(listener, router)));
+        let request = format!("{method} / HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        began.cancelled().await;
+        drop(client);
+        dropped.cancelled().await;
+        go_on.cancel();
+        assert!(tasks.stop().await);
+        server.abort();
+        finished.is_cancelled()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_cut_off_is_finished() {
+        assert!(finished_without_its_client("POST").await);
+        assert!(!finished_without_its_client("GET").await, "what only reads is dropped");
+    }
 
     #[test]
     fn addresses_come_apart() {
