@@ -161,16 +161,19 @@ impl Notifier {
     }
 
     /// Hears of incidents and alerts until `stop`, and sends what channels ask for. What is on its way then, or waits, becomes
-    /// a letter.
-    pub async fn run(self, stop: CancellationToken, heard: broadcast::Receiver<Arc<Heard>>) {
+    /// a letter; so do alerts that were heard and not told of yet, for they do not come again. Incidents that are open are told of at
+    /// the next start.
+    pub async fn run(self, stop: CancellationToken, mut heard: broadcast::Receiver<Arc<Heard>>) {
         let jobs = std::mem::take(&mut *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner));
         let changed = self.shared.incidents.subscribe();
-        let workers = jobs.into_iter().enumerate().map(|(index, jobs)| self.work(index, jobs, &stop));
+        // Workers end when all that was heard is with them.
+        let told = CancellationToken::new();
+        let workers = jobs.into_iter().enumerate().map(|(index, jobs)| self.work(index, jobs, &told));
         let listen = async {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.listen(changed, heard) => {}
-            }
+            stop.run_until_cancelled(self.listen(changed, &mut heard)).await;
+            stop.cancelled().await;
+            self.tell_of_rest(&mut heard).await;
+            told.cancel();
         };
         tokio::join!(listen, futures::future::join_all(workers));
     }
@@ -178,9 +181,8 @@ impl Notifier {
     async fn listen(
         &self,
         mut changed: broadcast::Receiver<IncidentId>,
-        mut heard: broadcast::Receiver<Arc<Heard>>,
+        heard: &mut broadcast::Receiver<Arc<Heard>>,
     ) {
-        let pages_url = &self.shared.pages_url;
         // What happened while the program did not run, or was not told before it ended. What did not change is not sent.
         self.tell_of_open().await;
         loop {
@@ -192,20 +194,38 @@ impl Notifier {
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 alert = heard.recv() => match alert {
-                    Ok(heard) => self.tell_all(|channel| {
-                        let alert = &heard.alert;
-                        let wanted = channel.alerts && !alert.objective && takes(channel, alert.severity, &alert.service);
-                        wanted.then(|| Job::News(Box::new(News::of_alert(&heard, pages_url))))
-                    }).await,
-                    Err(broadcast::error::RecvError::Lagged(missed)) => {
-                        tracing::warn!(missed, "alerts came faster than they could be sent");
-                        let news = News::of_missed(missed, self.shared.clock.now(), pages_url);
-                        self.tell_all(|channel| channel.alerts.then(|| Job::News(Box::new(news.clone())))).await;
-                    }
+                    Ok(heard) => self.tell_of_alert(&heard).await,
+                    Err(broadcast::error::RecvError::Lagged(missed)) => self.tell_of_missed(missed).await,
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
             }
         }
+    }
+
+    /// Tells of the alerts that were heard and not told of; as many as are there now.
+    async fn tell_of_rest(&self, heard: &mut broadcast::Receiver<Arc<Heard>>) {
+        for _ in 0..heard.len() {
+            match heard.try_recv() {
+                Ok(heard) => self.tell_of_alert(&heard).await,
+                Err(broadcast::error::TryRecvError::Lagged(missed)) => self.tell_of_missed(missed).await,
+                Err(_) => return,
+            }
+        }
+    }
+
+    async fn tell_of_alert(&self, heard: &Heard) {
+        self.tell_all(|channel| {
+            let alert = &heard.alert;
+            let wanted = channel.alerts && !alert.objective && takes(channel, alert.severity, &alert.service);
+            wanted.then(|| Job::News(Box::new(News::of_alert(heard, &self.shared.pages_url))))
+        })
+        .await;
+    }
+
+    async fn tell_of_missed(&self, missed: u64) {
+        tracing::warn!(missed, "alerts came faster than they could be sent");
+        let news = News::of_missed(missed, self.shared.clock.now(), &self.shared.pages_url);
+        self.tell_all(|channel| channel.alerts.then(|| Job::News(Box::new(news.clone())))).await;
     }
 
     /// Tells of open incidents, and of those whose end was not told yet.
@@ -272,4 +292,56 @@ impl Notifier {
 /// Whether a channel takes what is this severe, of this service.
 fn takes(channel: &Channel, severity: domain::Severity, service: &str) -> bool {
     severity >= channel.severity && channel.services.as_ref().is_none_or(|glob| glob.is_match(service))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config::{Secret, Target};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_alert_that_was_heard_before_the_stop_is_not_lost() {
+        let store = Store::scratch().await.unwrap();
+        let clock = SystemClock::shared();
+        let incidents = Incidents::load(store.clone(), clock.clone(), Default::default()).await.unwrap();
+        let secret = || Secret::new("http://127.0.0.1:9/nobody");
+        let channel = Channel {
+            name: "hook".into(),
+            severity: domain::Severity::Warning,
+            services: None,
+            alerts: true,
+            target: Target::Webhook { url: secret(), secret: secret(), private: true },
+        };
+        let notifier =
+            Notifier::new(&[channel], store.clone(), incidents, clock, "http://here").await.unwrap();
+        let (hear, heard) = broadcast::channel(4);
+        for service in ["cart", "mail"] {
+            let alert = domain::Alert {
+                source: domain::AlertSource::Alertmanager,
+                rule: "Retries".into(),
+                service: service.into(),
+                severity: domain::Severity::Warning,
+                host: String::new(),
+                version: String::new(),
+                pattern: "retrying".into(),
+                text: "retrying".into(),
+                numbers: Vec::new(),
+                at: UnixNanos::from_seconds(1000),
+                resolved: false,
+                objective: false,
+                foreign_id: String::new(),
+                labels: BTreeMap::new(),
+            };
+            hear.send(Arc::new(Heard { alert, may_suppress: true })).unwrap();
+        }
+        let stop = CancellationToken::new();
+        stop.cancel();
+        notifier.clone().run(stop, heard).await;
+        let mut kept: Vec<String> =
+            notifier.letters().into_iter().map(|letter| letter.news.service).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, ["cart", "mail"]);
+        store.close().await.unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use domain::{Batch, Clock};
@@ -28,6 +29,10 @@ use crate::slack::Slack;
 use crate::telling::Telling;
 use crate::web::{self, App};
 use crate::writer::{self, AppendFailed, Versions};
+
+/// How long listeners may take to stop before the schedules are stopped beside them. With [`crate::lifecycle::STAGE_TIMEOUT`] for
+/// these and for the writer, a stop takes 25 s at most: Kubernetes kills what has not ended after 30 s.
+const LISTENERS_ALONE: Duration = Duration::from_secs(5);
 
 /// Where the program can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +79,7 @@ pub struct Running {
     investigations: Investigations,
     listeners: Stage,
     schedules: Stage,
+    notifying: Stage,
     writer: Stage,
     failure: Failure,
 }
@@ -129,7 +135,8 @@ async fn assemble(
     addresses: Addresses,
     sockets: Listeners,
 ) -> anyhow::Result<Running> {
-    let (listeners, schedules, writer) = (Stage::default(), Stage::default(), Stage::default());
+    let (listeners, schedules) = (Stage::default(), Stage::default());
+    let (notifying, writer) = (Stage::default(), Stage::default());
     let failure = Failure::default();
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -181,7 +188,8 @@ async fn assemble(
     let noise =
         Noise::load(store.clone(), clock.clone(), incidents.clone(), outlooks.clone(), settings).await?;
     schedules.spawn(noise.clone().keep_silences(schedules.token()));
-    schedules.spawn(kubernetes::run(arriving, noise.clone(), clock.clone(), schedules.token()));
+    let dropped = metrics.writer.dropped_events.clone();
+    schedules.spawn(kubernetes::run(arriving, noise.clone(), clock.clone(), dropped, schedules.token()));
     if config.detection.enabled {
         investigations.resume();
         let detector = Detector {
@@ -202,8 +210,8 @@ async fn assemble(
         public_url.map_or_else(|| addresses.pages_url(), |url| url.trim_end_matches('/').to_owned());
     let notifier =
         Notifier::new(&config.notify, store.clone(), incidents.clone(), clock.clone(), &pages_url).await?;
-    let (token, notifying, heard) = (schedules.token(), notifier.clone(), noise.subscribe());
-    schedules.spawn(async move { notifying.run(token, heard).await });
+    let (token, sender, heard) = (notifying.token(), notifier.clone(), noise.subscribe());
+    notifying.spawn(async move { sender.run(token, heard).await });
     let slack = config.slack.as_ref().map(|slack| Slack::new(slack, &pages_url)).transpose()?;
     let app = App {
         store: store.clone(),
@@ -220,7 +228,7 @@ async fn assemble(
         notifier,
         slack,
         api_token: config.access.api_token.clone(),
-        tasks: schedules.clone(),
+        tasks: listeners.clone(),
         base_path: web::base_path(public_url).into(),
         draining: listeners.token(),
     };
@@ -233,7 +241,17 @@ async fn assemble(
             failed.set(anyhow::Error::new(error).context("OTLP over gRPC stopped"));
         }
     });
-    Ok(Running { addresses, store, incidents, investigations, listeners, schedules, writer, failure })
+    Ok(Running {
+        addresses,
+        store,
+        incidents,
+        investigations,
+        listeners,
+        schedules,
+        notifying,
+        writer,
+        failure,
+    })
 }
 
 async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
@@ -320,21 +338,34 @@ impl Running {
         self.failure.wait().await
     }
 
-    /// Stops in order: nothing new is taken, what was taken is stored, the store is closed.
+    /// Stops in order: nothing new is taken, what was taken is stored and told, the store is closed.
     pub async fn shutdown(self) -> anyhow::Result<()> {
-        let Self { store, incidents, investigations, listeners, schedules, writer, .. } = self;
+        let Self { store, incidents, investigations, listeners, schedules, notifying, writer, .. } = self;
         let began = tokio::time::Instant::now();
-        let (listeners, schedules) = tokio::join!(listeners.stop(), schedules.stop());
+        let (listeners, schedules) = stop_in_turn(&listeners, &schedules).await;
         tracing::debug!(elapsed_ms = began.elapsed().as_millis(), "listeners and schedules stopped");
-        let writer = writer.stop().await;
-        tracing::debug!(elapsed_ms = began.elapsed().as_millis(), "writer stopped");
-        for (what, ended) in [("listeners", listeners), ("schedules", schedules), ("writer", writer)] {
+        // The notifier after those that it hears from.
+        let (notifying, writer) = tokio::join!(notifying.stop(), writer.stop());
+        tracing::debug!(elapsed_ms = began.elapsed().as_millis(), "notifier and writer stopped");
+        let stages =
+            [("listeners", listeners), ("schedules", schedules), ("notifier", notifying), ("writer", writer)];
+        for (what, ended) in stages {
             if !ended {
                 tracing::warn!(what, "did not stop in time");
             }
         }
         drop((incidents, investigations));
         store.close().await.context("cannot close the store")
+    }
+}
+
+/// Stops the listeners, so that the requests that they have begun find everything that they need, and then the schedules, whether
+/// the listeners have ended after [`LISTENERS_ALONE`] or not. Whether each ended.
+async fn stop_in_turn(listeners: &Stage, schedules: &Stage) -> (bool, bool) {
+    let mut stopping = std::pin::pin!(listeners.stop());
+    match tokio::time::timeout(LISTENERS_ALONE, &mut stopping).await {
+        Ok(ended) => (ended, schedules.stop().await),
+        Err(_) => tokio::join!(stopping, schedules.stop()),
     }
 }
 
@@ -355,5 +386,30 @@ impl Failure {
         self.happened.cancelled().await;
         let error = self.error.lock().unwrap_or_else(PoisonError::into_inner).take();
         error.unwrap_or_else(|| anyhow::anyhow!("a part of the program stopped"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn schedules_run_until_requests_have_ended_but_not_for_ever() {
+        let (listeners, schedules) = (Stage::default(), Stage::default());
+        let (token, needed) = (listeners.token(), schedules.token());
+        listeners.spawn(async move {
+            token.cancelled().await;
+            tokio::time::sleep(LISTENERS_ALONE - Duration::from_millis(1)).await;
+            assert!(!needed.is_cancelled(), "what the request needs has stopped");
+        });
+        assert_eq!(stop_in_turn(&listeners, &schedules).await, (true, true));
+
+        let began = tokio::time::Instant::now();
+        let (stuck, schedules) = (Stage::default(), Stage::default());
+        stuck.spawn(std::future::pending());
+        let token = schedules.token();
+        schedules.spawn(async move { token.cancelled().await });
+        assert_eq!(stop_in_turn(&stuck, &schedules).await, (false, true));
+        assert_eq!(began.elapsed(), crate::lifecycle::STAGE_TIMEOUT);
     }
 }

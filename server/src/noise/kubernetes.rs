@@ -6,6 +6,7 @@
 //! the `Normal` ones are not. The records are stored like any log beside it; what is noise is decided like for any alert.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use detectors::log_template::mask;
 use domain::alert::{MAX_ALERT_NAME, MAX_ALERT_TEXT};
 use domain::text::plain;
 use domain::{Alert, AlertSource, Attributes, Batch, Clock, LogRecord, Severity, UnixNanos};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,10 @@ pub const MAX_WAITING: usize = 64;
 const MAX_SEEN: usize = 20_000;
 /// Kubernetes itself forgets an event after this time. What is older is no news.
 const STALE: Duration = Duration::from_secs(3600);
+/// Tries to take a batch. One that is given up is lost: its sightings count as seen.
+const TRIES: u32 = 5;
+/// The first wait between tries; each next one is four times as long. What arrives meanwhile waits, up to [`MAX_WAITING`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Characters that Kubernetes makes random parts of names from: no vowels, and nothing that looks like another.
 const RANDOM: &str = "bcdfghjklmnpqrstvwxz2456789";
 
@@ -42,11 +48,12 @@ pub fn events(batch: &Batch) -> Vec<Event> {
     batch.logs.iter().filter_map(event).collect()
 }
 
-/// Judges what arrives until `stop`.
+/// Judges what arrives until `stop`; counts in `dropped` what could not be.
 pub async fn run(
     mut arriving: mpsc::Receiver<Vec<Event>>,
     noise: Noise,
     clock: Arc<dyn Clock>,
+    dropped: Counter,
     stop: CancellationToken,
 ) {
     let mut seen = Seen::default();
@@ -58,19 +65,53 @@ pub async fn run(
                 None => return,
             },
         };
-        let oldest = clock.now().minus(STALE);
-        let alerts: Vec<Alert> = events
-            .into_iter()
-            .filter(|event| event.alert.at >= oldest && seen.is_first(event))
-            .map(|event| event.alert)
-            .collect();
-        if let Err(error) = noise.accept(alerts).await {
+        let alerts = news(events, &mut seen, clock.now());
+        let count = alerts.len() as u64;
+        let accept = || noise.accept(alerts.clone());
+        if let Err(error) = patiently(accept, &stop).await {
+            dropped.inc_by(count);
             tracing::error!(
+                count,
                 error = format!("{error:#}"),
                 "events of Kubernetes could not be taken as alerts"
             );
         }
     }
+}
+
+/// What of these was not seen before. A sighting is known by the time that it says; as an alert it is of now at the latest, since
+/// what is dated in the future would make all that follows it look old.
+fn news(events: Vec<Event>, seen: &mut Seen, now: UnixNanos) -> Vec<Alert> {
+    let oldest = now.minus(STALE);
+    events
+        .into_iter()
+        .filter(|event| event.alert.at >= oldest && seen.is_first(event))
+        .map(|event| Alert { at: event.alert.at.min(now), ..event.alert })
+        .collect()
+}
+
+/// Tries until it succeeds, at most [`TRIES`] times, and not again after `stop`.
+async fn patiently<T, F>(attempt: impl Fn() -> F, stop: &CancellationToken) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let mut wait = FIRST_WAIT;
+    for _ in 1..TRIES {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                wait_ms = wait.as_millis(),
+                "events of Kubernetes could not be taken as alerts yet"
+            ),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            break;
+        }
+        wait *= 4;
+    }
+    // Told to stop, or out of patience: once more, and the error is the caller's.
+    attempt().await
 }
 
 /// The latest sightings.
@@ -372,6 +413,42 @@ mod tests {
         let mut later = first;
         later.alert.at = UnixNanos::from_seconds(1060);
         assert!(seen.is_first(&later));
+    }
+
+    #[test]
+    fn an_event_dated_in_the_future_is_taken_as_of_now_and_counts_once() {
+        let now = UnixNanos::from_seconds(2000);
+        let mut future = event(&record("Warning")).unwrap();
+        future.alert.at = UnixNanos::from_seconds(4_102_444_800);
+        let mut seen = Seen::default();
+        let taken = news(vec![future.clone()], &mut seen, now);
+        assert_eq!(taken.iter().map(|alert| alert.at).collect::<Vec<_>>(), [now]);
+        let later = now.plus(Duration::from_secs(60));
+        assert_eq!(news(vec![future], &mut seen, later), [] as [Alert; 0], "the same sighting, sent again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_fails_is_tried_again_a_few_times() {
+        // How many fail; how often it is tried, and whether it succeeds then.
+        for (failing, expected) in [(0, (1, true)), (2, (3, true)), (9, (TRIES, false))] {
+            let tries = std::cell::Cell::new(0);
+            let attempt = async || {
+                tries.set(tries.get() + 1);
+                anyhow::ensure!(tries.get() > failing, "the store is away");
+                Ok(())
+            };
+            let done = patiently(attempt, &CancellationToken::new()).await;
+            assert_eq!((tries.get(), done.is_ok()), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_is_not_kept_waiting_by_a_batch_that_fails() {
+        let began = tokio::time::Instant::now();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let done: anyhow::Result<()> = patiently(async || anyhow::bail!("the store is away"), &stop).await;
+        assert!(done.is_err() && began.elapsed().is_zero());
     }
 
     proptest! {
