@@ -139,12 +139,7 @@ fn follow_logs(
             position: settings.data.join("journal-position"),
             from_start: false,
         };
-        let following = logs::journal::follow_and_tell(journal, followed.journal.clone(), out, stop.clone());
-        tokio::spawn(async move {
-            if let Err(error) = following.await {
-                tracing::warn!(%error, "the journal is not followed");
-            }
-        });
+        tokio::spawn(logs::journal::follow(journal, followed.journal.clone(), out, stop.clone()));
     }
     Ok(tokio::spawn(ship_logs::ship(shipments, identities, host, shipper.clone())))
 }

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::logs::Shipment;
 use agent::logs::journal::{Settings, follow};
+use agent::logs::{Shipment, Told};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ fn settings(folder: &Path) -> Settings {
 async fn run(folder: &Path, taken: usize, batches: usize) -> Vec<String> {
     let (send, mut receive) = mpsc::channel(1);
     let stop = CancellationToken::new();
-    let task = tokio::spawn(follow(settings(folder), send, stop.clone()));
+    let task = tokio::spawn(follow(settings(folder), Told::default(), send, stop.clone()));
     let mut arrived = Vec::new();
     for number in 0..batches {
         let Shipment { entries, done } =
@@ -42,7 +42,7 @@ async fn run(folder: &Path, taken: usize, batches: usize) -> Vec<String> {
         }
     }
     stop.cancel();
-    task.await.unwrap().unwrap();
+    task.await.unwrap();
     arrived
 }
 

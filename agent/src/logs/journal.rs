@@ -56,22 +56,8 @@ const LINE_BYTES: usize = 8 * limits::EVENT_BYTES;
 const FIELDS: &str =
     "--output-fields=MESSAGE,PRIORITY,_PID,_SYSTEMD_UNIT,SYSLOG_IDENTIFIER,CONTAINER_ID_FULL,CONTAINER_NAME";
 
-/// Follows the journal until `stop`, with nobody who asks for its counts.
-pub async fn follow(
-    settings: Settings,
-    out: mpsc::Sender<Shipment>,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    follow_and_tell(settings, Told::default(), out, stop).await
-}
-
 /// Follows the journal until `stop`. Whatever goes wrong is told and tried again: the place is kept in memory until it can be noted.
-pub async fn follow_and_tell(
-    settings: Settings,
-    told: Told,
-    out: mpsc::Sender<Shipment>,
-    stop: CancellationToken,
-) -> io::Result<()> {
+pub async fn follow(settings: Settings, told: Told, out: mpsc::Sender<Shipment>, stop: CancellationToken) {
     let mut follower = Follower {
         troubles: Troubles::new("the journal", told.clone()),
         settings,
@@ -96,7 +82,6 @@ pub async fn follow_and_tell(
         follower.troubles.pass(followed);
         pause(limits::RETRY, &follower.stop).await;
     }
-    Ok(())
 }
 
 impl Settings {
@@ -418,7 +403,7 @@ exec sleep 600
         told: Told,
         stop: CancellationToken,
         batches: mpsc::Receiver<Shipment>,
-        task: tokio::task::JoinHandle<io::Result<()>>,
+        task: tokio::task::JoinHandle<()>,
     }
 
     impl Bench {
@@ -454,7 +439,7 @@ exec sleep 600
             let settings = Settings { program, folder: None, position: self.position(), from_start };
             let (out, batches) = mpsc::channel(1);
             let (told, stop) = (Told::default(), CancellationToken::new());
-            let task = tokio::spawn(follow_and_tell(settings, told.clone(), out, stop.clone()));
+            let task = tokio::spawn(follow(settings, told.clone(), out, stop.clone()));
             Running { told, stop, batches, task }
         }
     }
@@ -480,7 +465,7 @@ exec sleep 600
 
         async fn end(self) -> Counts {
             self.stop.cancel();
-            self.task.await.unwrap().unwrap();
+            self.task.await.unwrap();
             self.told.counts()
         }
     }

@@ -68,7 +68,7 @@ impl Anthropic {
         if !response.status().is_success() {
             return Err(http::failure(response.status().as_u16()));
         }
-        let reply: Reply = response.json().await.map_err(|_| Failure::Unreadable)?;
+        let reply: Reply = http::read(response).await?;
         if matches!(reply.stop_reason.as_deref(), Some("max_tokens" | "refusal")) {
             return Err(Failure::Incomplete);
         }

@@ -50,7 +50,7 @@ impl Embeddings {
         if !response.status().is_success() {
             return Err(http::failure(response.status().as_u16()));
         }
-        let reply: Reply = response.json().await.map_err(|_| Failure::Unreadable)?;
+        let reply: Reply = http::read(response).await?;
         let vector = reply.data.into_iter().next().ok_or(Failure::Unreadable)?.embedding;
         let usable = (1..=MAX_DIMENSIONS).contains(&vector.len())
             && vector.iter().all(|value| value.is_finite())

@@ -77,8 +77,9 @@ fn going_on(diagnosis: &Diagnosis) -> Result<Vec<Sentence>, minijinja::Error> {
     let claim = |evidence: Option<&Evidence>| {
         evidence.map(|evidence| context! { claim => evidence.claim.clone(), cite => evidence.id.to_string() })
     };
-    let within = found(EvidenceKind::ServiceLevel)
-        .is_some_and(|level| level.strength == Strength::Weak && level.figures.len() > 1);
+    let level = found(EvidenceKind::ServiceLevel).filter(|level| level.figures.len() > 1);
+    let within = level.is_some_and(|level| level.strength == Strength::Weak);
+    let is_new = level.is_some_and(|level| level.figures.iter().all(|figure| figure.before.is_empty()));
     let threshold = diagnosis.impact.objectives.iter().find(|status| status.sli == domain::Sli::Latency);
     lines(
         GOING_ON,
@@ -89,6 +90,7 @@ fn going_on(diagnosis: &Diagnosis) -> Result<Vec<Sentence>, minijinja::Error> {
             slow_share => share(impact.slow),
             threshold => threshold.map_or_else(|| seconds(0.5), |status| status.name.rsplit("under ").next().unwrap_or_default().to_owned()),
             within,
+            is_new,
             as_before => if within { ", as before" } else { "" },
             level_cites => found(EvidenceKind::ServiceLevel).map_or_else(|| cites(&leading(diagnosis)), |evidence| evidence.id.to_string()),
             errors => claim(found(EvidenceKind::ErrorCauses).filter(|_| impact.failed > 0)),
@@ -166,6 +168,11 @@ mod tests {
         assert!(said(&diagnosis).ends_with("its own requests are as they were."), "{}", said(&diagnosis));
         diagnosis.impact.failed = 100;
         assert!(said(&diagnosis).ends_with("requests fail, as before."), "{}", said(&diagnosis));
+        diagnosis.impact.failed = 0;
+        levels(&mut diagnosis, Strength::Medium);
+        diagnosis.evidence[0].figures.iter_mut().for_each(|figure| figure.before.clear());
+        let words = said(&diagnosis);
+        assert!(words.ends_with("requests, of which there were none before."), "{words}");
     }
 
     #[test]

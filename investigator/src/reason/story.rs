@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use detectors::SliPoint;
-use detectors::burn_rate::burn;
+use detectors::burn_rate::{burn, within_reach};
 use domain::text::{duration, percent, seconds};
 use domain::{
     ChainLink, ConsideredChange, EvidenceKind, Hypothesis, Impact, ImpactedEndpoint, ObjectiveStatus,
@@ -66,7 +66,7 @@ pub fn impact(analysis: &Analysis<'_>) -> Impact {
             good_ratio,
             burn_5m: rate(5),
             burn_1h: rate(60),
-            burn_limit: PAGES_ABOVE,
+            burn_limit: within_reach(PAGES_ABOVE, objective),
             missed: good_ratio < objective,
         }
     };
