@@ -48,7 +48,7 @@ pub struct WriterMetrics {
     pub failed_writes: Counter,
     /// Groups whose submissions were stored one by one, because one was to blame.
     pub split_groups: Counter,
-    /// Events of Kubernetes that were stored, but came too fast to become alerts.
+    /// Events of Kubernetes that were stored, but came too fast to become alerts, or could not be taken as such.
     pub dropped_events: Counter,
 }
 
@@ -110,7 +110,7 @@ impl WriterMetrics {
         );
         registry.register(
             "inquest_dropped_kubernetes_events",
-            "Events of Kubernetes that were stored, but came too fast to become alerts",
+            "Events of Kubernetes that were stored, but came too fast to become alerts, or could not be taken as such",
             self.dropped_events.clone(),
         );
     }

@@ -11,6 +11,7 @@ pub mod kubernetes;
 pub mod policies;
 pub mod proposal;
 pub mod settings;
+mod silences;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,13 +27,11 @@ use serde::{Deserialize, Serialize};
 use storage::Store;
 use storage::alerts::SeenAlert;
 use tokio::sync::{Notify, broadcast};
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 
 use crate::detect::Outlooks;
 use crate::incidents::Incidents;
 pub use around::Around;
-pub use book::{Book, Group, ModeChange, Noted, RuleInForce, SilenceChange};
+pub use book::{Book, Group, ModeChange, Noted, RuleInForce, Silence, SilenceChange};
 pub use policies::Imported;
 pub use proposal::{Details, Proposal};
 pub use settings::Settings;
@@ -49,8 +48,6 @@ const GOES_ON: Duration = Duration::from_secs(300);
 const RECALLED: Duration = Duration::from_secs(30 * 86_400);
 /// Hosts of one finding that are looked at.
 const MAX_HOSTS: usize = 64;
-/// How often silences that Alertmanager did not take are tried again.
-const SILENCES_AGAIN: Duration = Duration::from_secs(60);
 /// How long before an incident began an alert may have been held back and still belong to it: the first sign is often called noise.
 const BEFORE_INCIDENT: Duration = Duration::from_secs(3600);
 /// How long a count of what waits is good enough for the top of a page; a decision is counted at once.
@@ -132,13 +129,6 @@ struct ModeSet {
     actor: String,
 }
 
-/// A silence at Alertmanager, as the journal has it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct SilenceSet {
-    /// Its id; empty when it was ended.
-    id: String,
-}
-
 /// A policy on an alert that was not seen yet, as the journal has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct AwaitedSet {
@@ -206,8 +196,8 @@ impl Noise {
             }
         }
         for entry in store.journal_read(SILENCES).await.context("cannot read silences")? {
-            if let Ok(set) = serde_json::from_value::<SilenceSet>(entry.body) {
-                book.set_silence(&entry.key, set.id);
+            if let Ok(silence) = serde_json::from_value::<Silence>(entry.body) {
+                book.set_silence(&entry.key, silence);
             }
         }
         for entry in store.journal_read(AWAITED).await.context("cannot read policies on alerts to come")? {
@@ -524,63 +514,6 @@ impl Noise {
             .await
             .context("cannot note a decision in the journal")?;
         self.book().apply(fingerprint, at, entry);
-        Ok(())
-    }
-
-    /// Keeps the silences at Alertmanager in line with what stands, until `stop`: on a clock of its own, because a slow
-    /// Alertmanager must hold up neither detection nor who decides. What it did not take is tried again.
-    pub async fn keep_silences(self, stop: CancellationToken) {
-        let Some(silencer) = &self.shared.silencer else { return };
-        let mut ticks = tokio::time::interval(SILENCES_AGAIN);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
-                () = self.shared.decided.notified() => {}
-            }
-            let wanted = self.book().silences_to_change();
-            for (alert, change) in wanted {
-                let changed = tokio::select! {
-                    () = stop.cancelled() => return,
-                    changed = self.change_silence(silencer, &alert, &change) => changed,
-                };
-                if let Err(error) = changed {
-                    let fingerprint = alert.fingerprint();
-                    tracing::warn!(
-                        fingerprint,
-                        error = format!("{error:#}"),
-                        "cannot tell Alertmanager of a silence"
-                    );
-                    // One that is refused does not stand in the way of the others; an Alertmanager that is away does.
-                    if alertmanager::is_away(&error) {
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn change_silence(
-        &self,
-        silencer: &alertmanager::Silencer,
-        alert: &Alert,
-        change: &SilenceChange,
-    ) -> anyhow::Result<()> {
-        let now = self.shared.clock.now();
-        let id = match change {
-            SilenceChange::Begin(approval) => silencer.create(alert, approval, now).await?,
-            SilenceChange::End(id) => {
-                silencer.end(id).await?;
-                String::new()
-            }
-        };
-        let fingerprint = alert.fingerprint();
-        let body = serde_json::to_value(SilenceSet { id: id.clone() })?;
-        let noted = self.shared.store.journal_append(now, SILENCES, &fingerprint, &body).await;
-        // What Alertmanager knows is so, whether it could be noted or not.
-        self.book().set_silence(&fingerprint, id);
-        noted.context("cannot note a silence in the journal")?;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use detectors::suppression::{
     Approval, Decided, Entry, Event, Measures, Mode, Model, Reopening, Source, Standing,
 };
 use domain::{Alert, AlertSource, UnixNanos};
+use serde::{Deserialize, Serialize};
 use storage::alerts::{AlertHour, FiringAlert, SeenAlert};
 
 use super::Around;
@@ -93,11 +94,21 @@ fn instance(alert: &Alert) -> &str {
     }
 }
 
+/// A silence at Alertmanager, as the journal has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    /// Its id; empty when it was ended.
+    pub id: String,
+    /// When it ends by itself; nothing where that was not noted.
+    #[serde(default)]
+    pub ends: Option<UnixNanos>,
+}
+
 /// What Alertmanager has to be told.
 #[derive(Clone, Debug)]
 pub enum SilenceChange {
-    /// This is held back.
-    Begin(Approval),
+    /// This alert is held back.
+    Begin(Box<Alert>, Approval),
     /// The silence of this id is over.
     End(String),
 }
@@ -169,7 +180,7 @@ pub struct Book {
     /// Those that were changed since [`Book::begin`], as they were; nothing for those that are new.
     before: HashMap<String, Option<Group>>,
     standings: HashMap<String, Standing>,
-    silences: HashMap<String, String>,
+    silences: HashMap<String, Silence>,
     awaited: BTreeMap<AwaitedKey, (Policy, String)>,
     modes: BTreeMap<String, Mode>,
     default_mode: Mode,
@@ -603,37 +614,51 @@ impl Book {
         (self.mode("*"), apart.map(|(rule, mode)| (rule.clone(), *mode)).collect())
     }
 
-    /// The silence at Alertmanager.
-    pub fn silence(&self, fingerprint: &str) -> Option<&str> {
-        self.silences.get(fingerprint).map(String::as_str)
+    /// What Alertmanager has to be told so that it holds back what is held back here, in the order of fingerprints. A silence that does
+    /// not end with its approval is ended: the next look begins another.
+    pub fn silences_to_change(&self) -> Vec<(String, SilenceChange)> {
+        let mut changes: Vec<(String, SilenceChange)> = Vec::new();
+        for (fingerprint, silence) in &self.silences {
+            let fits = |approval: &Approval| silence.ends.is_none_or(|ends| ends == approval.expires);
+            if !self.to_be_silenced(fingerprint).is_some_and(|(_, approval)| fits(approval)) {
+                changes.push((fingerprint.clone(), SilenceChange::End(silence.id.clone())));
+            }
+        }
+        for fingerprint in self.groups.keys().filter(|it| !self.silences.contains_key(*it)) {
+            if let Some((alert, approval)) = self.to_be_silenced(fingerprint) {
+                let change = SilenceChange::Begin(Box::new(alert.clone()), approval.clone());
+                changes.push((fingerprint.clone(), change));
+            }
+        }
+        changes.sort_by(|a, b| a.0.cmp(&b.0));
+        changes
     }
 
-    /// What Alertmanager has to be told so that it holds back what is held back here, in the order of fingerprints.
-    pub fn silences_to_change(&self) -> Vec<(Alert, SilenceChange)> {
-        let mut changes: Vec<(&String, Alert, SilenceChange)> = Vec::new();
-        for (fingerprint, group) in &self.groups {
-            if group.alert.source != AlertSource::Alertmanager {
-                continue;
-            }
-            let approval = self.standing(fingerprint).and_then(Standing::approval);
-            let wanted = approval.filter(|_| self.mode(&group.alert.rule) != Mode::Observe);
-            let change = match (wanted, self.silence(fingerprint)) {
-                (Some(approval), None) => SilenceChange::Begin(approval.clone()),
-                (None, Some(id)) => SilenceChange::End(id.to_owned()),
-                _ => continue,
-            };
-            changes.push((fingerprint, group.alert.clone(), change));
-        }
-        changes.sort_by(|a, b| a.0.cmp(b.0));
-        changes.into_iter().map(|(_, alert, change)| (alert, change)).collect()
+    /// An alert that Alertmanager should hold back, and why.
+    fn to_be_silenced(&self, fingerprint: &str) -> Option<(&Alert, &Approval)> {
+        let alert = &self.group(fingerprint)?.alert;
+        let approval = self.standing(fingerprint).and_then(Standing::approval)?;
+        let held_back = self.mode(&alert.rule) != Mode::Observe;
+        (alert.source == AlertSource::Alertmanager && held_back).then_some((alert, approval))
+    }
+
+    /// The groups that Alertmanager holds back by a silence of ours, with what approved it, in the order of fingerprints.
+    pub fn silenced(&self) -> Vec<(String, Group, Approval)> {
+        let of = |fingerprint: &String| {
+            let approval = self.standing(fingerprint)?.approval()?.clone();
+            Some((fingerprint.clone(), self.group(fingerprint)?.clone(), approval))
+        };
+        let mut silenced: Vec<_> = self.silences.keys().filter_map(of).collect();
+        silenced.sort_by(|a, b| a.0.cmp(&b.0));
+        silenced
     }
 
     /// Notes a silence; an empty id means that it was ended.
-    pub fn set_silence(&mut self, fingerprint: &str, id: String) {
-        if id.is_empty() {
+    pub fn set_silence(&mut self, fingerprint: &str, silence: Silence) {
+        if silence.id.is_empty() {
             self.silences.remove(fingerprint);
         } else {
-            self.silences.insert(fingerprint.to_owned(), id);
+            self.silences.insert(fingerprint.to_owned(), silence);
         }
     }
 

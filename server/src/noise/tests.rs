@@ -149,6 +149,51 @@ async fn a_spike_brings_it_back() {
     world.store.close().await.unwrap();
 }
 
+/// What Alertmanager would be told, in a word.
+fn told(world: &World) -> Vec<&'static str> {
+    let word = |change: &SilenceChange| match change {
+        SilenceChange::Begin(..) => "begin",
+        SilenceChange::End(_) => "end",
+    };
+    world.noise.book().silences_to_change().iter().map(|(_, change)| word(change)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silenced_alert_comes_back_though_nobody_tells_of_it() {
+    let world = World::new().await;
+    let fingerprint = alert(NOW).fingerprint();
+    assert_eq!(world.take(within(hour(hour_of(NOW) + 1, false), 0)).await, Outcome::Heard);
+    world.suppress(10.0).await;
+    assert_eq!(told(&world), ["begin"]);
+    let silence = |ends| Silence { id: "s-1".into(), ends };
+    world.noise.book().set_silence(&fingerprint, silence(None));
+    world.noise.reopen_silenced().await.unwrap();
+    assert_eq!(told(&world), [] as [&str; 0]);
+    world.incidents.open_new(crate::incidents::grouping::tests::finding("cart")).await.unwrap();
+    world.noise.reopen_silenced().await.unwrap();
+    assert_eq!(world.by_itself().len(), 1, "{:?}", world.by_itself());
+    assert_eq!(told(&world), ["end"]);
+    world.store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_ends_with_its_approval_and_without_its_alert() {
+    let world = World::new().await;
+    let fingerprint = alert(NOW).fingerprint();
+    assert_eq!(world.take(NOW).await, Outcome::Heard);
+    world.suppress(10.0).await;
+    let silence = |ends| Silence { id: "s-1".into(), ends: Some(ends) };
+    // Of an approval before, which was shorter.
+    world.noise.book().set_silence(&fingerprint, silence(NOW));
+    assert_eq!(told(&world), ["end"]);
+    world.noise.book().set_silence(&fingerprint, Silence::default());
+    assert_eq!(told(&world), ["begin"]);
+    // Of an alert that is not at hand any more.
+    world.noise.book().set_silence("forgotten", silence(NOW));
+    assert_eq!(told(&world), ["begin", "end"]);
+    world.store.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incident_of_its_service_brings_it_back() {
     let world = World::new().await;
