@@ -40,7 +40,7 @@ pub struct Point {
 
 /// What is known of services: connections, requests, lives. The names are those that exporters of containers use, so that what reads
 /// them reads these.
-pub fn services(edges: &Edges, processes: &Processes) -> Vec<Point> {
+pub fn services(edges: &Edges, processes: &mut Processes) -> Vec<Point> {
     let mut points = Vec::new();
     for edge in edges.all() {
         connections(edge, &mut points);
@@ -57,9 +57,10 @@ pub fn services(edges: &Edges, processes: &Processes) -> Vec<Point> {
         };
         let exit = |outcome: &str, how| vec![("outcome", outcome.to_owned()), how];
         add("process_exits_total", exit("ok", ("code", "0".to_owned())), lives.ended);
-        for (failure, count) in &lives.failures {
-            // 137 and SIGKILL say more than that it failed.
-            add("process_exits_total", exit("failed", failure.label()), *count);
+        for (failure, failed) in &mut lives.failures {
+            // 137 and SIGKILL say more than that it failed. A count that is first seen has not grown: each begins with 0.
+            let count = if std::mem::replace(&mut failed.told, true) { failed.count } else { 0 };
+            add("process_exits_total", exit("failed", failure.label()), count);
         }
         add("process_starts_total", Vec::new(), lives.started);
         add("container_oom_kills_total", Vec::new(), lives.out_of_memory);
@@ -292,22 +293,22 @@ mod tests {
             (event.kind, event.extra[0]) = (kind::EXIT, status);
             observer.event(&event);
         }
-        let points = services(&observer.edges, &observer.processes);
-        let told: Vec<String> = points
-            .iter()
-            .map(|point| {
-                let service = &point.service.as_ref().expect("a service").name;
-                let labels: Vec<&str> = point.labels.iter().map(|(_, value)| value.as_str()).collect();
-                format!("{service} {} {} {:?}", point.name, labels.join(" "), point.value)
-            })
-            .collect();
-        let expected = [
-            "worker process_exits_total ok 0 Counter(0.0)",
-            "worker process_exits_total failed 137 Counter(1.0)",
-            "worker process_exits_total failed SIGKILL Counter(1.0)",
-            "worker process_starts_total  Counter(2.0)",
-            "worker container_oom_kills_total  Counter(0.0)",
-        ];
-        assert_eq!(told, expected);
+        let word = |point: &Point| {
+            let service = &point.service.as_ref().expect("a service").name;
+            let labels: Vec<&str> = point.labels.iter().map(|(_, value)| value.as_str()).collect();
+            format!("{service} {} {} {:?}", point.name, labels.join(" "), point.value)
+        };
+        // Whoever reads a counter for the first time sees no growth.
+        for failed in ["0.0", "1.0"] {
+            let points = services(&observer.edges, &mut observer.processes);
+            let expected = [
+                "worker process_exits_total ok 0 Counter(0.0)".to_owned(),
+                format!("worker process_exits_total failed 137 Counter({failed})"),
+                format!("worker process_exits_total failed SIGKILL Counter({failed})"),
+                "worker process_starts_total  Counter(2.0)".to_owned(),
+                "worker container_oom_kills_total  Counter(0.0)".to_owned(),
+            ];
+            assert_eq!(points.iter().map(word).collect::<Vec<_>>(), expected);
+        }
     }
 }

@@ -372,7 +372,7 @@ impl Agent {
             files: self.followed.files.counts(),
             journal: self.followed.journal.counts(),
         };
-        let mut points = report::services(&self.observer.edges, &self.observer.processes);
+        let mut points = report::services(&self.observer.edges, &mut self.observer.processes);
         self.manners.pause();
         points.extend(report::listening(&self.observer.listeners, &mut self.observer.processes));
         points.extend(health.points(self.shipper.shipped()));

@@ -76,6 +76,8 @@ pub struct Shipped {
 const QUEUE: usize = 128;
 /// With so many more to come, the server is too slow for now, and parcels go to the disk rather than being lost.
 const BEHIND: usize = QUEUE / 2;
+/// Once the server has not answered for so long, what comes meanwhile goes to the disk.
+const SLOW: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -140,40 +142,38 @@ impl Task {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if waits && again.is_some() => {
-                    self.catch_up().await;
+                    self.catch_up(&mut queue).await;
                 }
                 letter = queue.recv() => match letter {
                     Some(letter) => {
                         let behind = queue.len() > BEHIND;
-                        self.take(letter, behind).await
+                        self.take(letter, behind, &mut queue).await
                     }
                     None => return,
                 },
                 () = stop.cancelled() => break,
-                () = std::future::ready(()), if waits && again.is_none() => self.catch_up().await,
+                () = std::future::ready(()), if waits && again.is_none() => self.catch_up(&mut queue).await,
             }
         }
         queue.close();
         // What comes last is kept rather than sent when the server is away: the end may not wait for it.
         while let Some(letter) = queue.recv().await {
-            self.take(letter, false).await;
+            self.take(letter, false, &mut queue).await;
         }
     }
 
-    async fn take(&mut self, (parcel, done): Letter, behind: bool) {
-        let sent = if self.spool.parcels() == 0 && !behind { self.send(&parcel).await } else { Sent::Later };
-        let safe = match sent {
-            Sent::Done => true,
-            Sent::Later => self.keep(&parcel),
-        };
-        if safe {
-            let _ = done.send(());
+    async fn take(&mut self, (parcel, done): Letter, behind: bool, queue: &mut mpsc::Receiver<Letter>) {
+        let direct = self.spool.parcels() == 0 && !behind;
+        let sent = if direct { self.send(&parcel, queue).await } else { Sent::Later };
+        match sent {
+            Sent::Done => drop(done.send(())),
+            Sent::Later => self.keep((parcel, done)),
         }
         self.show();
     }
 
     /// Sends the oldest that waits.
-    async fn catch_up(&mut self) {
+    async fn catch_up(&mut self, queue: &mut mpsc::Receiver<Letter>) {
         let parcel = match self.spool.first() {
             Ok(Some(parcel)) => parcel,
             Ok(None) => return,
@@ -184,7 +184,9 @@ impl Task {
                 return;
             }
         };
-        if matches!(self.send(&parcel).await, Sent::Done) {
+        let number = self.spool.first_number();
+        // Meanwhile it may have given way to what came.
+        if matches!(self.send(&parcel, queue).await, Sent::Done) && self.spool.first_number() == number {
             self.drop_first();
         }
         self.show();
@@ -196,8 +198,8 @@ impl Task {
         }
     }
 
-    async fn send(&mut self, parcel: &Parcel) -> Sent {
-        match self.sender.send(parcel.signal, parcel.body.clone()).await {
+    async fn send(&mut self, parcel: &Parcel, queue: &mut mpsc::Receiver<Letter>) -> Sent {
+        match self.answer(parcel, queue).await {
             Ok(()) => {
                 self.shipped.sent.fetch_add(1, Ordering::Relaxed);
                 if self.again.take().is_some() {
@@ -229,13 +231,32 @@ impl Task {
         }
     }
 
-    fn keep(&mut self, parcel: &Parcel) -> bool {
-        let kept = self.spool.push(parcel);
-        if let Err(error) = &kept {
-            tracing::warn!(%error, "telemetry is lost: the spool cannot be written");
-            self.shipped.lost.fetch_add(1, Ordering::Relaxed);
+    /// What the server says. One that is silent must not make the queue overflow.
+    async fn answer(&mut self, parcel: &Parcel, queue: &mut mpsc::Receiver<Letter>) -> Result<(), Refused> {
+        let sender = self.sender.clone();
+        let mut answer = std::pin::pin!(sender.send(parcel.signal, parcel.body.clone()));
+        if let Ok(answer) = tokio::time::timeout(SLOW, &mut answer).await {
+            return answer;
         }
-        kept.is_ok()
+        loop {
+            tokio::select! {
+                answer = &mut answer => return answer,
+                Some(letter) = queue.recv() => {
+                    self.keep(letter);
+                    self.show();
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, (parcel, done): Letter) {
+        match self.spool.push(&parcel) {
+            Ok(()) => drop(done.send(())),
+            Err(error) => {
+                tracing::warn!(%error, "telemetry is lost: the spool cannot be written");
+                self.shipped.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     fn show(&self) {
@@ -327,6 +348,20 @@ mod tests {
             () = coming => {}
             () = until(&shipper, |shipped| shipped.sent.load(Ordering::Relaxed) > 0) => {}
         }
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_server_is_silent_goes_to_the_disk() {
+        let (shipper, address, _folder) = shipper().await;
+        // It takes connections, and never says a word.
+        let _silent = tokio::net::TcpListener::bind(address).await.expect("a free port");
+        shipper.post(parcel(1));
+        tokio::time::sleep(2 * SLOW).await;
+        for _ in 0..2 * QUEUE {
+            let safe = tokio::time::timeout(SLOW, shipper.deliver(parcel(1))).await;
+            assert!(safe.expect("in time"));
+        }
+        assert_eq!(shipper.shipped().lost.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

@@ -95,6 +95,11 @@ impl Spool {
         Ok(Some(Parcel { signal: kept.signal, body }))
     }
 
+    /// Which parcel is the oldest.
+    pub fn first_number(&self) -> Option<u64> {
+        self.files.front().map(|kept| kept.number)
+    }
+
     /// The oldest has arrived, or is not wanted any more.
     pub fn drop_first(&mut self) -> std::io::Result<()> {
         let Some(kept) = self.files.pop_front() else { return Ok(()) };

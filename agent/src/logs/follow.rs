@@ -97,13 +97,10 @@ impl Followed {
         Ok(())
     }
 
-    /// Whether a file that is gone has been read and has arrived, so that it can be let go.
+    /// Whether a file that is gone has been read as far as it can be, and has arrived, so that it can be let go.
     pub fn is_over(&self) -> bool {
-        self.gone
-            && self.drained
-            && self.buffer.is_empty()
-            && self.ready.is_empty()
-            && self.open.iter().all(Option::is_none)
+        let read = self.drained && self.buffer.is_empty() && self.open.iter().all(Option::is_none);
+        self.gone && self.ready.is_empty() && (read || self.failed.is_some())
     }
 
     /// Reads what is new, and moves to `batch` what is complete, until that is full. Who fails is left alone for a while.

@@ -82,6 +82,15 @@ impl Failure {
     }
 }
 
+/// Ends that failed in one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failed {
+    /// How many.
+    pub count: u64,
+    /// Whether it was told of this way that there is one.
+    pub told: bool,
+}
+
 /// What happened to the processes of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lives {
@@ -90,7 +99,7 @@ pub struct Lives {
     /// Ends with status 0.
     pub ended: u64,
     /// Ends by a signal or with another status, by what that was.
-    pub failures: BTreeMap<Failure, u64>,
+    pub failures: BTreeMap<Failure, Failed>,
     /// Killed for want of memory.
     pub out_of_memory: u64,
 }
@@ -107,12 +116,12 @@ impl Lives {
 
     /// Ends by a signal or with a code.
     pub fn failed(&self) -> u64 {
-        self.failures.values().sum()
+        self.failures.values().map(|failed| failed.count).sum()
     }
 
     fn fail(&mut self, failure: Failure) {
         let has_room = self.failures.len() < MOST_WAYS || self.failures.contains_key(&failure);
-        *self.failures.entry(if has_room { failure } else { Failure::Other }).or_default() += 1;
+        self.failures.entry(if has_room { failure } else { Failure::Other }).or_default().count += 1;
     }
 }
 
@@ -256,9 +265,9 @@ impl Processes {
         }
     }
 
-    /// What happened, by service.
-    pub fn lives(&self) -> &BTreeMap<Arc<Service>, Lives> {
-        &self.lives
+    /// What happened, by service. Whoever tells of it notes that there.
+    pub fn lives(&mut self) -> &mut BTreeMap<Arc<Service>, Lives> {
+        &mut self.lives
     }
 
     /// The service of a process that is known already.
@@ -389,7 +398,10 @@ mod tests {
             lives.fail(Failure::Code(1));
         }
         assert_eq!((lives.failures.len(), lives.failed()), (MOST_WAYS + 1, 510));
-        assert_eq!((lives.failures[&Failure::Code(1)], lives.failures[&Failure::Other]), (256, 239));
+        assert_eq!(
+            (lives.failures[&Failure::Code(1)].count, lives.failures[&Failure::Other].count),
+            (256, 239)
+        );
     }
 
     #[test]
@@ -417,7 +429,7 @@ mod tests {
             .filter(|(service, lives)| lives.are_of_note(service))
             .map(|(service, lives)| (service.name.as_str(), lives.failures.clone()))
             .collect();
-        let once = |failure| BTreeMap::from([(failure, 1)]);
+        let once = |failure| BTreeMap::from([(failure, Failed { count: 1, told: false })]);
         assert_eq!(told, [("program", once(Failure::Code(1))), ("worker", once(Failure::Signal(9)))]);
         assert!(!leads("PPid:\t0\nNSpid:\t1\n"), "the host's own first process");
     }

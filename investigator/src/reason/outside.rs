@@ -30,7 +30,7 @@ const PRIVATE: [&str; 6] = ["cluster", "corp", "internal", "intranet", "private"
 
 /// Methods of HTTP (RFC 9110, RFC 5789).
 const METHODS: [&str; 8] = ["connect", "delete", "get", "head", "options", "patch", "post", "put"];
-/// Words right before the address of something that is called.
+/// Words just before the address of something that is called.
 const CALLS: [&str; 9] =
     ["call", "calling", "calls", "download", "downloading", "fetch", "fetching", "request", "requesting"];
 /// Words of calls that do not come through, and what operating systems name them.
@@ -91,6 +91,10 @@ const REFERS: [&str; 18] = [
 ];
 /// How many words before an address introduce it.
 const INTRODUCES: usize = 6;
+/// How many of them may stand between a word of calling and what is called: "request to", "fetching the page".
+const CALLED_WITHIN: usize = 3;
+/// What names something by an address without calling it: types of problems (RFC 9457), schemas, namespaces.
+const NAMES: [&str; 5] = ["instance", "namespace", "schema", "type", "xmlns"];
 
 /// A host outside the system that most of a place's new failures name as what they called, as they write it.
 pub fn outside_address<'a>(analysis: &'a Analysis<'_>, place: &str) -> Option<&'a str> {
@@ -136,8 +140,10 @@ impl Address<'_> {
         let words: Vec<String> = words.map(str::to_lowercase).collect();
         let introduction = &words[words.len().saturating_sub(INTRODUCES)..];
         let says = |known: &[&str]| introduction.iter().any(|word| known.contains(&word.as_str()));
-        let has_method = words.last().is_some_and(|word| METHODS.contains(&word.as_str()));
-        has_method || !says(&REFERS) && (fails || says(&CALLS))
+        let ends_with = |known: &[&str]| words.last().is_some_and(|word| known.contains(&word.as_str()));
+        let near = &words[words.len().saturating_sub(CALLED_WITHIN)..];
+        let is_called = near.iter().any(|word| CALLS.contains(&word.as_str()));
+        ends_with(&METHODS) || !ends_with(&NAMES) && !says(&REFERS) && (fails || is_called)
     }
 }
 
@@ -313,6 +319,9 @@ mod tests {
             "Client error '404 Not Found' for url 'http://cart/items' For more information check: https://httpstatuses.com/404",
             "duplicate key: DELETE FROM pages WHERE url='https://example.com/x'",
             "no schema http://json-schema.org/draft-07/schema#",
+            "request does not match the schema at https://schemas.example.org/order",
+            "{\"type\":\"https://tools.ietf.org/html/rfc9110#section-15.6.1\",\"title\":\"An error occurred\",\"status\":500}",
+            "<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\">timeout</Envelope>",
         ] {
             check(message, None);
         }

@@ -20,6 +20,8 @@ pub const MAX_ALERTS: usize = 2000;
 const MAX_LABELS: usize = 40;
 /// Longest that Alertmanager may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How far ahead the sender's clock may be. A time that is cut would be another one at each repeat, and look like news.
+const CLOCKS: Duration = Duration::from_secs(300);
 
 /// What Alertmanager sends (version 4). Fields that we do not use are passed over.
 #[derive(Debug, Deserialize)]
@@ -92,7 +94,7 @@ impl WireAlert {
                 .take(MAX_ALERT_NUMBERS)
                 .map(|(name, value)| (name.to_owned(), plain(value, MAX_ALERT_NAME)))
                 .collect(),
-            at: UnixNanos::parse(at).filter(|at| at.seconds() > 0).unwrap_or(now).min(now),
+            at: UnixNanos::parse(at).filter(|at| at.seconds() > 0 && *at <= now.plus(CLOCKS)).unwrap_or(now),
             resolved,
             objective: false,
             foreign_id: plain(&self.fingerprint, 64),

@@ -614,19 +614,25 @@ impl Book {
         (self.mode("*"), apart.map(|(rule, mode)| (rule.clone(), *mode)).collect())
     }
 
-    /// What Alertmanager has to be told so that it holds back what is held back here, in the order of fingerprints. A silence that does
-    /// not end with its approval is ended: the next look begins another.
-    pub fn silences_to_change(&self) -> Vec<(String, SilenceChange)> {
+    /// What Alertmanager has to be told so that it holds back what is held back here and `may_be_silent`, in the order of fingerprints. A
+    /// silence that does not end with its approval is ended: the next look begins another.
+    pub fn silences_to_change(
+        &self,
+        may_be_silent: impl Fn(&Group, &Approval) -> bool,
+    ) -> Vec<(String, SilenceChange)> {
+        let wanted = |fingerprint: &str| {
+            self.held_back_there(fingerprint).filter(|(group, approval)| may_be_silent(group, approval))
+        };
         let mut changes: Vec<(String, SilenceChange)> = Vec::new();
         for (fingerprint, silence) in &self.silences {
             let fits = |approval: &Approval| silence.ends.is_none_or(|ends| ends == approval.expires);
-            if !self.to_be_silenced(fingerprint).is_some_and(|(_, approval)| fits(approval)) {
+            if !wanted(fingerprint).is_some_and(|(_, approval)| fits(approval)) {
                 changes.push((fingerprint.clone(), SilenceChange::End(silence.id.clone())));
             }
         }
         for fingerprint in self.groups.keys().filter(|it| !self.silences.contains_key(*it)) {
-            if let Some((alert, approval)) = self.to_be_silenced(fingerprint) {
-                let change = SilenceChange::Begin(Box::new(alert.clone()), approval.clone());
+            if let Some((group, approval)) = wanted(fingerprint) {
+                let change = SilenceChange::Begin(Box::new(group.alert.clone()), approval.clone());
                 changes.push((fingerprint.clone(), change));
             }
         }
@@ -634,32 +640,25 @@ impl Book {
         changes
     }
 
-    /// An alert that Alertmanager should hold back, and why.
-    fn to_be_silenced(&self, fingerprint: &str) -> Option<(&Alert, &Approval)> {
-        let alert = &self.group(fingerprint)?.alert;
+    /// An alert of Alertmanager that is held back, and why.
+    fn held_back_there(&self, fingerprint: &str) -> Option<(&Group, &Approval)> {
+        let group = self.group(fingerprint)?;
         let approval = self.standing(fingerprint).and_then(Standing::approval)?;
-        let held_back = self.mode(&alert.rule) != Mode::Observe;
-        (alert.source == AlertSource::Alertmanager && held_back).then_some((alert, approval))
-    }
-
-    /// The groups that Alertmanager holds back by a silence of ours, with what approved it, in the order of fingerprints.
-    pub fn silenced(&self) -> Vec<(String, Group, Approval)> {
-        let of = |fingerprint: &String| {
-            let approval = self.standing(fingerprint)?.approval()?.clone();
-            Some((fingerprint.clone(), self.group(fingerprint)?.clone(), approval))
-        };
-        let mut silenced: Vec<_> = self.silences.keys().filter_map(of).collect();
-        silenced.sort_by(|a, b| a.0.cmp(&b.0));
-        silenced
+        let held_back = self.mode(&group.alert.rule) != Mode::Observe;
+        (group.alert.source == AlertSource::Alertmanager && held_back).then_some((group, approval))
     }
 
     /// Notes a silence; an empty id means that it was ended.
     pub fn set_silence(&mut self, fingerprint: &str, silence: Silence) {
         if silence.id.is_empty() {
             self.silences.remove(fingerprint);
-        } else {
-            self.silences.insert(fingerprint.to_owned(), silence);
+            return;
         }
+        // Ends are not told under a silence: what is sent after it is news.
+        if let Some(group) = self.groups.get_mut(fingerprint) {
+            group.firing.clear();
+        }
+        self.silences.insert(fingerprint.to_owned(), silence);
     }
 
     /// The alerts that were decided on in one step and stand as it left them, in the order of fingerprints.

@@ -1,18 +1,19 @@
 //! Approved suppressions as silences of Alertmanager.
 //!
-//! A silenced alert reaches nobody, Inquest included: nothing that arrives can bring it back. So what would is asked again and again, as
-//! far as it can be known without the alert. Deliberately absent: spikes and new places of what is silenced, which nobody tells.
+//! A silenced alert reaches nobody, Inquest included: nothing that arrives can bring it back. So it is asked again and again whether it
+//! should be heard, as far as that can be known without it; while it should, there is no silence, and what then arrives is judged as ever.
+//! Deliberately absent: spikes and new places of what is silenced, which nobody tells.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
-use detectors::suppression::{Event, Reopening, Source, never, policy};
+use detectors::suppression::{Approval, never, policy};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{INQUEST, Noise, SILENCES, Silence, SilenceChange, alertmanager};
+use super::{Around, Group, Noise, SILENCES, Silence, SilenceChange, alertmanager};
 
-/// How often it is asked what would bring silenced alerts back, and how often what Alertmanager did not take is tried again.
+/// How often it is asked which alerts should be heard, and how often what Alertmanager did not take is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
 impl Noise {
@@ -28,13 +29,10 @@ impl Noise {
                 _ = ticks.tick() => {}
                 () = self.shared.decided.notified() => {}
             }
-            if let Err(error) = self.reopen_silenced().await {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "cannot ask what would bring silenced alerts back"
-                );
-            }
-            let wanted = self.book().silences_to_change();
+            let wanted = self.silences_to_change().await.unwrap_or_else(|error| {
+                tracing::warn!(error = format!("{error:#}"), "cannot ask which alerts should be heard");
+                Vec::new()
+            });
             for (fingerprint, change) in wanted {
                 let changed = tokio::select! {
                     () = stop.cancelled() => return,
@@ -55,26 +53,18 @@ impl Noise {
         }
     }
 
-    /// Brings back what is silenced and should be heard again: its approval is over, its service takes part in an incident, or a rule
-    /// forbids it by now.
-    pub(super) async fn reopen_silenced(&self) -> anyhow::Result<()> {
-        let _order = self.shared.accepting.lock().await;
-        let silenced = self.book().silenced();
-        if silenced.is_empty() {
-            return Ok(());
-        }
+    /// What Alertmanager has to be told, in the order of fingerprints.
+    pub(super) async fn silences_to_change(&self) -> anyhow::Result<Vec<(String, SilenceChange)>> {
         let around = self.around().await?;
-        for (fingerprint, group, approval) in silenced {
-            let context = around.context(&group, &self.shared.settings.protected);
-            let rulings = never::rule(&group.alert, &context);
-            let back = policy::is_over(&approval, context.incident.as_deref(), around.now).or_else(|| {
-                never::forbids(&rulings).map(|ruling| Reopening::Rule { words: ruling.words.clone() })
-            });
-            if let Some(reopening) = back {
-                self.note(&fingerprint, INQUEST, Source::Inquest, Event::Reopened(reopening)).await?;
-            }
-        }
-        Ok(())
+        Ok(self.book().silences_to_change(|group, approval| self.may_be_silent(group, approval, &around)))
+    }
+
+    /// Whether nothing that is known without the alert asks for it to be heard: the end of its approval, an incident, a rule.
+    fn may_be_silent(&self, group: &Group, approval: &Approval, around: &Around) -> bool {
+        let context = around.context(group, &self.shared.settings.protected);
+        let rulings = never::rule(&group.alert, &context);
+        policy::is_over(approval, context.incident.as_deref(), around.now).is_none()
+            && never::forbids(&rulings).is_none()
     }
 
     async fn change_silence(

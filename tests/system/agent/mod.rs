@@ -152,13 +152,17 @@ impl Watched<'_> {
         .await
     }
 
-    /// A whole trace through an operation of a service.
+    /// A whole trace through an operation of a service: its ends may come in two parcels.
     async fn trace(&self, service: &str, name: &str) -> Vec<TraceRow> {
         self.until(&format!("span {name} of {service}"), async |it| {
             let store = it.server.store();
             let id =
                 store.typical_trace(service, name, it.window(), 1.0).await.expect("the store answers")?;
-            Some(store.trace(&id).await.expect("the store answers"))
+            let spans = store.trace(&id).await.expect("the store answers");
+            let known = |span: &TraceRow| {
+                span.parent.is_empty() || spans.iter().any(|other| other.span_id == span.parent)
+            };
+            spans.iter().all(known).then_some(spans)
         })
         .await
     }
