@@ -141,16 +141,22 @@ export async function openPage(browser, url, options = {}) {
   return { context, page, faults };
 }
 
-/** What axe holds against the page, one line for each element. */
-export async function violations(page) {
-  await page.evaluate(AXE);
-  const result = await page.evaluate(
-    (tags) => window.axe.run(document, { runOnly: { type: 'tag', values: tags } }),
-    WCAG_TAGS,
-  );
-  return result.violations.flatMap((violation) =>
-    violation.nodes.map((node) => `${violation.id}: ${node.target.join(' ')}: ${node.failureSummary}`),
-  );
+/** What axe holds against the page, one line for each element. The page of a live incident comes anew when there is news: axe begins again. */
+export async function violations(page, turns = 3) {
+  try {
+    await page.evaluate(AXE);
+    const result = await page.evaluate(
+      (tags) => window.axe.run(document, { runOnly: { type: 'tag', values: tags } }),
+      WCAG_TAGS,
+    );
+    return result.violations.flatMap((violation) =>
+      violation.nodes.map((node) => `${violation.id}: ${node.target.join(' ')}: ${node.failureSummary}`),
+    );
+  } catch (error) {
+    if (turns <= 1 || !error.message.includes('because of a navigation')) throw error;
+    await page.waitForLoadState('load');
+    return violations(page, turns - 1);
+  }
 }
 
 /** What has the focus: tag, classes, accessible text. */
