@@ -26,11 +26,6 @@ pub struct Service {
     pub attributes: Vec<(&'static str, String)>,
 }
 
-/// A container by its pod and its name there.
-fn in_pod(service: &Service) -> Option<String> {
-    Some(format!("{}/{}", service.attribute("k8s.pod.uid")?, service.attribute("k8s.container.name")?))
-}
-
 impl Service {
     /// One of its other attributes.
     fn attribute(&self, name: &str) -> Option<&str> {
@@ -98,7 +93,11 @@ impl Identities {
     /// Others in the container are commands that look after it: the first process that was seen speaks for it, while it lives.
     fn note_container(&self, pid: u32, service: &Arc<Service>) {
         let lives = |pid: u32| self.root.join("proc").join(pid.to_string()).exists();
-        let names = [service.attribute("container.id").map(str::to_owned), in_pod(service)];
+        let of_pod = service.attribute("k8s.pod.uid").zip(service.attribute("k8s.container.name"));
+        let names = [
+            service.attribute("container.id").map(str::to_owned),
+            of_pod.map(|(uid, container)| in_pod(uid, container)),
+        ];
         let mut containers = self.containers();
         for name in names.into_iter().flatten() {
             if containers.get(&name).is_some_and(|(known, _)| *known != pid && lives(*known)) {
@@ -124,7 +123,7 @@ impl Identities {
 
     /// The service of the container of this name in a pod, by its uid, where a process of it was seen.
     pub fn of_pod_container(&self, pod_uid: &str, container: &str) -> Option<Arc<Service>> {
-        self.seen_in(&format!("{pod_uid}/{container}"))
+        self.seen_in(&in_pod(pod_uid, container))
     }
 
     /// The service of a process of which nothing is left but the path that it was started with.
@@ -215,6 +214,11 @@ impl Identities {
     }
 }
 
+/// A container by its pod and its name there.
+fn in_pod(pod_uid: &str, container: &str) -> String {
+    format!("{pod_uid}/{container}")
+}
+
 /// Services that are remembered.
 const MOST_SERVICES: usize = 4096;
 /// Longest name.
@@ -234,20 +238,28 @@ fn bounded(name: String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Makes it look as if `pid` ran `program`, with these files in its folder of `/proc`; the folder.
+    pub(crate) fn pretend(root: &Path, pid: u32, program: &str, files: &[(&str, &str)]) -> PathBuf {
+        let folder = root.join(format!("proc/{pid}"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::os::unix::fs::symlink(program, folder.join("exe")).expect("a link");
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text).expect("written");
+        }
+        folder
+    }
 
     #[test]
     fn logs_and_measurements_of_a_container_bear_the_name_that_its_process_was_given() {
         let root = tempfile::tempdir().expect("a folder");
         let id = "3f4b7c1d9e8a".repeat(6)[..64].to_owned();
         let group = format!("kubepods.slice/cri-containerd-{id}.scope");
+        let group_line = format!("0::/{group}\n");
         let process = |pid: u32, program: &str, environment: &str| {
-            let folder = root.path().join(format!("proc/{pid}"));
-            std::fs::create_dir_all(&folder).expect("a folder");
-            std::os::unix::fs::symlink(program, folder.join("exe")).expect("a link");
-            std::fs::write(folder.join("cgroup"), format!("0::/{group}\n")).expect("written");
-            std::fs::write(folder.join("environ"), environment).expect("written");
+            pretend(root.path(), pid, program, &[("cgroup", &group_line), ("environ", environment)])
         };
         process(7, "/app/checkout", "OTEL_SERVICE_NAME=checkout-service\0");
         process(8, "/usr/bin/curl", "");

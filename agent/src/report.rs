@@ -203,6 +203,7 @@ mod tests {
     use agent_events::{EVENT_BYTES, kind};
 
     use super::*;
+    use crate::identity::tests::pretend;
     use crate::kernel::Event;
     use crate::observe::Observer;
 
@@ -281,12 +282,8 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let mut observer = Observer::new(Identities::new(root.path().into(), Vec::new()), 50, 1);
         for (pid, unit, status) in [(100, "worker", 137 << 8), (101, "worker", 9), (102, "quiet", 0)] {
-            let folder = root.path().join(format!("proc/{pid}"));
-            std::fs::create_dir_all(&folder).expect("a folder");
-            std::os::unix::fs::symlink("/bin/program", folder.join("exe")).expect("a link");
-            std::fs::write(folder.join("status"), "PPid:\t1\n").expect("written");
             let group = format!("0::/system.slice/{unit}.service\n");
-            std::fs::write(folder.join("cgroup"), group).expect("written");
+            pretend(root.path(), pid, "/bin/program", &[("status", "PPid:\t1\n"), ("cgroup", &group)]);
             let mut event = Event::parse(&[0; EVENT_BYTES]).expect("an event");
             (event.kind, event.pid, event.tid) = (kind::EXEC, pid, pid);
             observer.event(&event);

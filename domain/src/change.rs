@@ -31,6 +31,9 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
+    /// Those after which a version of a service serves that did not before, or not as much.
+    pub const DEPLOYS: [Self; 3] = [Self::Deploy, Self::Rollback, Self::CanaryStep];
+
     /// The stored name.
     pub const fn as_str(self) -> &'static str {
         match self {

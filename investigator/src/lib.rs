@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: clocks, SQL, any name of a service or metric.
 
+pub mod answer;
 pub mod ask;
 pub mod knowledge;
 pub mod lookup;

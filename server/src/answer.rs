@@ -1,6 +1,7 @@
 //! Answers of other servers, read within a bound: one that does not end must not fill the memory.
 
 use anyhow::Context as _;
+pub use investigator::answer::whole;
 use serde::de::DeserializeOwned;
 
 /// Most bytes of an answer that says whether something was done, and what it is now called: a few hundred, as a rule.
@@ -8,19 +9,6 @@ pub const MAX_BYTES: usize = 1 << 20;
 
 /// Bytes of a refusal that are read for what is shown of it.
 const EXCERPT_BYTES: usize = 16 << 10;
-
-/// The whole answer; an error when it has more than `most_bytes`. Errors do not tell the address, which may be a secret.
-pub async fn whole(mut response: reqwest::Response, most_bytes: usize) -> anyhow::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    while let Some(bytes) = response.chunk().await.map_err(reqwest::Error::without_url)? {
-        anyhow::ensure!(
-            body.len() + bytes.len() <= most_bytes,
-            "the answer has more than {most_bytes} bytes"
-        );
-        body.extend_from_slice(&bytes);
-    }
-    Ok(body)
-}
 
 /// The answer, read as JSON.
 pub async fn json<T: DeserializeOwned>(response: reqwest::Response, most_bytes: usize) -> anyhow::Result<T> {

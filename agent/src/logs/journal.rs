@@ -107,9 +107,8 @@ impl Settings {
         }
         let text = String::from_utf8_lossy(&answer.stdout);
         let Some(line) = text.lines().next() else { return Ok(String::new()) };
-        let fields: Option<Map<String, Value>> = serde_json::from_str(line).ok();
-        let cursor = fields.and_then(|fields| text_of(&fields, "__CURSOR"));
-        cursor.ok_or_else(|| io::Error::other("journalctl tells no cursor"))
+        let fields: Map<String, Value> = serde_json::from_str(line)?;
+        text_of(&fields, "__CURSOR").ok_or_else(|| io::Error::other("journalctl tells no cursor"))
     }
 
     fn start(&self, cursor: &str) -> io::Result<(Child, Lines)> {
@@ -155,7 +154,9 @@ impl Follower {
         self.save().await;
         let (mut child, mut lines) = self.settings.start(&self.cursor)?;
         let read = self.read(&mut lines).await;
-        child.kill().await.ok();
+        if let Err(error) = child.kill().await {
+            self.troubles.note(&error);
+        }
         read
     }
 

@@ -1,7 +1,7 @@
 //! What followers tell of themselves: what went by, and what went wrong.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ pub struct Told(Arc<Mutex<Counts>>);
 impl Told {
     /// As they stand.
     pub fn counts(&self) -> Counts {
-        self.0.lock().map(|counts| *counts).unwrap_or_default()
+        *self.lock()
     }
 
     /// What else failed is counted here alone.
@@ -43,9 +43,12 @@ impl Told {
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Counts)) {
-        if let Ok(mut counts) = self.0.lock() {
-            change(&mut counts);
-        }
+        change(&mut self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        // Counts are whole after any panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

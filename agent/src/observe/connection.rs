@@ -130,8 +130,8 @@ impl Connection {
 
     /// What the kernel side should know, when that has changed.
     pub fn verdict(&mut self) -> Option<u8> {
-        let tls = self.tls.as_ref().map_or(State::Listening, |it| it.state());
-        let bits = verdict_of(self.plain.state(), tls);
+        let [plain, tls] = self.states();
+        let bits = verdict_of(plain, tls);
         (bits != self.told).then(|| {
             self.told = bits;
             bits
@@ -152,10 +152,14 @@ impl Connection {
     /// one that is older than the agent names the path of its requests by the number of an entry that was not seen being made, and is
     /// not to be told otherwise.
     pub fn exports(&self) -> bool {
-        let tls = self.tls.as_ref().map_or(State::Listening, |it| it.state());
         self.role == Some(Role::Client)
             && self.remote.port() == EXPORT_PORT
-            && [self.plain.state(), tls].iter().any(|it| matches!(it, State::Speaks(Protocol::Http2)))
+            && self.states().contains(&State::Speaks(Protocol::Http2))
+    }
+
+    /// What is known of what it says as it is, and inside TLS.
+    fn states(&self) -> [State; 2] {
+        [self.plain.state(), self.tls.as_ref().map_or(State::Listening, |it| it.state())]
     }
 
     pub fn tick(&mut self, now: UnixNanos, out: &mut Vec<Request>) {

@@ -324,6 +324,7 @@ fn leads(status: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::tests::pretend;
 
     const KILLED: u64 = 9;
 
@@ -410,11 +411,9 @@ mod tests {
         let mut processes = Processes::new(Identities::new(root.path().into(), Vec::new()));
         let id = "3f4b7c1d9e8a".repeat(6)[..64].to_owned();
         let mut run = |pid: u32, status: &str, group: &str, end: u64| {
-            let folder = root.path().join(format!("proc/{pid}"));
-            std::fs::create_dir_all(&folder).expect("a folder");
-            std::os::unix::fs::symlink("/bin/program", folder.join("exe")).expect("a link");
-            std::fs::write(folder.join("status"), status).expect("written");
-            std::fs::write(folder.join("cgroup"), format!("0::{group}\n")).expect("written");
+            let group = format!("0::{group}\n");
+            let files = [("status", status), ("cgroup", &group)];
+            let folder = pretend(root.path(), pid, "/bin/program", &files);
             processes.started(pid, b"/bin/program", UnixNanos(0));
             std::fs::remove_dir_all(&folder).expect("gone");
             processes.ended(pid, end, UnixNanos(0));

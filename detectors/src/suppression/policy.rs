@@ -421,8 +421,11 @@ pub fn reopens(
     incident: Option<&str>,
     now: UnixNanos,
 ) -> Option<Reopening> {
-    if let Some(over) = is_over(approval, incident, now) {
-        return Some(over);
+    if now >= approval.expires {
+        return Some(Reopening::Expiry);
+    }
+    if let Some(id) = incident {
+        return Some(Reopening::Incident { id: id.to_owned() });
     }
     let rate = f64::from(history.of_hour(hour_of(alert.at)));
     if approval.limit.exceeded_by(rate) {
@@ -435,14 +438,6 @@ pub fn reopens(
         return Some(Reopening::Version { version: alert.version.clone() });
     }
     None
-}
-
-/// What ends an approval whatever the alert says next, if anything does: its time, or an incident of its service.
-pub fn is_over(approval: &Approval, incident: Option<&str>, now: UnixNanos) -> Option<Reopening> {
-    if now >= approval.expires {
-        return Some(Reopening::Expiry);
-    }
-    incident.map(|id| Reopening::Incident { id: id.to_owned() })
 }
 
 /// When a suppression of so many days ends; at most [`super::MAX_EXPIRY_DAYS`], at least one.

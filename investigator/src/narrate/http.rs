@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Failure;
+use crate::answer;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Backstop only: the narrator's own deadline is shorter.
@@ -21,14 +22,8 @@ pub fn client() -> Result<reqwest::Client, reqwest::Error> {
 }
 
 /// An answer that was successful, read as JSON; of one that does not end no more than [`MAX_ANSWER_BYTES`] are read.
-pub async fn read<T: serde::de::DeserializeOwned>(mut response: reqwest::Response) -> Result<T, Failure> {
-    let mut body = Vec::new();
-    while let Some(bytes) = response.chunk().await.map_err(|_| Failure::Unreadable)? {
-        if body.len() + bytes.len() > MAX_ANSWER_BYTES {
-            return Err(Failure::Unreadable);
-        }
-        body.extend_from_slice(&bytes);
-    }
+pub async fn read<T: serde::de::DeserializeOwned>(response: reqwest::Response) -> Result<T, Failure> {
+    let body = answer::whole(response, MAX_ANSWER_BYTES).await.map_err(|_| Failure::Unreadable)?;
     serde_json::from_slice(&body).map_err(|_| Failure::Unreadable)
 }
 

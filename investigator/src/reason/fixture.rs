@@ -77,6 +77,17 @@ impl World {
         self
     }
 
+    /// Half of the shop's requests fail since the harm, within the shop itself.
+    pub fn failing_shop() -> Self {
+        Self::new().requests("shop", load(100, 0, 40.0), load(100, 50, 40.0)).calls(
+            ["shop", "GET /", ""],
+            "",
+            (6000, 10.0),
+            (3000, 10.0),
+            1500,
+        )
+    }
+
     pub fn edge(mut self, caller: &str, callee: &str) -> Self {
         let edge =
             ServiceEdge { caller: caller.into(), callee: callee.into(), calls: 1000, errors: 0, gap_ms: 0.0 };

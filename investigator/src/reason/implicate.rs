@@ -116,19 +116,13 @@ fn rather(below: f64, own: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::fixture::{World, deploy, load};
+    use crate::reason::fixture::{World, deploy};
 
     #[test]
     fn of_two_releases_below_the_one_whose_instances_answer_explains_less() {
         // Both released at the same time; instances of each answer, and of some a new one does since harm was noticed.
         let first = |new_instances: &[&str], told_apart: bool| {
-            let mut world = World::new().requests("shop", load(100, 0, 40.0), load(100, 50, 40.0)).calls(
-                ["shop", "GET /", ""],
-                "",
-                (6000, 10.0),
-                (3000, 10.0),
-                1500,
-            );
+            let mut world = World::failing_shop();
             for service in ["mail", "stock"] {
                 world = world.edge("shop", service).changed(deploy(service, 60));
                 for (instance, is_new) in [("old", false), ("new", true)] {
@@ -158,10 +152,7 @@ mod tests {
     #[test]
     fn what_is_rolled_back_before_the_harm_is_no_suspect() {
         let check = |changes: &[Change], expected: bool| {
-            let world = World::new()
-                .requests("shop", load(100, 0, 40.0), load(100, 50, 40.0))
-                .calls(["shop", "GET /", ""], "", (6000, 10.0), (3000, 10.0), 1500)
-                .edge("shop", "mail");
+            let world = World::failing_shop().edge("shop", "mail");
             let world = changes.iter().fold(world, |world, change| world.changed(change.clone()));
             let analysis = Analysis::new(&world.0);
             assert_eq!(analysis.suspects.iter().any(|suspect| suspect.place == "mail"), expected);

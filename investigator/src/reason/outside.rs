@@ -342,9 +342,7 @@ mod tests {
 
     #[test]
     fn a_release_whose_error_mentions_where_to_read_more_is_blamed() {
-        let world = World::new()
-            .requests("shop", load(100, 0, 40.0), load(100, 50, 40.0))
-            .calls(["shop", "GET /", ""], "", (6000, 10.0), (3000, 10.0), 1500)
+        let world = World::failing_shop()
             .failed(
                 "shop",
                 "ValidationError",

@@ -46,7 +46,7 @@ mod tests {
     use domain::ChangeKind;
 
     use super::*;
-    use crate::reason::fixture::{HARM, World, at, deploy, load};
+    use crate::reason::fixture::{HARM, World, at, deploy};
     use crate::reason::reason;
 
     #[track_caller]
@@ -57,10 +57,8 @@ mod tests {
             reference: "back".into(),
             ..deploy("shop", 0)
         };
-        let mut world = World::new()
-            .requests("shop", load(100, 0, 40.0), load(100, 50, 40.0))
+        let mut world = World::failing_shop()
             .failed("shop", "NullPointerException", "price is null", 600)
-            .calls(["shop", "GET /", ""], "", (6000, 10.0), (3000, 10.0), 1500)
             .changed(deploy("shop", 60))
             .changed(undo);
         for slice in &mut world.0.requests {

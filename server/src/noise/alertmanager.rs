@@ -63,7 +63,7 @@ impl Webhook {
     }
 
     /// Its alerts, at most [`MAX_ALERTS`], and how many were left out. Times that cannot be read, or that
-    /// are still to come, are taken as `now`: what is dated in the future would make all that follows it look old.
+    /// lie more than [`CLOCKS`] ahead, are taken as `now`: what is dated in the future would make all that follows it look old.
     pub fn into_alerts(self, now: UnixNanos) -> (Vec<Alert>, usize) {
         let left_out = self.alerts.len().saturating_sub(MAX_ALERTS);
         (self.alerts.into_iter().take(MAX_ALERTS).map(|alert| alert.into_alert(now)).collect(), left_out)

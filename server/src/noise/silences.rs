@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use detectors::suppression::{Approval, never, policy};
+use detectors::suppression::{Approval, never};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -59,12 +59,12 @@ impl Noise {
         Ok(self.book().silences_to_change(|group, approval| self.may_be_silent(group, approval, &around)))
     }
 
-    /// Whether nothing that is known without the alert asks for it to be heard: the end of its approval, an incident, a rule.
+    /// Whether nothing that is known without the alert asks for it to be heard: the end of its approval, or a rule, of which one is that
+    /// its service takes part in an incident.
     fn may_be_silent(&self, group: &Group, approval: &Approval, around: &Around) -> bool {
         let context = around.context(group, &self.shared.settings.protected);
         let rulings = never::rule(&group.alert, &context);
-        policy::is_over(approval, context.incident.as_deref(), around.now).is_none()
-            && never::forbids(&rulings).is_none()
+        around.now < approval.expires && never::forbids(&rulings).is_none()
     }
 
     async fn change_silence(

@@ -146,9 +146,7 @@ impl Sighting {
 
 /// Whether somebody says that a version of a service starts serving.
 fn is_deploy(change: &Change) -> bool {
-    matches!(change.kind, ChangeKind::Deploy | ChangeKind::Rollback | ChangeKind::CanaryStep)
-        && !change.service.is_empty()
-        && !change.version.is_empty()
+    ChangeKind::DEPLOYS.contains(&change.kind) && !change.service.is_empty() && !change.version.is_empty()
 }
 
 /// The pairs in a batch, each with its first instant. Rows of one sender share a resource, so that most rows cost a

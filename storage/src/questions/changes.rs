@@ -60,7 +60,7 @@ pub fn query(window: &Window) -> String {
 
 /// Without `FINAL`: a change that was told twice does not change when the latest was.
 fn last_deploys_query(window: &Window) -> String {
-    let kinds = [ChangeKind::Deploy, ChangeKind::Rollback, ChangeKind::CanaryStep].map(ChangeKind::as_str);
+    let kinds = ChangeKind::DEPLOYS.map(ChangeKind::as_str);
     format!(
         "SELECT toString(ServiceName) AS service, toUnixTimestamp64Nano(max(Timestamp)) AS at FROM changes \
          WHERE {} AND Kind IN {} GROUP BY ServiceName ORDER BY at DESC, service LIMIT {MAX_DEPLOYED}",

@@ -115,18 +115,12 @@ fn cause(
 mod tests {
     use domain::{CheckOutcome, EvidenceKind};
 
-    use crate::reason::fixture::{World, load};
+    use crate::reason::fixture::World;
     use crate::reason::reason;
 
     #[test]
     fn failing_traces_without_an_end_are_no_panic() {
-        let mut world = World::new().requests("shop", load(100, 0, 40.0), load(100, 50, 40.0)).calls(
-            ["shop", "GET /", ""],
-            "",
-            (6000, 10.0),
-            (3000, 10.0),
-            1500,
-        );
+        let mut world = World::failing_shop();
         world.0.errors_now.failing_traces = 1500;
         let diagnosis = reason(&world.0);
         let check = diagnosis.checks.iter().find(|check| check.kind == EvidenceKind::ErrorCauses);

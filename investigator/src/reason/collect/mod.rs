@@ -136,13 +136,7 @@ impl Gathered {
 
 /// A figure with both sides known; a side that is no number is left out.
 pub fn figure(name: impl Into<String>, before: f64, now: f64, write: impl Fn(f64) -> String) -> Figure {
-    Figure {
-        name: name.into(),
-        before: write(before),
-        now: write(now),
-        before_value: Some(before).filter(|value| value.is_finite()),
-        now_value: Some(now).filter(|value| value.is_finite()),
-    }
+    figure_since(name, Some(before), now, write)
 }
 
 /// A figure whose side before is known only where there was something to measure.
@@ -152,8 +146,13 @@ pub fn figure_since(
     now: f64,
     write: impl Fn(f64) -> String,
 ) -> Figure {
-    let known = figure(name, before.unwrap_or(f64::NAN), now, write);
-    if before.is_some() { known } else { Figure { before: String::new(), ..known } }
+    Figure {
+        name: name.into(),
+        before: before.map(&write).unwrap_or_default(),
+        now: write(now),
+        before_value: before.filter(|value| value.is_finite()),
+        now_value: Some(now).filter(|value| value.is_finite()),
+    }
 }
 
 /// Outside text short enough for a sentence.
