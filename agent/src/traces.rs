@@ -88,6 +88,8 @@ struct Held {
     /// What lies above, when that is held as well.
     above: Option<u64>,
     parent: u64,
+    /// What has this above it: what ends a moment later than this is still held when this goes, and must learn its trace.
+    below: Vec<u64>,
     /// Whether the other end of the connection was found.
     paired: bool,
     /// For a request in hand: until when it waited for the calls that are known of it.
@@ -134,6 +136,7 @@ impl Traces {
             trace_id: None,
             above: None,
             parent: 0,
+            below: Vec::new(),
             paired: false,
         };
         if let Some(carried) = held.exchange.request.trace {
@@ -181,6 +184,7 @@ impl Traces {
             let trace_id = self.trace_of(id);
             if let Some(held) = self.held.remove(&id) {
                 self.forget(&held);
+                self.teach(&held.below, trace_id);
                 out.push(Placed {
                     exchange: held.exchange,
                     trace_id,
@@ -230,6 +234,7 @@ impl Traces {
         let (end, id) = ((other.exchange.connection, other.exchange.request.role), other.span_id);
         let (client, server) =
             if one.exchange.request.role == Role::Client { (one, other) } else { (other, one) };
+        client.below.push(server.span_id);
         server.above = Some(client.span_id);
         server.parent = client.span_id;
         match (client.trace_id, server.trace_id) {
@@ -252,16 +257,18 @@ impl Traces {
         }
         for id in due {
             let Some(cause) = self.cause_of(id) else { continue };
-            let mut ended = i64::MIN;
-            if let Some(call) = self.held.get_mut(&id) {
-                ended = end(&call.exchange.request);
-                if call.parent == 0 {
-                    call.above = Some(cause);
-                    call.parent = cause;
-                }
+            let Some(call) = self.held.get_mut(&id) else { continue };
+            let ended = end(&call.exchange.request);
+            let is_below = call.parent == 0;
+            if is_below {
+                call.above = Some(cause);
+                call.parent = cause;
             }
             if let Some(cause) = self.held.get_mut(&cause) {
                 cause.busy_until = cause.busy_until.max(ended);
+                if is_below {
+                    cause.below.push(id);
+                }
             }
         }
     }
@@ -322,6 +329,15 @@ impl Traces {
             }
         }
         trace_id
+    }
+
+    /// Tells those that are still held which trace they are of.
+    fn teach(&mut self, below: &[u64], trace_id: u128) {
+        for id in below {
+            if let Some(held) = self.held.get_mut(id) {
+                held.trace_id.get_or_insert(trace_id);
+            }
+        }
     }
 
     fn no_longer_single(&mut self, end: (ClientEnd, Role), id: u64) {
@@ -408,6 +424,10 @@ mod tests {
         assert_eq!(held.waiting(), 0);
         assert!(held.single.is_empty() && held.answered.is_empty() && held.calls.is_empty());
         let name = |it: &Placed| format!("{} {:?}", it.exchange.service.name, it.exchange.request.role);
+        for it in out.iter().filter(|it| it.parent != 0) {
+            let above = out.iter().find(|other| other.span_id == it.parent);
+            assert_eq!(above.map(|above| above.trace_id), Some(it.trace_id), "{}", name(it));
+        }
         let mut found: Vec<String> = out
             .iter()
             .map(|it| {
@@ -508,6 +528,20 @@ mod tests {
             ],
             &["curl Client", "curl Client", "shop Server <- curl Client", "shop Server <- curl Client"],
             2,
+        );
+    }
+
+    #[test]
+    fn what_ends_after_what_is_above_it_is_of_the_same_trace() {
+        // What is published is over for the client before the server has read it.
+        check(
+            vec![
+                exchange("nats-client", 1, Role::Client, 10, 10, 10),
+                exchange("nats", 2, Role::Server, 10, 11, 11),
+                exchange("nats", 2, Role::Client, 20, 11, 12),
+            ],
+            &["nats Client <- nats Server", "nats Server <- nats-client Client", "nats-client Client"],
+            1,
         );
     }
 
