@@ -2,8 +2,10 @@
 //!
 //! The whole process runs under Linux's `SCHED_IDLE`: a program that wakes up takes the processor from it at once, where an ordinary
 //! process would first use up its turn. The price is that on a host without a moment to spare it would get next to nothing, just when
-//! there is most to see. So when it finds that it is kept waiting, it takes the place of an ordinary process for a while; how much of
-//! the processors it may use then is the [`Governor`](crate::health::Governor)'s business, as always.
+//! there is most to see. So when events pile up, or it is kept waiting for long, it takes the place of an ordinary process for a while;
+//! how much of the processors it may use then is the [`Governor`](crate::health::Governor)'s business, as always. A wait that lets
+//! nothing pile up is borne: a hypervisor that takes a processor away for a moment looks the same from within, and to compete would take
+//! more from what is watched.
 //!
 //! Only who wakes up comes first at once. Who was put off for a moment while it ran (by `ksoftirqd`, say) waits for the scheduler's next
 //! choice, and that may fall on the one who gives way, for as long as until the next tick: 4 ms with 250 a second. So it offers the
@@ -17,10 +19,12 @@ use tokio::time::Instant;
 
 use crate::privileges;
 
-/// Kept waiting for so long in one turn, it asserts itself. The ring buffer holds a few times as much.
-const PATIENCE: Duration = Duration::from_millis(40);
-/// How long it then competes before it gives way again.
-const ASSERTED: Duration = Duration::from_secs(60);
+/// Kept waiting for so long in one turn, it asserts itself: what it ships is late by as much.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// The same when so much of the buffer of events is found full.
+const CROWDED: f64 = 0.5;
+/// How long it then competes before it gives way again, to see whether it still has to.
+const ASSERTED: Duration = Duration::from_secs(10);
 
 /// Makes this process one that gives way. To be called before there are threads. An error leaves everything as it was: who
 /// could not return must not go.
@@ -49,6 +53,17 @@ enum Policy {
     Ordinary,
 }
 
+/// One turn of reading events and all else that is done between two looks at them.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// How long it took, without the time that it slept by intent.
+    pub lasted: Duration,
+    /// Processor time that it got of that.
+    pub worked: Duration,
+    /// How much of the buffer of events was found full, as a share.
+    pub full: f64,
+}
+
 /// Decides when to give way.
 #[derive(Debug)]
 pub struct Manners {
@@ -75,12 +90,12 @@ impl Manners {
         }
     }
 
-    /// In the turn that ends `now` (time since the start), processors were `waited` for.
-    pub fn waited(&mut self, waited: Duration, now: Duration) {
-        let Some(policy) = self.decide(waited, now).filter(|_| self.managed) else { return };
+    /// After a turn that ended `now` (time since the start).
+    pub fn after(&mut self, turn: &Turn, now: Duration) {
+        let Some(policy) = self.decide(turn, now).filter(|_| self.managed) else { return };
         match set(policy) {
             Ok(()) if policy == Policy::Ordinary => {
-                tracing::info!(?waited, "no processor to spare: competes for a while");
+                tracing::info!(?turn, "no processor to spare: competes for a while");
             }
             Ok(()) => {}
             Err(error) => {
@@ -90,9 +105,12 @@ impl Manners {
         }
     }
 
-    fn decide(&mut self, waited: Duration, now: Duration) -> Option<Policy> {
+    fn decide(&mut self, turn: &Turn, now: Duration) -> Option<Policy> {
+        let waited = turn.lasted.saturating_sub(turn.worked);
+        // Where its own work took the time, to compete would not help.
+        let crowded = turn.full > CROWDED && waited > turn.worked;
         match self.until {
-            None if waited > PATIENCE => {
+            None if waited > PATIENCE || crowded => {
                 self.until = Some(now + ASSERTED);
                 Some(Policy::Ordinary)
             }
@@ -143,18 +161,26 @@ mod tests {
     #[test]
     fn it_gives_way_until_it_is_kept_waiting() {
         let mut manners = Manners { until: None, managed: false, offered: Instant::now() };
-        let mut turn = |waited, now| manners.decide(Duration::from_millis(waited), Duration::from_secs(now));
-        assert_eq!([turn(0, 1), turn(39, 2)], [None, None]);
-        assert_eq!(turn(41, 3), Some(Policy::Ordinary));
-        assert_eq!([turn(500, 4), turn(0, 62)], [None, None]);
-        assert_eq!(turn(0, 63), Some(Policy::Yielding));
-        assert_eq!([turn(0, 64), turn(41, 65)], [None, Some(Policy::Ordinary)]);
+        let mut turn = |waited, worked, full, now| {
+            let worked = Duration::from_millis(worked);
+            let turn = Turn { lasted: worked + Duration::from_millis(waited), worked, full };
+            manners.decide(&turn, Duration::from_secs(now))
+        };
+        assert_eq!([turn(0, 1, 0.0, 1), turn(249, 1, 0.49, 2)], [None, None]);
+        assert_eq!(turn(251, 900, 0.0, 3), Some(Policy::Ordinary));
+        assert_eq!([turn(500, 1, 1.0, 4), turn(0, 1, 0.0, 12)], [None, None]);
+        assert_eq!(turn(0, 1, 0.0, 13), Some(Policy::Yielding));
+        assert_eq!(turn(100, 101, 0.51, 14), None, "its own work");
+        assert_eq!(turn(102, 101, 0.51, 15), Some(Policy::Ordinary));
     }
 
     #[test]
     fn a_process_that_never_gave_way_is_left_alone() {
         let mut manners = Manners::of_this_process();
-        manners.waited(Duration::from_secs(1), Duration::from_secs(1));
+        manners.after(
+            &Turn { lasted: Duration::from_secs(1), worked: Duration::ZERO, full: 1.0 },
+            Duration::from_secs(1),
+        );
         assert!(!is_yielding());
     }
 }

@@ -1,7 +1,7 @@
 //! Where processor time goes: stacks that the kernel side counted, with names, by service.
 //!
 //! Samples are taken from the kernel often, because a process that ends takes the map of its memory with it; what they add up to is
-//! shipped once a minute.
+//! shipped once a minute. To find names may take a tenth of a second, in which the buffer of events could overflow: a thread apart does.
 
 mod addresses;
 mod apart;
@@ -10,9 +10,12 @@ mod kernel;
 mod symbols;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 
 use aya::maps::{HashMap, MapData, StackTraceMap};
 use domain::UnixNanos;
@@ -30,12 +33,22 @@ const OTHERS: &str = "[others]";
 /// Frames of a stack, as the kernel bounds them.
 const NO_STACK: i32 = 0;
 
+/// Collections that wait for their names; what comes while there are more is left out.
+const MOST_WAITING: usize = 4;
+
 /// Collects profiles.
 pub struct Profiles {
     samples: HashMap<MapData, [u32; 4], u64>,
     stacks: StackTraceMap<MapData>,
-    symbols: Symbols,
-    minute: Minute,
+    work: SyncSender<Work>,
+    names: JoinHandle<()>,
+}
+
+/// For the thread that finds names.
+enum Work {
+    Add(Vec<Taken>),
+    /// A minute is over, at this time.
+    Ship(UnixNanos),
 }
 
 /// What a minute adds up to: how often each stack of a service was seen. A stack is its functions by number, root first, for there are
@@ -73,8 +86,9 @@ impl Minute {
     }
 }
 
-/// One kind of stack of one process: its number, its user and kernel stacks (root first), how often.
+/// One kind of stack of one process: whose it is, its user and kernel stacks (root first), how often.
 struct Taken {
+    service: Arc<Service>,
     pid: u32,
     user: Vec<u64>,
     kernel: Vec<u64>,
@@ -82,67 +96,103 @@ struct Taken {
 }
 
 impl Profiles {
-    /// Over the maps of the kernel side; `root` is where the host's `/` is.
-    pub fn new(
+    /// Over the maps of the kernel side; `root` is where the host's `/` is. What is to be shipped is handed to `ship`.
+    pub fn start(
         samples: HashMap<MapData, [u32; 4], u64>,
         stacks: StackTraceMap<MapData>,
         root: PathBuf,
-    ) -> Self {
-        Self { samples, stacks, symbols: Symbols::new(root), minute: Minute::default() }
+        host: Host,
+        ship: impl Fn(Vec<u8>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (work, todo) = sync_channel(MOST_WAITING);
+        let names = std::thread::Builder::new()
+            .name("profiles".into())
+            .spawn(move || name(&todo, &mut Symbols::new(root), &host, ship))?;
+        Ok(Self { samples, stacks, work, names })
     }
 
-    /// Takes what the kernel side has counted since the last time, and names it.
+    /// Takes what the kernel side has counted since the last time.
     pub fn collect(&mut self, processes: &mut Processes) {
-        let taken = self.take();
-        let mut services = Vec::new();
-        for one in &taken {
-            // Threads of the kernel have no program; they are the host's.
-            services.push(processes.known(one.pid).map(|it| Arc::clone(&it.service)));
-        }
-        self.symbols.learn(taken.iter().map(|one| (one.pid, one.user.as_slice(), one.kernel.as_slice())));
-        for (one, service) in taken.iter().zip(services) {
-            let Some(service) = service else { continue };
-            let frames = self.symbols.stack(one.pid, &one.user, &one.kernel);
-            if frames.is_empty() {
-                continue;
-            }
-            self.minute.add(service, &frames, one.count);
-        }
-    }
-
-    /// The messages of a minute, and a new start; none when nothing ran.
-    pub fn messages(&mut self, host: &Host, now: UnixNanos) -> Vec<Vec<u8>> {
-        let minute = std::mem::take(&mut self.minute);
-        wire::encode(host, &minute, 1_000_000_000 / SAMPLES_PER_SECOND, now)
-    }
-
-    fn take(&mut self) -> Vec<Taken> {
         let found: Vec<([u32; 4], u64)> = self.samples.iter().flatten().collect();
         let mut taken = Vec::with_capacity(found.len());
-        let mut used = std::collections::BTreeSet::new();
+        let mut used = BTreeSet::new();
         for (key, count) in found {
             let [pid, user, kernel, _] = key;
             // What is counted between reading and removing is lost: at most a tick of each processor.
             let _ = self.samples.remove(&key);
-            let mut stack = |id: u32| {
-                if id.cast_signed() < NO_STACK {
-                    return Vec::new();
-                }
-                used.insert(id);
-                let mut frames: Vec<u64> = self
-                    .stacks
-                    .get(&id, 0)
-                    .map(|it| it.frames().iter().map(|frame| frame.ip).collect())
-                    .unwrap_or_default();
-                frames.reverse();
-                frames
-            };
-            taken.push(Taken { pid, user: stack(user), kernel: stack(kernel), count });
+            used.extend([user, kernel].into_iter().filter(|id| id.cast_signed() >= NO_STACK));
+            // Threads of the kernel have no program; they are the host's.
+            let Some(service) = processes.known(pid).map(|it| Arc::clone(&it.service)) else { continue };
+            taken.push(Taken { service, pid, user: self.stack(user), kernel: self.stack(kernel), count });
         }
         for id in used {
             let _ = self.stacks.remove(&id);
         }
-        taken
+        self.hand_over(Work::Add(taken));
+    }
+
+    /// Ships what was collected by `now`.
+    pub fn ship(&self, now: UnixNanos) {
+        self.hand_over(Work::Ship(now));
+    }
+
+    /// Ships the rest, and waits for it.
+    pub fn finish(self, now: UnixNanos) {
+        // Nothing receives where the thread has failed, which is told below.
+        let _ = self.work.send(Work::Ship(now));
+        drop(self.work);
+        if self.names.join().is_err() {
+            tracing::warn!("the thread that names functions has failed");
+        }
+    }
+
+    /// Never waits: whoever calls this has events to read.
+    fn hand_over(&self, work: Work) {
+        match self.work.try_send(work) {
+            Ok(()) => {}
+            Err(TrySendError::Full(Work::Add(_))) => {
+                tracing::warn!("names of functions take too long: samples of the profile are left out");
+            }
+            Err(TrySendError::Full(Work::Ship(_))) => {
+                tracing::warn!("names of functions take too long: a profile of two minutes is to come");
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                tracing::warn!("the thread that names functions has ended: there are no profiles any more");
+            }
+        }
+    }
+
+    fn stack(&self, id: u32) -> Vec<u64> {
+        if id.cast_signed() < NO_STACK {
+            return Vec::new();
+        }
+        let Ok(found) = self.stacks.get(&id, 0) else { return Vec::new() };
+        let mut frames: Vec<u64> = found.frames().iter().map(|frame| frame.ip).collect();
+        frames.reverse();
+        frames
+    }
+}
+
+/// Finds names for what comes, until nothing more can.
+fn name(todo: &Receiver<Work>, symbols: &mut Symbols, host: &Host, ship: impl Fn(Vec<u8>)) {
+    let mut minute = Minute::default();
+    for work in todo {
+        match work {
+            Work::Add(taken) => {
+                symbols.learn(taken.iter().map(|one| (one.pid, one.user.as_slice(), one.kernel.as_slice())));
+                for one in taken {
+                    let frames = symbols.stack(one.pid, &one.user, &one.kernel);
+                    if !frames.is_empty() {
+                        minute.add(one.service, &frames, one.count);
+                    }
+                }
+            }
+            Work::Ship(now) => {
+                let minute = std::mem::take(&mut minute);
+                let messages = wire::encode(host, &minute, 1_000_000_000 / SAMPLES_PER_SECOND, now);
+                messages.into_iter().for_each(&ship);
+            }
+        }
     }
 }
 

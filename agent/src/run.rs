@@ -16,9 +16,9 @@ use crate::export::{Endpoint, Parcel, Sender, Shipper, Signal, Spool, prometheus
 use crate::health::{self, Governor, Health};
 use crate::host::Host as Machine;
 use crate::identity::{self, Identities};
-use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
+use crate::kernel::{Counters, Drained, Feature, Layout, Programs, Reader, State};
 use crate::logs;
-use crate::manners::Manners;
+use crate::manners::{Manners, Turn};
 use crate::observe::{Coming, Observer, Settled};
 use crate::profile::Profiles;
 use crate::report::{self, Point};
@@ -197,7 +197,13 @@ impl Agent {
         let profiles = match programs.states().get(&Feature::Profiles) {
             Some(State::Active) => {
                 let (samples, stacks) = programs.samples()?;
-                Some(Profiles::new(samples, stacks, settings.root.clone()))
+                let shipper = shipper.clone();
+                let ship = move |body| {
+                    shipper.post(Parcel { signal: Signal::Profiles, body: Bytes::from(body) });
+                };
+                let host = Host { name: host_name(settings) };
+                let profiles = Profiles::start(samples, stacks, settings.root.clone(), host, ship);
+                Some(profiles.context("no thread for the names of functions")?)
             }
             _ => None,
         };
@@ -229,13 +235,20 @@ impl Agent {
         let (mut ticked, mut shipped, mut measured, mut swept, mut sampled, mut profiled) =
             (start, start, start, start, start, start);
         let mut used = clock::processor_time();
+        let (mut began, mut worked) = (start, clock::thread_time());
         while !stop.is_cancelled() {
-            let (began, worked) = (Instant::now(), clock::thread_time());
             let linger = self.reader.wait();
-            self.read();
+            let found = self.read();
+            // Of the whole turn: what was done since the last look let events pile up too.
             let now = Instant::now();
-            let worked = clock::thread_time().saturating_sub(worked);
-            self.manners.waited((now - began).saturating_sub(linger + worked), now - start);
+            let total = clock::thread_time();
+            let turn = Turn {
+                lasted: (now - began).saturating_sub(linger),
+                worked: total.saturating_sub(worked),
+                full: found.share,
+            };
+            (began, worked) = (now, total);
+            self.manners.after(&turn, now - start);
             self.gather(clock::now());
             if now - shipped >= SECOND {
                 shipped = now;
@@ -259,7 +272,9 @@ impl Agent {
             }
             if now - profiled >= PROFILE {
                 profiled = now;
-                self.ship_profiles();
+                if let Some(profiles) = &self.profiles {
+                    profiles.ship(clock::now());
+                }
             }
             if now - swept >= SWEEP {
                 swept = now;
@@ -271,10 +286,10 @@ impl Agent {
         }
     }
 
-    /// Handles what waits, and settles what follows from it; whether there may be more.
-    fn read(&mut self) -> bool {
+    /// Handles what waits, and settles what follows from it.
+    fn read(&mut self) -> Drained {
         let (observer, manners) = (&mut self.observer, &mut self.manners);
-        let more = self.reader.drain(|bytes| {
+        let drained = self.reader.drain(|bytes| {
             observer.take(bytes);
             manners.pause();
         });
@@ -295,7 +310,7 @@ impl Agent {
             }
             tls.settle(&mut self.programs);
         }
-        more
+        drained
     }
 
     fn govern(&mut self, used: Duration, passed: Duration) {
@@ -355,13 +370,6 @@ impl Agent {
         }
     }
 
-    fn ship_profiles(&mut self) {
-        let Some(profiles) = &mut self.profiles else { return };
-        for body in profiles.messages(&self.host, clock::now()) {
-            self.shipper.post(Parcel { signal: Signal::Profiles, body: Bytes::from(body) });
-        }
-    }
-
     fn points(&mut self) -> Vec<Point> {
         let health = Health {
             lost: self.counters.read(),
@@ -385,14 +393,16 @@ impl Agent {
 
     /// What is held goes out, even though the other end of a connection may come later.
     fn finish(&mut self) {
-        while self.read() {}
+        while self.read().more {}
         let later = clock::now().plus(crate::traces::HOLD);
         self.observer.tick(later);
         self.gather(later);
         self.ship();
         self.measure();
         self.sample();
-        self.ship_profiles();
+        if let Some(profiles) = self.profiles.take() {
+            profiles.finish(clock::now());
+        }
     }
 }
 
