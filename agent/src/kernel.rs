@@ -11,5 +11,5 @@ pub use btf::{Btf, BtfError};
 pub use event::{Event, EventError};
 pub use layout::{Layout, LayoutError};
 pub use programs::{Feature, Programs, SAMPLES_PER_SECOND, State};
-pub use ring::{Counters, Drained, Lost, Reader};
+pub use ring::{Counters, Lost, Reader};
 pub use tracefs::{has_trace_point, show_trace_points};

@@ -21,10 +21,8 @@ use crate::privileges;
 
 /// Kept waiting for so long in one turn, it asserts itself: what it ships is late by as much.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// The same when so much of the buffer of events is found full.
-const CROWDED: f64 = 0.5;
 /// How long it then competes before it gives way again, to see whether it still has to.
-const ASSERTED: Duration = Duration::from_secs(10);
+const ASSERTED: Duration = Duration::from_secs(60);
 
 /// Makes this process one that gives way. To be called before there are threads. An error leaves everything as it was: who
 /// could not return must not go.
@@ -60,8 +58,8 @@ pub struct Turn {
     pub lasted: Duration,
     /// Processor time that it got of that.
     pub worked: Duration,
-    /// How much of the buffer of events was found full, as a share.
-    pub full: f64,
+    /// Whether more events waited than it handles at a time, which is about half of what the buffer holds.
+    pub crowded: bool,
 }
 
 /// Decides when to give way.
@@ -108,7 +106,7 @@ impl Manners {
     fn decide(&mut self, turn: &Turn, now: Duration) -> Option<Policy> {
         let waited = turn.lasted.saturating_sub(turn.worked);
         // Where its own work took the time, to compete would not help.
-        let crowded = turn.full > CROWDED && waited > turn.worked;
+        let crowded = turn.crowded && waited > turn.worked;
         match self.until {
             None if waited > PATIENCE || crowded => {
                 self.until = Some(now + ASSERTED);
@@ -161,24 +159,24 @@ mod tests {
     #[test]
     fn it_gives_way_until_it_is_kept_waiting() {
         let mut manners = Manners { until: None, managed: false, offered: Instant::now() };
-        let mut turn = |waited, worked, full, now| {
+        let mut turn = |waited, worked, crowded, now| {
             let worked = Duration::from_millis(worked);
-            let turn = Turn { lasted: worked + Duration::from_millis(waited), worked, full };
+            let turn = Turn { lasted: worked + Duration::from_millis(waited), worked, crowded };
             manners.decide(&turn, Duration::from_secs(now))
         };
-        assert_eq!([turn(0, 1, 0.0, 1), turn(249, 1, 0.49, 2)], [None, None]);
-        assert_eq!(turn(251, 900, 0.0, 3), Some(Policy::Ordinary));
-        assert_eq!([turn(500, 1, 1.0, 4), turn(0, 1, 0.0, 12)], [None, None]);
-        assert_eq!(turn(0, 1, 0.0, 13), Some(Policy::Yielding));
-        assert_eq!(turn(100, 101, 0.51, 14), None, "its own work");
-        assert_eq!(turn(102, 101, 0.51, 15), Some(Policy::Ordinary));
+        assert_eq!([turn(0, 1, false, 1), turn(249, 1, false, 2)], [None, None]);
+        assert_eq!(turn(251, 900, false, 3), Some(Policy::Ordinary));
+        assert_eq!([turn(500, 1, true, 4), turn(0, 1, false, 62)], [None, None]);
+        assert_eq!(turn(0, 1, false, 63), Some(Policy::Yielding));
+        assert_eq!(turn(100, 101, true, 64), None, "its own work");
+        assert_eq!(turn(102, 101, true, 65), Some(Policy::Ordinary));
     }
 
     #[test]
     fn a_process_that_never_gave_way_is_left_alone() {
         let mut manners = Manners::of_this_process();
         manners.after(
-            &Turn { lasted: Duration::from_secs(1), worked: Duration::ZERO, full: 1.0 },
+            &Turn { lasted: Duration::from_secs(1), worked: Duration::ZERO, crowded: true },
             Duration::from_secs(1),
         );
         assert!(!is_yielding());

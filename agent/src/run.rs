@@ -16,7 +16,7 @@ use crate::export::{Endpoint, Parcel, Sender, Shipper, Signal, Spool, prometheus
 use crate::health::{self, Governor, Health};
 use crate::host::Host as Machine;
 use crate::identity::{self, Identities};
-use crate::kernel::{Counters, Drained, Feature, Layout, Programs, Reader, State};
+use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
 use crate::logs;
 use crate::manners::{Manners, Turn};
 use crate::observe::{Coming, Observer, Settled};
@@ -238,14 +238,14 @@ impl Agent {
         let (mut began, mut worked) = (start, clock::thread_time());
         while !stop.is_cancelled() {
             let linger = self.reader.wait();
-            let found = self.read();
+            let crowded = self.read();
             // Of the whole turn: what was done since the last look let events pile up too.
             let now = Instant::now();
             let total = clock::thread_time();
             let turn = Turn {
                 lasted: (now - began).saturating_sub(linger),
                 worked: total.saturating_sub(worked),
-                full: found.share,
+                crowded,
             };
             (began, worked) = (now, total);
             self.manners.after(&turn, now - start);
@@ -286,10 +286,10 @@ impl Agent {
         }
     }
 
-    /// Handles what waits, and settles what follows from it.
-    fn read(&mut self) -> Drained {
+    /// Handles what waits, and settles what follows from it; whether there may be more.
+    fn read(&mut self) -> bool {
         let (observer, manners) = (&mut self.observer, &mut self.manners);
-        let drained = self.reader.drain(|bytes| {
+        let more = self.reader.drain(|bytes| {
             observer.take(bytes);
             manners.pause();
         });
@@ -310,7 +310,7 @@ impl Agent {
             }
             tls.settle(&mut self.programs);
         }
-        drained
+        more
     }
 
     fn govern(&mut self, used: Duration, passed: Duration) {
@@ -393,7 +393,7 @@ impl Agent {
 
     /// What is held goes out, even though the other end of a connection may come later.
     fn finish(&mut self) {
-        while self.read().more {}
+        while self.read() {}
         let later = clock::now().plus(crate::traces::HOLD);
         self.observer.tick(later);
         self.gather(later);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent_events::lost;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 
 /// How long events wait before they are looked at: the buffer holds many times what comes in between.
@@ -18,25 +18,12 @@ const BATCH: usize = 4096;
 /// Reads events.
 pub struct Reader {
     ring: RingBuf<MapData>,
-    /// Bytes that it holds.
-    room: u32,
     linger: Duration,
-}
-
-/// What one look at the buffer found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Drained {
-    /// Whether there may be more.
-    pub more: bool,
-    /// How much of the buffer was taken out, as a share of all that it holds.
-    pub share: f64,
 }
 
 impl Reader {
     pub(super) fn new(map: Map) -> Result<Self> {
-        let Map::RingBuf(data) = &map else { anyhow::bail!("events are in no ring buffer") };
-        let room = data.info().context("the ring buffer tells nothing of itself")?.max_entries();
-        Ok(Self { ring: RingBuf::try_from(map)?, room, linger: LINGER })
+        Ok(Self { ring: RingBuf::try_from(map)?, linger: LINGER })
     }
 
     /// Waits until it is time to look again, and says how long that was meant to be. Nothing wakes the agent: a wake-up for each event
@@ -47,21 +34,19 @@ impl Reader {
         self.linger
     }
 
-    /// Hands what is there to `take`, at most a batch of it.
-    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> Drained {
-        let (mut taken, mut bytes) = (0, 0);
-        while taken < BATCH {
-            let Some(item) = self.ring.next() else { break };
-            take(&item);
-            taken += 1;
-            bytes += item.len();
+    /// Hands what is there to `take`, at most a batch of it; whether there may be more.
+    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> bool {
+        for taken in 0..BATCH {
+            match self.ring.next() {
+                Some(item) => take(&item),
+                None => {
+                    self.linger = if taken >= MANY { BUSY_LINGER } else { LINGER };
+                    return false;
+                }
+            }
         }
-        self.linger = match taken {
-            BATCH => Duration::ZERO,
-            MANY.. => BUSY_LINGER,
-            _ => LINGER,
-        };
-        Drained { more: taken == BATCH, share: bytes as f64 / f64::from(self.room.max(1)) }
+        self.linger = Duration::ZERO;
+        true
     }
 }
 
