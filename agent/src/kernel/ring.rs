@@ -13,7 +13,7 @@ const BUSY_LINGER: Duration = Duration::from_millis(2);
 /// Events at a time that are many.
 const MANY: usize = 64;
 /// Events handled before other work has its turn.
-const BATCH: usize = 4096;
+const BATCH: usize = 2048;
 
 /// Reads events.
 pub struct Reader {
