@@ -58,7 +58,7 @@ pub struct Turn {
     pub lasted: Duration,
     /// Processor time that it got of that.
     pub worked: Duration,
-    /// Whether more events waited than it handles at a time, which is about a fifth of what the buffer holds.
+    /// Whether more events waited than it handles at a time, which is up to half of what the buffer holds.
     pub crowded: bool,
 }
 

@@ -21,9 +21,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-bpf/agent-bpf
 /// them.
 pub const SAMPLES_PER_SECOND: u64 = 99;
 
-/// Room for events: what 10,000 small requests a second leave in a fifth of a second.
-const BUFFER_BYTES: u32 = 8 << 20;
-
 /// What the agent can see of a host; each may be missing alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {
@@ -157,7 +154,6 @@ impl Programs {
             // The object has nothing to relocate, and the types of a kernel take twenty megabytes.
             .btf(None)
             .override_global("OFFSETS", layout, true)
-            .map_max_entries("EVENTS", BUFFER_BYTES)
             .load(OBJECT)
             .context("the kernel does not take the maps of the agent")?;
         let mut states = BTreeMap::new();
