@@ -42,6 +42,7 @@ pub struct Profiles {
     stacks: StackTraceMap<MapData>,
     work: SyncSender<Work>,
     names: JoinHandle<()>,
+    left_out: u64,
 }
 
 /// For the thread that finds names.
@@ -108,7 +109,7 @@ impl Profiles {
         let names = std::thread::Builder::new()
             .name("profiles".into())
             .spawn(move || name(&todo, &mut Symbols::new(root), &host, ship))?;
-        Ok(Self { samples, stacks, work, names })
+        Ok(Self { samples, stacks, work, names, left_out: 0 })
     }
 
     /// Takes what the kernel side has counted since the last time.
@@ -132,7 +133,7 @@ impl Profiles {
     }
 
     /// Ships what was collected by `now`.
-    pub fn ship(&self, now: UnixNanos) {
+    pub fn ship(&mut self, now: UnixNanos) {
         self.hand_over(Work::Ship(now));
     }
 
@@ -146,11 +147,17 @@ impl Profiles {
         }
     }
 
+    /// Samples that were left out, because names could not be found as fast as they came.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     /// Never waits: whoever calls this has events to read.
-    fn hand_over(&self, work: Work) {
+    fn hand_over(&mut self, work: Work) {
         match self.work.try_send(work) {
             Ok(()) => {}
-            Err(TrySendError::Full(Work::Add(_))) => {
+            Err(TrySendError::Full(Work::Add(taken))) => {
+                self.left_out += taken.iter().map(|one| one.count).sum::<u64>();
                 tracing::warn!("names of functions take too long: samples of the profile are left out");
             }
             Err(TrySendError::Full(Work::Ship(_))) => {

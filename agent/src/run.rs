@@ -272,7 +272,7 @@ impl Agent {
             }
             if now - profiled >= PROFILE {
                 profiled = now;
-                if let Some(profiles) = &self.profiles {
+                if let Some(profiles) = &mut self.profiles {
                     profiles.ship(clock::now());
                 }
             }
@@ -371,8 +371,10 @@ impl Agent {
     }
 
     fn points(&mut self) -> Vec<Point> {
+        let mut lost = self.counters.read();
+        lost.samples += self.profiles.as_ref().map_or(0, Profiles::left_out);
         let health = Health {
-            lost: self.counters.read(),
+            lost,
             troubles: self.observer.troubles,
             shed_bits: self.shed_bits,
             sizes: self.observer.sizes(),
