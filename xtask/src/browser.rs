@@ -35,10 +35,10 @@ pub fn run(arguments: &[String]) -> Result<()> {
 /// Builds the program, then runs every test of tests/browser against it.
 pub fn test(modules: &Path, tally: &mut Tally) -> Result<()> {
     let chromium = tools::chromium()?;
-    // As the tests before it have built it: another profile would compile every dependency once more.
+    // As the tests before it have built it: another profile or choice of packages would compile dependencies once more.
     step::run(
         "build inquest",
-        &mut step::cargo(&["build", "--locked", "--package", "server", "--bin", "inquest"]),
+        &mut step::cargo(&["build", "--locked", "--workspace", "--tests", "--bin", "inquest"]),
     )?;
     let mut command = Command::new("node");
     command

@@ -17,10 +17,10 @@ use anyhow::{Context as _, Result, bail};
 use load::{Load, Seen, Web};
 use watcher::{Cost, Watcher};
 
-const USAGE: &str =
-    "usage: cargo xtask bench agent [--seconds N] [--rounds N] [--real-time] [--soak MINUTES]";
+const USAGE: &str = "usage: cargo xtask bench agent [--load singly|bursts|thrice] [--seconds N] [--rounds N] [--real-time] [--soak MINUTES]";
 
 struct Options {
+    loads: Vec<Load>,
     seconds: u64,
     rounds: u64,
     /// Server, client and agent run before everything else on the machine: the only way to a figure on one that has other work.
@@ -64,7 +64,7 @@ async fn bench() -> Result<()> {
     }
 
     println!("{HEAD}");
-    for load in [Load::SINGLE, Load::USUAL, Load::THRICE] {
+    for load in options.loads {
         let (mut without, mut again, mut with, mut costs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..options.rounds {
             without.extend(web.calm(load, options.seconds)?);
@@ -146,9 +146,20 @@ fn quantile(share: f64, mut values: Vec<f64>) -> f64 {
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { seconds: 10, rounds: 5, real_time: false, soak: 0 };
+    let loads = vec![Load::SINGLE, Load::USUAL, Load::THRICE];
+    let mut options = Options { loads, seconds: 10, rounds: 5, real_time: false, soak: 0 };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
+        if argument == "--load" {
+            let load = match arguments.next().as_deref() {
+                Some("singly") => Load::SINGLE,
+                Some("bursts") => Load::USUAL,
+                Some("thrice") => Load::THRICE,
+                _ => bail!("{USAGE}"),
+            };
+            options.loads = vec![load];
+            continue;
+        }
         let mut number = || -> Result<u64> {
             arguments
                 .next()
