@@ -3,9 +3,8 @@
 //! The whole process runs under Linux's `SCHED_IDLE`: a program that wakes up takes the processor from it at once, where an ordinary
 //! process would first use up its turn. The price is that on a host without a moment to spare it would get next to nothing, just when
 //! there is most to see. So when events pile up, or it is kept waiting for long, it takes the place of an ordinary process for a while;
-//! how much of the processors it may use then is the [`Governor`](crate::health::Governor)'s business, as always. A wait that lets
-//! nothing pile up is borne: a hypervisor that takes a processor away for a moment looks the same from within, and to compete would take
-//! more from what is watched.
+//! how much of the processors it may use then is the [`Governor`](crate::health::Governor)'s business, as always. Once is no reason: a
+//! hypervisor that takes a processor away for a moment looks the same from within, and to compete would take more from what is watched.
 //!
 //! Only who wakes up comes first at once. Who was put off for a moment while it ran (by `ksoftirqd`, say) waits for the scheduler's next
 //! choice, and that may fall on the one who gives way, for as long as until the next tick: 4 ms with 250 a second. So it offers the
@@ -19,8 +18,10 @@ use tokio::time::Instant;
 
 use crate::privileges;
 
-/// Kept waiting for so long in one turn, it asserts itself: what it ships is late by as much.
+/// Kept waiting for so long in one turn, it is short of processors: what it ships is late by as much.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Short of processors twice within so long, it asserts itself. On a host that is full it is so in every turn.
+const TWICE: Duration = Duration::from_secs(2);
 /// How long it then competes before it gives way again, to see whether it still has to.
 const ASSERTED: Duration = Duration::from_secs(60);
 
@@ -67,6 +68,8 @@ pub struct Turn {
 pub struct Manners {
     /// Until when it competes, since the start of the agent; nothing while it gives way.
     until: Option<Duration>,
+    /// When it was last short of processors.
+    short: Option<Duration>,
     /// Whether the process gave way at first: otherwise that is not its affair.
     managed: bool,
     /// When the processor was last offered to others.
@@ -76,7 +79,7 @@ pub struct Manners {
 impl Manners {
     /// Manages what [`give_way`] has begun; does nothing in a process that never called it.
     pub fn of_this_process() -> Self {
-        Self { until: None, managed: is_yielding(), offered: Instant::now() }
+        Self { until: None, short: None, managed: is_yielding(), offered: Instant::now() }
     }
 
     /// To be called between small pieces of work: offers the processor to others when it is time to. Not while it competes: then
@@ -109,6 +112,8 @@ impl Manners {
         let crowded = turn.crowded && waited > turn.worked;
         match self.until {
             None if waited > PATIENCE || crowded => {
+                let before = self.short.replace(now);
+                before.filter(|before| now.saturating_sub(*before) <= TWICE)?;
                 self.until = Some(now + ASSERTED);
                 Some(Policy::Ordinary)
             }
@@ -158,18 +163,19 @@ mod tests {
 
     #[test]
     fn it_gives_way_until_it_is_kept_waiting() {
-        let mut manners = Manners { until: None, managed: false, offered: Instant::now() };
+        let mut manners = Manners { until: None, short: None, managed: false, offered: Instant::now() };
         let mut turn = |waited, worked, crowded, now| {
             let worked = Duration::from_millis(worked);
             let turn = Turn { lasted: worked + Duration::from_millis(waited), worked, crowded };
             manners.decide(&turn, Duration::from_secs(now))
         };
-        assert_eq!([turn(0, 1, false, 1), turn(249, 1, false, 2)], [None, None]);
-        assert_eq!(turn(251, 900, false, 3), Some(Policy::Ordinary));
-        assert_eq!([turn(500, 1, true, 4), turn(0, 1, false, 62)], [None, None]);
-        assert_eq!(turn(0, 1, false, 63), Some(Policy::Yielding));
-        assert_eq!(turn(100, 101, true, 64), None, "its own work");
-        assert_eq!(turn(102, 101, true, 65), Some(Policy::Ordinary));
+        assert_eq!([turn(0, 1, false, 1), turn(249, 1, false, 1)], [None, None]);
+        assert_eq!([turn(251, 900, false, 2), turn(251, 1, false, 5)], [None, None], "once, and long after");
+        assert_eq!(turn(251, 1, false, 7), Some(Policy::Ordinary));
+        assert_eq!([turn(500, 1, true, 8), turn(0, 1, false, 66)], [None, None]);
+        assert_eq!(turn(0, 1, false, 67), Some(Policy::Yielding));
+        assert_eq!([turn(100, 101, true, 68), turn(100, 101, true, 69)], [None, None], "its own work");
+        assert_eq!([turn(102, 101, true, 70), turn(102, 101, true, 71)], [None, Some(Policy::Ordinary)]);
     }
 
     #[test]
