@@ -150,16 +150,6 @@ fn options() -> Result<Options> {
     let mut options = Options { loads, seconds: 10, rounds: 5, real_time: false, soak: 0 };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        if argument == "--load" {
-            let load = match arguments.next().as_deref() {
-                Some("singly") => Load::SINGLE,
-                Some("bursts") => Load::USUAL,
-                Some("thrice") => Load::THRICE,
-                _ => bail!("{USAGE}"),
-            };
-            options.loads = vec![load];
-            continue;
-        }
         let mut number = || -> Result<u64> {
             arguments
                 .next()
@@ -167,6 +157,14 @@ fn options() -> Result<Options> {
                 .with_context(|| format!("{argument} takes a number"))
         };
         match argument.as_str() {
+            "--load" => {
+                options.loads = vec![match arguments.next().as_deref() {
+                    Some("singly") => Load::SINGLE,
+                    Some("bursts") => Load::USUAL,
+                    Some("thrice") => Load::THRICE,
+                    _ => bail!("{USAGE}"),
+                }];
+            }
             "--seconds" => options.seconds = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
             "--soak" => options.soak = number()?.max(1),
