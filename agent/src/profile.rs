@@ -1,12 +1,13 @@
 //! Where processor time goes: stacks that the kernel side counted, with names, by service.
 //!
 //! Samples are taken from the kernel often, because a process that ends takes the map of its memory with it; what they add up to is
-//! shipped once a minute. To find names may take a tenth of a second, in which the buffer of events could overflow: a thread apart does.
+//! shipped once a minute.
 
 mod addresses;
 mod apart;
 mod elf;
 mod kernel;
+mod naming;
 mod symbols;
 mod wire;
 
@@ -14,17 +15,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 
 use aya::maps::{HashMap, MapData, StackTraceMap};
 use domain::UnixNanos;
 
 use crate::export::otlp::Host;
 use crate::identity::Service;
-use crate::kernel::SAMPLES_PER_SECOND;
 use crate::observe::Processes;
 
+use naming::Naming;
 use symbols::Symbols;
 
 /// Different stacks of a minute that are kept; further ones are counted as one.
@@ -33,23 +32,11 @@ const OTHERS: &str = "[others]";
 /// Frames of a stack, as the kernel bounds them.
 const NO_STACK: i32 = 0;
 
-/// Collections that wait for their names; what comes while there are more is left out.
-const MOST_WAITING: usize = 4;
-
 /// Collects profiles.
 pub struct Profiles {
     samples: HashMap<MapData, [u32; 4], u64>,
     stacks: StackTraceMap<MapData>,
-    work: SyncSender<Work>,
-    names: JoinHandle<()>,
-    left_out: u64,
-}
-
-/// For the thread that finds names.
-enum Work {
-    Add(Vec<Taken>),
-    /// A minute is over, at this time.
-    Ship(UnixNanos),
+    naming: Naming,
 }
 
 /// What a minute adds up to: how often each stack of a service was seen. A stack is its functions by number, root first, for there are
@@ -105,11 +92,7 @@ impl Profiles {
         host: Host,
         ship: impl Fn(Vec<u8>) + Send + 'static,
     ) -> io::Result<Self> {
-        let (work, todo) = sync_channel(MOST_WAITING);
-        let names = std::thread::Builder::new()
-            .name("profiles".into())
-            .spawn(move || name(&todo, &mut Symbols::new(root), &host, ship))?;
-        Ok(Self { samples, stacks, work, names, left_out: 0 })
+        Ok(Self { samples, stacks, naming: Naming::start(Symbols::new(root), host, ship)? })
     }
 
     /// Takes what the kernel side has counted since the last time.
@@ -129,44 +112,22 @@ impl Profiles {
         for id in used {
             let _ = self.stacks.remove(&id);
         }
-        self.hand_over(Work::Add(taken));
+        self.naming.add(taken);
     }
 
     /// Ships what was collected by `now`.
-    pub fn ship(&mut self, now: UnixNanos) {
-        self.hand_over(Work::Ship(now));
+    pub fn ship(&self, now: UnixNanos) {
+        self.naming.ship(now);
     }
 
     /// Ships the rest, and waits for it.
     pub fn finish(self, now: UnixNanos) {
-        // Nothing receives where the thread has failed, which is told below.
-        let _ = self.work.send(Work::Ship(now));
-        drop(self.work);
-        if self.names.join().is_err() {
-            tracing::warn!("the thread that names functions has failed");
-        }
+        self.naming.finish(now);
     }
 
     /// Samples that were left out, because names could not be found as fast as they came.
     pub fn left_out(&self) -> u64 {
-        self.left_out
-    }
-
-    /// Never waits: whoever calls this has events to read.
-    fn hand_over(&mut self, work: Work) {
-        match self.work.try_send(work) {
-            Ok(()) => {}
-            Err(TrySendError::Full(Work::Add(taken))) => {
-                self.left_out += taken.iter().map(|one| one.count).sum::<u64>();
-                tracing::warn!("names of functions take too long: samples of the profile are left out");
-            }
-            Err(TrySendError::Full(Work::Ship(_))) => {
-                tracing::warn!("names of functions take too long: a profile of two minutes is to come");
-            }
-            Err(TrySendError::Disconnected(_)) => {
-                tracing::warn!("the thread that names functions has ended: there are no profiles any more");
-            }
-        }
+        self.naming.left_out
     }
 
     fn stack(&self, id: u32) -> Vec<u64> {
@@ -177,29 +138,6 @@ impl Profiles {
         let mut frames: Vec<u64> = found.frames().iter().map(|frame| frame.ip).collect();
         frames.reverse();
         frames
-    }
-}
-
-/// Finds names for what comes, until nothing more can.
-fn name(todo: &Receiver<Work>, symbols: &mut Symbols, host: &Host, ship: impl Fn(Vec<u8>)) {
-    let mut minute = Minute::default();
-    for work in todo {
-        match work {
-            Work::Add(taken) => {
-                symbols.learn(taken.iter().map(|one| (one.pid, one.user.as_slice(), one.kernel.as_slice())));
-                for one in taken {
-                    let frames = symbols.stack(one.pid, &one.user, &one.kernel);
-                    if !frames.is_empty() {
-                        minute.add(one.service, &frames, one.count);
-                    }
-                }
-            }
-            Work::Ship(now) => {
-                let minute = std::mem::take(&mut minute);
-                let messages = wire::encode(host, &minute, 1_000_000_000 / SAMPLES_PER_SECOND, now);
-                messages.into_iter().for_each(&ship);
-            }
-        }
     }
 }
 

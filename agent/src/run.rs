@@ -272,7 +272,7 @@ impl Agent {
             }
             if now - profiled >= PROFILE {
                 profiled = now;
-                if let Some(profiles) = &mut self.profiles {
+                if let Some(profiles) = &self.profiles {
                     profiles.ship(clock::now());
                 }
             }
