@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::kernel::{self, Layout, Programs, State};
+use crate::manners::group;
 use crate::privileges;
 use crate::run::wanted;
 use crate::settings::Settings;
@@ -30,6 +31,10 @@ pub fn check(settings: &Settings) -> (String, bool) {
             let _ = writeln!(out, "privilege    ?    {error:#}");
         }
     }
+    let _ = match group::obstacle(&settings.root) {
+        None => writeln!(out, "gives way    yes  to whatever wakes up"),
+        Some(obstacle) => writeln!(out, "gives way    NO   {obstacle}"),
+    };
     if let Err(error) = kernel::show_trace_points() {
         let _ = writeln!(out, "trace points NO   {error:#}");
         return (out, false);

@@ -23,8 +23,3 @@ pub fn wall_minus_monotonic() -> i64 {
 pub fn processor_time() -> Duration {
     Duration::from_nanos(nanos(clock_gettime(ClockId::ProcessCPUTime)).max(0).unsigned_abs())
 }
-
-/// Processor time that this thread has used.
-pub fn thread_time() -> Duration {
-    Duration::from_nanos(nanos(clock_gettime(ClockId::ThreadCPUTime)).max(0).unsigned_abs())
-}

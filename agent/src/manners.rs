@@ -10,9 +10,13 @@
 //! choice, and that may fall on the one who gives way, for as long as until the next tick: 4 ms with 250 a second. So it offers the
 //! processor by itself, after each little piece of work.
 
+pub mod group;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::thread::CapabilitySet;
 use tokio::time::Instant;
 
@@ -40,8 +44,13 @@ pub fn give_way_alone() -> Result<()> {
     set_thread(0, Policy::Yielding)
 }
 
+/// Nanoseconds that a thread has run, and that it was ready to and had to wait, and how often it was given a processor.
+const SCHEDSTAT: &str = "/proc/thread-self/schedstat";
 /// Time after which it offers the processor to others.
 const PIECE: Duration = Duration::from_micros(100);
+
+/// The shortest sleep; it takes some 50 µs, as the kernel collects timers.
+const MOMENT: Duration = Duration::from_nanos(1);
 
 /// How this process stands to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +63,14 @@ enum Policy {
 
 /// One turn of reading events and all else that is done between two looks at them.
 #[derive(Clone, Copy, Debug)]
-pub struct Turn {
-    /// How long it took, without the time that it slept by intent.
-    pub lasted: Duration,
-    /// Processor time that it got of that.
-    pub worked: Duration,
-    /// Whether more events waited than it handles at a time, which is up to half of what the buffer holds.
-    pub crowded: bool,
+struct Turn {
+    /// Processor time that it got.
+    worked: Duration,
+    /// Time that it was ready to run, and had to wait for a processor. What a hypervisor takes away while it runs is not in it, nor is
+    /// time that it slept.
+    waited: Duration,
+    /// Whether half of the buffer was full.
+    crowded: bool,
 }
 
 /// Decides when to give way.
@@ -72,6 +82,8 @@ pub struct Manners {
     short: Option<Duration>,
     /// Whether the process gave way at first: otherwise that is not its affair.
     managed: bool,
+    /// The thread that reads events, once it has ended a turn.
+    thread: Option<Thread>,
     /// When the processor was last offered to others.
     offered: Instant,
 }
@@ -79,39 +91,56 @@ pub struct Manners {
 impl Manners {
     /// Manages what [`give_way`] has begun; does nothing in a process that never called it.
     pub fn of_this_process() -> Self {
-        Self { until: None, short: None, managed: is_yielding(), offered: Instant::now() }
+        Self { until: None, short: None, managed: is_yielding(), thread: None, offered: Instant::now() }
     }
 
     /// To be called between small pieces of work: offers the processor to others when it is time to. Not while it competes: then
     /// others would take all.
+    #[expect(clippy::disallowed_methods, reason = "the thread that reads events has nothing else to do")]
     pub fn pause(&mut self) {
-        if self.managed && self.until.is_none() && self.offered.elapsed() >= PIECE {
-            std::thread::yield_now();
+        let offer = Instant::now();
+        if !self.managed || self.until.is_some() || offer.saturating_duration_since(self.offered) < PIECE {
+            return;
+        }
+        std::thread::yield_now();
+        self.offered = Instant::now();
+        // Others want this processor. Who wakes up is put on one that is idle, if there is one; who waits stays where it is.
+        if self.offered.saturating_duration_since(offer) >= PIECE {
+            std::thread::sleep(MOMENT);
             self.offered = Instant::now();
         }
     }
 
-    /// After a turn that ended `now` (time since the start).
-    pub fn after(&mut self, turn: &Turn, now: Duration) {
-        let Some(policy) = self.decide(turn, now).filter(|_| self.managed) else { return };
-        match set(policy) {
-            Ok(()) if policy == Policy::Ordinary => {
-                tracing::info!(?turn, "no processor to spare: competes for a while");
-            }
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "cannot change how it stands to others");
-                self.managed = false;
-            }
+    /// After a turn of the calling thread that ended `now` (time since the start); `crowded` says whether half of the buffer was full.
+    pub fn after(&mut self, crowded: bool, now: Duration) {
+        if !self.managed {
+            return;
+        }
+        if let Err(error) = self.manage(crowded, now) {
+            tracing::warn!(error = format!("{error:#}"), "cannot change how it stands to others");
+            self.managed = false;
         }
     }
 
+    fn manage(&mut self, crowded: bool, now: Duration) -> Result<()> {
+        let Some(thread) = &mut self.thread else {
+            self.thread = Some(Thread::calling()?);
+            return Ok(());
+        };
+        let turn = thread.turn(crowded)?;
+        let Some(policy) = self.decide(&turn, now) else { return Ok(()) };
+        set(policy)?;
+        if policy == Policy::Ordinary {
+            tracing::info!(?turn, "no processor to spare: competes for a while");
+        }
+        Ok(())
+    }
+
     fn decide(&mut self, turn: &Turn, now: Duration) -> Option<Policy> {
-        let waited = turn.lasted.saturating_sub(turn.worked);
         // Where its own work took the time, to compete would not help.
-        let crowded = turn.crowded && waited > turn.worked;
+        let crowded = turn.crowded && turn.waited > turn.worked;
         match self.until {
-            None if waited > PATIENCE || crowded => {
+            None if turn.waited > PATIENCE || crowded => {
                 let before = self.short.replace(now);
                 before.filter(|before| now.saturating_sub(*before) <= TWICE)?;
                 self.until = Some(now + ASSERTED);
@@ -123,6 +152,42 @@ impl Manners {
             }
             _ => None,
         }
+    }
+}
+
+/// What the kernel tells of the time of a thread.
+#[derive(Debug)]
+struct Thread {
+    file: File,
+    worked: Duration,
+    waited: Duration,
+}
+
+impl Thread {
+    /// The calling thread, from now on. An error where the kernel does not tell (`CONFIG_SCHED_INFO`).
+    fn calling() -> Result<Self> {
+        let file = File::open(SCHEDSTAT).context(SCHEDSTAT)?;
+        let mut thread = Self { file, worked: Duration::ZERO, waited: Duration::ZERO };
+        thread.turn(false)?;
+        Ok(thread)
+    }
+
+    /// What it did since this was last asked.
+    fn turn(&mut self, crowded: bool) -> Result<Turn> {
+        let mut bytes = [0; 64];
+        let length = self.file.read_at(&mut bytes, 0).context(SCHEDSTAT)?;
+        let text = str::from_utf8(&bytes[..length]).context(SCHEDSTAT)?;
+        let mut fields = text.split_whitespace().map(str::parse);
+        let (Some(Ok(worked)), Some(Ok(waited))) = (fields.next(), fields.next()) else {
+            bail!("{SCHEDSTAT} says {text:?}");
+        };
+        let before = (self.worked, self.waited);
+        (self.worked, self.waited) = (Duration::from_nanos(worked), Duration::from_nanos(waited));
+        Ok(Turn {
+            worked: self.worked.saturating_sub(before.0),
+            waited: self.waited.saturating_sub(before.1),
+            crowded,
+        })
     }
 }
 
@@ -159,14 +224,16 @@ fn set_thread(thread: libc::pid_t, policy: Policy) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
     use super::*;
 
     #[test]
     fn it_gives_way_until_it_is_kept_waiting() {
-        let mut manners = Manners { until: None, short: None, managed: false, offered: Instant::now() };
+        let mut manners = Manners::of_this_process();
         let mut turn = |waited, worked, crowded, now| {
-            let worked = Duration::from_millis(worked);
-            let turn = Turn { lasted: worked + Duration::from_millis(waited), worked, crowded };
+            let [waited, worked] = [waited, worked].map(Duration::from_millis);
+            let turn = Turn { worked, waited, crowded };
             manners.decide(&turn, Duration::from_secs(now))
         };
         assert_eq!([turn(0, 1, false, 1), turn(249, 1, false, 1)], [None, None]);
@@ -181,10 +248,36 @@ mod tests {
     #[test]
     fn a_process_that_never_gave_way_is_left_alone() {
         let mut manners = Manners::of_this_process();
-        manners.after(
-            &Turn { lasted: Duration::from_secs(1), worked: Duration::ZERO, crowded: true },
-            Duration::from_secs(1),
-        );
+        for second in 0..3 {
+            manners.after(true, Duration::from_secs(second));
+        }
         assert!(!is_yielding());
+        assert!(manners.thread.is_none(), "it was not even looked at");
+    }
+
+    /// The kernel's own account, of a thread that first sleeps and then shares a processor with another.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "it is about time that passes")]
+    fn to_sleep_is_not_to_wait() {
+        let until = Instant::now() + Duration::from_millis(600);
+        let spin = move || while Instant::now() < until {};
+        let measured = std::thread::spawn(move || {
+            let mut processors = sched_getaffinity(None).expect("processors");
+            let first = (0..CpuSet::MAX_CPU).find(|it| processors.is_set(*it)).expect("a processor");
+            processors.clear();
+            processors.set(first);
+            sched_setaffinity(None, &processors).expect("one of its own");
+            let mut thread = Thread::calling().expect("a kernel that tells");
+            std::thread::sleep(Duration::from_millis(300));
+            let asleep = thread.turn(false).expect("a kernel that tells");
+            // Takes after the thread that starts it: bound to the same processor.
+            let rival = std::thread::spawn(spin);
+            spin();
+            rival.join().expect("no panic");
+            (asleep, thread.turn(true).expect("a kernel that tells"))
+        });
+        let (asleep, shared) = measured.join().expect("no panic");
+        assert!(asleep.waited < Duration::from_millis(150), "{asleep:?}");
+        assert!(shared.crowded && shared.waited > Duration::from_millis(50), "{shared:?}");
     }
 }

@@ -18,7 +18,7 @@ use crate::host::Host as Machine;
 use crate::identity::{self, Identities};
 use crate::kernel::{Counters, Feature, Layout, Programs, Reader, State};
 use crate::logs;
-use crate::manners::{Manners, Turn};
+use crate::manners::Manners;
 use crate::observe::{Coming, Observer, Settled};
 use crate::profile::Profiles;
 use crate::report::{self, Point};
@@ -235,20 +235,11 @@ impl Agent {
         let (mut ticked, mut shipped, mut measured, mut swept, mut sampled, mut profiled) =
             (start, start, start, start, start, start);
         let mut used = clock::processor_time();
-        let (mut began, mut worked) = (start, clock::thread_time());
         while !stop.is_cancelled() {
-            let linger = self.reader.wait();
+            self.reader.wait();
             let crowded = self.read();
-            // Of the whole turn: what was done since the last look let events pile up too.
             let now = Instant::now();
-            let total = clock::thread_time();
-            let turn = Turn {
-                lasted: (now - began).saturating_sub(linger),
-                worked: total.saturating_sub(worked),
-                crowded,
-            };
-            (began, worked) = (now, total);
-            self.manners.after(&turn, now - start);
+            self.manners.after(crowded, now - start);
             self.gather(clock::now());
             if now - shipped >= SECOND {
                 shipped = now;
@@ -286,10 +277,10 @@ impl Agent {
         }
     }
 
-    /// Handles what waits, and settles what follows from it; whether there may be more.
+    /// Handles what waits, and settles what follows from it; whether half of the buffer was full.
     fn read(&mut self) -> bool {
         let (observer, manners) = (&mut self.observer, &mut self.manners);
-        let more = self.reader.drain(|bytes| {
+        let crowded = self.reader.drain(|bytes| {
             observer.take(bytes);
             manners.pause();
         });
@@ -310,7 +301,7 @@ impl Agent {
             }
             tls.settle(&mut self.programs);
         }
-        more
+        crowded
     }
 
     fn govern(&mut self, used: Duration, passed: Duration) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent_events::lost;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 
 /// How long events wait before they are looked at: the buffer holds many times what comes in between.
@@ -15,38 +15,48 @@ const MANY: usize = 64;
 /// Events handled before other work has its turn.
 const BATCH: usize = 2048;
 
+/// Bytes that the kernel puts before each event.
+const HEADER_BYTES: usize = 8;
+
 /// Reads events.
 pub struct Reader {
     ring: RingBuf<MapData>,
     linger: Duration,
+    /// Half of what the buffer holds, in bytes.
+    half: usize,
+    /// Bytes that were read since the buffer was last found empty.
+    backlog: usize,
 }
 
 impl Reader {
     pub(super) fn new(map: Map) -> Result<Self> {
-        Ok(Self { ring: RingBuf::try_from(map)?, linger: LINGER })
+        let Map::RingBuf(data) = &map else { bail!("the map of events is no ring buffer") };
+        let half = data.info()?.max_entries() as usize / 2;
+        Ok(Self { ring: RingBuf::try_from(map)?, linger: LINGER, half, backlog: 0 })
     }
 
-    /// Waits until it is time to look again, and says how long that was meant to be. Nothing wakes the agent: a wake-up for each event
-    /// would cost more than the event.
+    /// Waits until it is time to look again. Nothing wakes the agent: a wake-up for each event would cost more than the event.
     #[expect(clippy::disallowed_methods, reason = "the thread that reads events has nothing else to do")]
-    pub fn wait(&self) -> Duration {
+    pub fn wait(&self) {
         std::thread::sleep(self.linger);
-        self.linger
     }
 
-    /// Hands what is there to `take`, at most a batch of it; whether there may be more.
+    /// Hands what is there to `take`, at most a batch of it; whether half of the buffer was full.
     pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> bool {
         for taken in 0..BATCH {
             match self.ring.next() {
-                Some(item) => take(&item),
+                Some(item) => {
+                    self.backlog += item.len() + HEADER_BYTES;
+                    take(&item);
+                }
                 None => {
                     self.linger = if taken >= MANY { BUSY_LINGER } else { LINGER };
-                    return false;
+                    return std::mem::take(&mut self.backlog) >= self.half;
                 }
             }
         }
         self.linger = Duration::ZERO;
-        true
+        self.backlog >= self.half
     }
 }
 

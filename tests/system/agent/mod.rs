@@ -167,6 +167,21 @@ impl Watched<'_> {
         .await
     }
 
+    /// The same, of what `ask` leads to, which is done again and again until it is seen: a program is watched a moment after it starts or
+    /// first encrypts, and how long a moment is depends on the machine.
+    async fn trace_of_asking(&self, service: &str, name: &str, ask: impl AsyncFn()) -> Vec<TraceRow> {
+        let asking = async {
+            loop {
+                ask().await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        };
+        tokio::select! {
+            trace = self.trace(service, name) => trace,
+            () = asking => unreachable!("it asks for ever"),
+        }
+    }
+
     /// The agent's own page of measurements.
     async fn page(&self) -> Option<String> {
         let answer = reqwest::get(format!("http://{}/metrics", self.metrics)).await.ok()?;

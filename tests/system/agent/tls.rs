@@ -35,8 +35,10 @@ async fn go(flags: &[&str]) {
         let _server = start(folder, "go-server", &program, &["serve", &format!("127.0.0.1:{port}")]);
         accepting(port).await;
         let url = format!("https://127.0.0.1:{port}");
-        // The program is watched since it started, before its first connection, of which HTTP/2 needs to know the beginning.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // The program must be watched before its first connection by HTTP/2, of which the beginning must be known.
+        let ready = format!("{url}/ready");
+        let ask = async || assert!(finish(folder, "", "curl", &["-sk", "--http1.1", &ready]).await);
+        watched.trace_of_asking("go-server", "GET /ready", ask).await;
         assert!(
             finish(folder, "go-http2", &program, &["ask", &url, "20", "0", "2"]).await,
             "all are answered"
