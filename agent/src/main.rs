@@ -83,7 +83,9 @@ fn start(arguments: Arguments) -> Result<ExitCode> {
         tracing::warn!(error = format!("{error:#}"), "runs with more privileges than it needs");
     }
     // One thread sends and follows logs; events are read by a thread apart.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime =
+        runtime.worker_threads(1).enable_all().on_thread_unpark(agent::manners::forgo_turn).build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let told = stop.clone();

@@ -44,6 +44,12 @@ pub fn give_way_alone() -> Result<()> {
     set_thread(0, Policy::Yielding)
 }
 
+/// Forgoes the turn that the scheduler owes a thread which has slept or waited, to be called when it wakes up. However little weight a
+/// thread has, what it did not use adds up to a turn of a millisecond now and then, in which those who wake up do not come first.
+pub fn forgo_turn() {
+    std::thread::yield_now();
+}
+
 /// Nanoseconds that a thread has run, and that it was ready to and had to wait, and how often it was given a processor.
 const SCHEDSTAT: &str = "/proc/thread-self/schedstat";
 /// Time after which it offers the processor to others.

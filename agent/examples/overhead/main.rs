@@ -38,7 +38,13 @@ fn main() -> Result<()> {
         }
     };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(1).enable_all().on_thread_start(give_way).build()?.block_on(bench())
+    runtime
+        .worker_threads(1)
+        .enable_all()
+        .on_thread_unpark(agent::manners::forgo_turn)
+        .on_thread_start(give_way)
+        .build()?
+        .block_on(bench())
 }
 
 async fn bench() -> Result<()> {

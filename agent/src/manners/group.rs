@@ -53,7 +53,9 @@ mod tests {
         let found = obstacle(root.path());
         match expected {
             None => assert_eq!(found, None, "{files:?}"),
-            Some(part) => assert!(found.as_ref().is_some_and(|it| it.contains(part)), "{found:?} of {files:?}"),
+            Some(part) => {
+                assert!(found.as_ref().is_some_and(|it| it.contains(part)), "{found:?} of {files:?}")
+            }
         }
     }
 
