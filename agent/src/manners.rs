@@ -261,7 +261,7 @@ mod tests {
         assert!(manners.thread.is_none(), "it was not even looked at");
     }
 
-    /// The kernel's own account, of a thread that first sleeps and then shares a processor with another.
+    /// The kernel's own account, of a thread that first sleeps and then shares a processor with others.
     #[test]
     #[expect(clippy::disallowed_methods, reason = "it is about time that passes")]
     fn to_sleep_is_not_to_wait() {
@@ -276,14 +276,16 @@ mod tests {
             let mut thread = Thread::calling().expect("a kernel that tells");
             std::thread::sleep(Duration::from_millis(300));
             let asleep = thread.turn(false).expect("a kernel that tells");
-            // Takes after the thread that starts it: bound to the same processor.
-            let rival = std::thread::spawn(spin);
+            // They take after the thread that starts them: bound to the same processor.
+            let rivals = [spin; 3].map(std::thread::spawn);
             spin();
-            rival.join().expect("no panic");
+            for rival in rivals {
+                rival.join().expect("no panic");
+            }
             (asleep, thread.turn(true).expect("a kernel that tells"))
         });
         let (asleep, shared) = measured.join().expect("no panic");
         assert!(asleep.waited < Duration::from_millis(150), "{asleep:?}");
-        assert!(shared.crowded && shared.waited > Duration::from_millis(50), "{shared:?}");
+        assert!(shared.crowded && shared.waited > shared.worked, "{shared:?}");
     }
 }

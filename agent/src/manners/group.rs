@@ -8,8 +8,9 @@ pub fn obstacle(root: &Path) -> Option<String> {
     let groups = std::fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     if let Some((mount, path)) = processor_group(&groups) {
         let mount = root.join("sys/fs/cgroup").join(mount);
-        // A group that has no weight of its own is of the nearest above it that has.
-        for group in Path::new(path.trim_start_matches('/')).ancestors() {
+        // A group that has no weight of its own is of the nearest above it that has. The root, whose path is empty, is no group.
+        let groups = Path::new(path.trim_start_matches('/')).ancestors();
+        for group in groups.filter(|it| !it.as_os_str().is_empty()) {
             let file = mount.join(group).join("cpu.idle");
             let Ok(idle) = std::fs::read_to_string(&file) else { continue };
             return (idle.trim() != "1").then(|| {
@@ -72,6 +73,8 @@ mod tests {
         check(&[unified], None);
         let legacy = ("proc/self/cgroup", "4:memory:/other\n2:cpu,cpuacct:/agent\n0::/\n");
         check(&[legacy, ("sys/fs/cgroup/cpu,cpuacct/agent/cpu.idle", "0\n")], Some("control group, agent:"));
+        let root = ("proc/self/cgroup", "1:cpu:/\n0::/\n");
+        check(&[root, ("sys/fs/cgroup/cpu/cpu.idle", "0\n"), sessions], Some("own session"));
         check(&[], None);
         check(&[("proc/self/cgroup", "nonsense\n1:\n"), sessions], Some("own session"));
         check(&[("proc/self/cgroup", "0::/../..\n"), sessions], Some("own session"));
