@@ -31,9 +31,10 @@ pub fn check(settings: &Settings) -> (String, bool) {
             let _ = writeln!(out, "privilege    ?    {error:#}");
         }
     }
-    let _ = match group::obstacle(&settings.root) {
-        None => writeln!(out, "gives way    yes  to whatever wakes up"),
-        Some(obstacle) => writeln!(out, "gives way    NO   {obstacle}"),
+    let _ = match group::obstacle("/".as_ref()) {
+        Ok(None) => writeln!(out, "gives way    yes  to whatever wakes up"),
+        Ok(Some(obstacle)) => writeln!(out, "gives way    NO   {obstacle}"),
+        Err(error) => writeln!(out, "gives way    ?    its control group cannot be read: {error}"),
     };
     if let Err(error) = kernel::show_trace_points() {
         let _ = writeln!(out, "trace points NO   {error:#}");

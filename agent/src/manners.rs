@@ -45,9 +45,12 @@ pub fn give_way_alone() -> Result<()> {
 }
 
 /// Forgoes the turn that the scheduler owes a thread which has slept or waited, to be called when it wakes up. However little weight a
-/// thread has, what it did not use adds up to a turn of a millisecond now and then, in which those who wake up do not come first.
+/// thread has, what it did not use adds up to a turn of a millisecond now and then, in which those who wake up do not come first. Not while
+/// it competes: then others would take all.
 pub fn forgo_turn() {
-    std::thread::yield_now();
+    if is_yielding() {
+        std::thread::yield_now();
+    }
 }
 
 /// Nanoseconds that a thread has run, and that it was ready to and had to wait, and how often it was given a processor.

@@ -1,32 +1,48 @@
 //! Whom the agent gives way to. The scheduler first shares the processors among groups of programs (control groups, or sessions where there
 //! are none), and looks at a program's policy only within its group: to come last in a group that comes when it likes helps nobody else.
 
+use std::io;
 use std::path::Path;
 
-/// What keeps other groups from coming first, and what to do about it; nothing where they do. `root` is where the host's files are.
-pub fn obstacle(root: &Path) -> Option<String> {
-    let groups = std::fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+/// Which a group has that competes with others, by version 2 and version 1.
+const WEIGHTS: [&str; 2] = ["cpu.weight", "cpu.shares"];
+
+/// What keeps other groups from coming first, and what to do about it; nothing where they do. `root` is `/`: it is about this process, as it
+/// sees itself. An error where that cannot be read.
+pub fn obstacle(root: &Path) -> io::Result<Option<String>> {
+    let groups = std::fs::read_to_string(root.join("proc/self/cgroup"))?;
     if let Some((mount, path)) = processor_group(&groups) {
-        let mount = root.join("sys/fs/cgroup").join(mount);
-        // A group that has no weight of its own is of the nearest above it that has. The root, whose path is empty, is no group.
-        let groups = Path::new(path.trim_start_matches('/')).ancestors();
-        for group in groups.filter(|it| !it.as_os_str().is_empty()) {
-            let file = mount.join(group).join("cpu.idle");
-            let Ok(idle) = std::fs::read_to_string(&file) else { continue };
-            return (idle.trim() != "1").then(|| {
-                let group = group.display();
+        let folder = root.join("sys/fs/cgroup").join(mount);
+        // A group that has no weight of its own is of the nearest above it that has.
+        for group in Path::new(path.trim_start_matches('/')).ancestors() {
+            // The root of version 1 has a weight that counts for nothing; that of version 2 has none, unless it is a container's own group.
+            let is_root = group.as_os_str().is_empty();
+            let has_weight = |name| folder.join(group).join(name).exists();
+            if is_root && !mount.is_empty() || !WEIGHTS.into_iter().any(has_weight) {
+                continue;
+            }
+            let idle = read_if_there(&folder.join(group).join("cpu.idle"))?;
+            return Ok((idle.trim() != "1").then(|| {
+                let group = if is_root { "that of the container".into() } else { group.to_string_lossy() };
                 format!(
                     "only to programs of its control group, {group}: give that the least weight (systemd: CPUWeight=idle; 1 in its cpu.idle)"
                 )
-            });
+            }));
         }
     }
-    let sessions =
-        std::fs::read_to_string(root.join("proc/sys/kernel/sched_autogroup_enabled")).unwrap_or_default();
-    (sessions.trim() == "1").then(|| {
+    let sessions = read_if_there(&root.join("proc/sys/kernel/sched_autogroup_enabled"))?;
+    Ok((sessions.trim() == "1").then(|| {
         "only to programs of its own session, as sysctl kernel.sched_autogroup_enabled is 1: let it be a service with CPUWeight=idle"
             .to_owned()
-    })
+    }))
+}
+
+/// A file that not every kernel has; empty where it is not there.
+fn read_if_there(path: &Path) -> io::Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
+    }
 }
 
 /// Where the hierarchy that shares processors is mounted, and the group of this process in it, of `/proc/self/cgroup`.
@@ -51,7 +67,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
             std::fs::write(path, text).expect("written");
         }
-        let found = obstacle(root.path());
+        let found = obstacle(root.path()).expect("it can be read");
         match expected {
             None => assert_eq!(found, None, "{files:?}"),
             Some(part) => {
@@ -63,20 +79,36 @@ mod tests {
     #[test]
     fn others_come_first_where_their_group_does() {
         let unified = ("proc/self/cgroup", "0::/system.slice/agent.service\n");
-        let service = "sys/fs/cgroup/system.slice/agent.service/cpu.idle";
+        let weight = ("sys/fs/cgroup/system.slice/agent.service/cpu.weight", "100\n");
+        let idle = "sys/fs/cgroup/system.slice/agent.service/cpu.idle";
         let sessions = ("proc/sys/kernel/sched_autogroup_enabled", "1\n");
-        check(&[unified, (service, "1\n"), sessions], None);
-        check(&[unified, (service, "0\n")], Some("control group, system.slice/agent.service:"));
-        let slice = ("sys/fs/cgroup/system.slice/cpu.idle", "0\n");
-        check(&[unified, slice], Some("control group, system.slice:"));
+        let own = Some("control group, system.slice/agent.service:");
+        check(&[unified, weight, (idle, "1\n"), sessions], None);
+        check(&[unified, weight, (idle, "0\n")], own);
+        // Before Linux 5.15.
+        check(&[unified, weight], own);
+        check(
+            &[unified, ("sys/fs/cgroup/system.slice/cpu.weight", "100\n")],
+            Some("control group, system.slice:"),
+        );
         check(&[unified, sessions], Some("own session"));
         check(&[unified], None);
+        let root = ("proc/self/cgroup", "0::/\n");
+        check(&[root, sessions], Some("own session"));
+        check(&[root, ("sys/fs/cgroup/cpu.weight", "100\n")], Some("that of the container"));
         let legacy = ("proc/self/cgroup", "4:memory:/other\n2:cpu,cpuacct:/agent\n0::/\n");
-        check(&[legacy, ("sys/fs/cgroup/cpu,cpuacct/agent/cpu.idle", "0\n")], Some("control group, agent:"));
-        let root = ("proc/self/cgroup", "1:cpu:/\n0::/\n");
-        check(&[root, ("sys/fs/cgroup/cpu/cpu.idle", "0\n"), sessions], Some("own session"));
-        check(&[], None);
+        check(
+            &[legacy, ("sys/fs/cgroup/cpu,cpuacct/agent/cpu.shares", "2\n")],
+            Some("control group, agent:"),
+        );
+        let legacy = ("proc/self/cgroup", "1:cpu:/\n0::/\n");
+        check(&[legacy, ("sys/fs/cgroup/cpu/cpu.shares", "1024\n"), sessions], Some("own session"));
         check(&[("proc/self/cgroup", "nonsense\n1:\n"), sessions], Some("own session"));
-        check(&[("proc/self/cgroup", "0::/../..\n"), sessions], Some("own session"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let root = tempfile::tempdir().expect("a folder");
+        assert!(obstacle(root.path()).is_err());
     }
 }

@@ -11,6 +11,7 @@ use super::symbols::Symbols;
 use super::{Minute, Taken, wire};
 use crate::export::otlp::Host;
 use crate::kernel::SAMPLES_PER_SECOND;
+use crate::manners::forgo_turn;
 
 /// Pieces of work that wait; what comes while there are more is left out.
 const MOST_WAITING: usize = 4;
@@ -85,6 +86,7 @@ impl Naming {
 fn run(todo: &Receiver<Work>, symbols: &mut Symbols, host: &Host, ship: impl Fn(Vec<u8>)) {
     let mut minute = Minute::default();
     for work in todo {
+        forgo_turn();
         match work {
             Work::Add(taken) => {
                 symbols.learn(taken.iter().map(|one| (one.pid, one.user.as_slice(), one.kernel.as_slice())));
