@@ -268,27 +268,88 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "it is about time that passes")]
     fn to_sleep_is_not_to_wait() {
-        let until = Instant::now() + Duration::from_millis(600);
-        let spin = move || while Instant::now() < until {};
-        let measured = std::thread::spawn(move || {
+        let (asleep, shared) = on_one_processor(|| {
+            let mut thread = Thread::calling().expect("a kernel that tells");
+            std::thread::sleep(Duration::from_millis(300));
+            let asleep = thread.turn(false).expect("a kernel that tells");
+            beside_others(|| ());
+            (asleep, thread.turn(true).expect("a kernel that tells"))
+        });
+        assert!(asleep.waited < Duration::from_millis(150), "{asleep:?}");
+        assert!(shared.crowded && shared.waited > shared.worked, "{shared:?}");
+    }
+
+    #[test]
+    fn who_waits_sleeps_for_a_moment_but_not_while_it_competes() {
+        let slept = |until| {
+            on_one_processor(move || {
+                let mut manners = Manners { until, managed: true, ..Manners::of_this_process() };
+                let mut slept = 0;
+                beside_others(|| {
+                    let before = sleeps();
+                    manners.pause();
+                    slept += sleeps() - before;
+                });
+                slept
+            })
+        };
+        assert!(slept(None) > 0);
+        assert_eq!(slept(Some(Duration::MAX)), 0);
+    }
+
+    #[test]
+    fn turns_are_forgone_by_who_gives_way() {
+        // Of all its turns, those in which it then had to wait for the others.
+        let forgone = |gives_way: bool| {
+            on_one_processor(move || {
+                if gives_way {
+                    give_way_alone().expect("everybody may");
+                }
+                let mut thread = Thread::calling().expect("a kernel that tells");
+                let (mut forgone, mut turns) = (0, 0);
+                beside_others(|| {
+                    thread.turn(false).expect("a kernel that tells");
+                    forgo_turn();
+                    turns += 1;
+                    forgone += u32::from(!thread.turn(false).expect("a kernel that tells").waited.is_zero());
+                });
+                (forgone, turns)
+            })
+        };
+        let (ordinary, yielding) = (forgone(false), forgone(true));
+        // The scheduler may let a turn pass, but not turn after turn.
+        assert!((ordinary.0 + 1) * 20 < ordinary.1, "{ordinary:?}");
+        assert!((yielding.0 + 1) * 20 > yielding.1, "{yielding:?}");
+    }
+
+    /// How often the calling thread gave up its processor to wait for something.
+    fn sleeps() -> u64 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").expect("a kernel that tells");
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.expect("a count").trim().parse().expect("a number")
+    }
+
+    fn on_one_processor<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+        let thread = std::thread::spawn(|| {
             let mut processors = sched_getaffinity(None).expect("processors");
             let first = (0..CpuSet::MAX_CPU).find(|it| processors.is_set(*it)).expect("a processor");
             processors.clear();
             processors.set(first);
             sched_setaffinity(None, &processors).expect("one of its own");
-            let mut thread = Thread::calling().expect("a kernel that tells");
-            std::thread::sleep(Duration::from_millis(300));
-            let asleep = thread.turn(false).expect("a kernel that tells");
-            // They take after the thread that starts them: bound to the same processor.
-            let rivals = [spin; 3].map(std::thread::spawn);
-            spin();
-            for rival in rivals {
-                rival.join().expect("no panic");
-            }
-            (asleep, thread.turn(true).expect("a kernel that tells"))
+            act()
         });
-        let (asleep, shared) = measured.join().expect("no panic");
-        assert!(asleep.waited < Duration::from_millis(150), "{asleep:?}");
-        assert!(shared.crowded && shared.waited > shared.worked, "{shared:?}");
+        thread.join().expect("no panic")
+    }
+
+    /// Acts again and again for a while, beside others on the same processor, which take after the thread that starts them.
+    fn beside_others(mut act: impl FnMut()) {
+        let until = Instant::now() + Duration::from_millis(300);
+        let rivals = [(); 3].map(|()| std::thread::spawn(move || while Instant::now() < until {}));
+        while Instant::now() < until {
+            act();
+        }
+        for rival in rivals {
+            rival.join().expect("no panic");
+        }
     }
 }
