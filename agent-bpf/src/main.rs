@@ -13,6 +13,7 @@ mod maps;
 mod payload;
 mod process;
 mod profile;
+mod seen;
 mod socket;
 mod syscalls;
 mod tcp;

@@ -1,14 +1,17 @@
 //! Every map, with its bound.
 
 use agent_events::{PAYLOAD_BYTES, VECTORS, control, lost};
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace};
 
 /// Room for bursts; the agent reads every few tens of milliseconds.
 const RING_BYTES: u32 = 4 << 20;
 const CALLS: u32 = 16 * 1024;
-const SOCKETS: u32 = 64 * 1024;
+const SOCKETS: u32 = 32 * 1024;
 const STACKS: u32 = 16 * 1024;
+/// A power of two.
+pub const SOCKET_SLOTS: u32 = 16 * 1024;
 /// A power of two.
 pub const TLS_SLOTS: u32 = 16 * 1024;
 
@@ -20,9 +23,17 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(CALLS, 0);
 
-/// What is known of each socket, by its address.
+/// What is known of TCP sockets, each at a place that follows from its address (`seen.rs`).
 #[map]
-pub static SOCKETS_SEEN: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(SOCKETS, 0);
+pub static SOCKETS_SEEN: Array<Slot> = Array::with_max_entries(SOCKET_SLOTS, BPF_F_MMAPABLE);
+
+/// Who has which place: to add to a map is the one way to take something at most once that all kernels know.
+#[map]
+pub static PLACES_TAKEN: HashMap<u32, u64> = HashMap::with_max_entries(SOCKET_SLOTS, 0);
+
+/// What is known of those whose place another has, and of those that nobody tells the end of, by address.
+#[map]
+pub static MORE_SOCKETS_SEEN: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(SOCKETS, 0);
 
 /// What the agent has settled on, by socket. It counts its changes in [`control::VERDICTS`], so that this is looked up only after one.
 #[map]
@@ -118,6 +129,14 @@ pub struct Socket {
     pub settled_at: u64,
     /// Its two ends, once bytes have moved over it: they stay while a TCP connection lasts. Without protocol where not known.
     pub ends: Ends,
+}
+
+/// Two lines of the processor's caches: the map begins at a page, as one that could be mapped does.
+#[repr(C, align(128))]
+pub struct Slot {
+    /// The socket that has it, once all is noted of that; else 0.
+    pub socket: u64,
+    pub known: Socket,
 }
 
 #[repr(C)]

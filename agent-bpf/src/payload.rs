@@ -9,9 +9,9 @@ use agent_events::{
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_user};
 
-use crate::maps::{CONTROL, Call, Ends, SOCKETS_SEEN, Scratch, Socket, VERDICTS};
+use crate::maps::{CONTROL, Call, Ends, Scratch, Socket, VERDICTS};
 use crate::socket::TCP;
-use crate::{emit, offset, socket, tcp};
+use crate::{emit, offset, seen, socket, tcp};
 
 const OUT: u32 = direction::OUT as u32;
 /// Bytes of a `struct iovec`.
@@ -98,8 +98,7 @@ pub fn bytes_of(id: u64, call: &Call, total: u32, flags: u8) -> Option<()> {
 /// once; those of a datagram socket may change with each.
 #[inline(always)]
 fn known(sk: u64, pid: u32) -> Option<&'static mut Socket> {
-    let seen = SOCKETS_SEEN.get_ptr_mut(sk).map(|found| unsafe { &mut *found });
-    if let Some(known) = seen
+    if let Some(known) = seen::at_its_place(sk)
         && known.ends.protocol == TCP
     {
         return Some(known);
@@ -111,10 +110,11 @@ fn known(sk: u64, pid: u32) -> Option<&'static mut Socket> {
 /// (Not `#[cold]`: that puts it in a section of its own, and the loader takes what is at the same place of another for it.)
 #[inline(never)]
 fn look_up(sk: u64, pid: u32) -> Option<&'static mut Socket> {
-    if !socket::is_watched(sk) {
-        return None;
+    let protocol = socket::watched(sk)?;
+    if seen::find(sk).is_none() {
+        seen::made(sk, pid, protocol == TCP)?;
     }
-    let known = socket::known(sk, pid)?;
+    let known = seen::find(sk)?;
     note_ends(sk, known)?;
     if known.role == role::UNKNOWN && known.ends.protocol == TCP {
         // Older than the agent: what it moved before is not told.

@@ -1,11 +1,10 @@
 //! From a file descriptor to the socket behind it, and from a socket to its two ends.
 
-use agent_events::role;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::bpf_get_current_task;
 
-use crate::maps::{Ends, SOCKETS_SEEN, Socket};
-use crate::{offset, tcp};
+use crate::maps::Ends;
+use crate::offset;
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
@@ -59,20 +58,22 @@ pub fn is_internet(sk: u64) -> bool {
     matches!(read::<u16>(sk, offset!(sk_family)), Some(AF_INET | AF_INET6))
 }
 
-/// Whether what `sk` moves is looked at: over TCP, or DNS.
+/// The protocol of `sk` if what that moves is looked at: TCP, or UDP of DNS.
 #[inline(always)]
-pub fn is_watched(sk: u64) -> bool {
+pub fn watched(sk: u64) -> Option<u16> {
     if !is_internet(sk) {
-        return false;
+        return None;
     }
-    match read::<u16>(sk, offset!(sk_protocol)) {
-        Some(TCP) => true,
-        Some(UDP) => {
+    let protocol = read::<u16>(sk, offset!(sk_protocol))?;
+    let is_watched = match protocol {
+        TCP => true,
+        UDP => {
             read::<u16>(sk, offset!(sk_dport)).map(u16::from_be) == Some(DNS_PORT)
                 || read::<u16>(sk, offset!(sk_num)) == Some(DNS_PORT)
         }
         _ => false,
-    }
+    };
+    is_watched.then_some(protocol)
 }
 
 /// The two ends of `sk`.
@@ -101,15 +102,4 @@ pub fn ends(sk: u64) -> Option<Ends> {
     let net: u64 = read(sk, offset!(sk_net))?;
     ends.netns = read(net, offset!(net_inum)).unwrap_or(0);
     Some(ends)
-}
-
-/// What is known of `sk`, made at need: a socket from before the agent, or one of datagrams. Apart, for
-/// its stack.
-#[inline(never)]
-pub fn known(sk: u64, pid: u32) -> Option<&'static mut Socket> {
-    if let Some(found) = SOCKETS_SEEN.get_ptr_mut(sk) {
-        return Some(unsafe { &mut *found });
-    }
-    SOCKETS_SEEN.insert(sk, tcp::fresh(role::UNKNOWN, unsafe { bpf_ktime_get_ns() }, pid), 0).ok()?;
-    SOCKETS_SEEN.get_ptr_mut(sk).map(|found| unsafe { &mut *found })
 }

@@ -4,9 +4,9 @@ use agent_events::{Event, MOVED_NS, direction, kind, role};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
-use crate::maps::{Ends, SOCKETS_SEEN, Socket, VERDICTS};
+use crate::maps::{Ends, Socket, VERDICTS};
 use crate::socket::TCP;
-use crate::{emit, offset, socket};
+use crate::{emit, offset, seen, socket};
 
 const ESTABLISHED: i32 = 1;
 const SYN_SENT: i32 = 2;
@@ -60,11 +60,11 @@ fn state(context: &TracePointContext) -> Option<()> {
     event.socket = sk;
     if new == SYN_SENT {
         // In the thread that called connect(): the only moment at which the owner of a client's socket is certain.
-        SOCKETS_SEEN.insert(sk, fresh(role::CLIENT, event.time_ns, event.pid), 0).ok()?;
+        seen::note(sk, &fresh(role::CLIENT, event.time_ns, event.pid), true)?;
         return None;
     }
     if (old, new) == (SYN_RECV, ESTABLISHED) {
-        SOCKETS_SEEN.insert(sk, fresh(role::SERVER, event.time_ns, 0), 0).ok()?;
+        seen::note(sk, &fresh(role::SERVER, event.time_ns, 0), true)?;
     }
     let now = event.time_ns;
     let mut told = [0; 2];
@@ -72,7 +72,7 @@ fn state(context: &TracePointContext) -> Option<()> {
         // Packets are handled in whatever process runs: what was noted of the socket says whose it is.
         event.pid = 0;
         event.tid = 0;
-        if let Some(known) = unsafe { SOCKETS_SEEN.get(sk) } {
+        if let Some(known) = seen::find(sk) {
             event.pid = known.pid;
             event.role = known.role;
             event.extra[0] = now - known.opened_ns;
@@ -83,7 +83,7 @@ fn state(context: &TracePointContext) -> Option<()> {
         if kind == kind::CLOSE {
             since(told, totals(sk), sk, &mut event);
         }
-        let _ = SOCKETS_SEEN.remove(sk);
+        seen::forget(sk);
         let _ = VERDICTS.remove(sk);
     }
     emit::send(&event);
@@ -152,7 +152,7 @@ fn segment(context: &TracePointContext, place: usize, kind: u8) -> Option<()> {
     event.socket = sk;
     event.pid = 0;
     event.tid = 0;
-    if let Some(known) = unsafe { SOCKETS_SEEN.get(sk) } {
+    if let Some(known) = seen::find(sk) {
         event.pid = known.pid;
         event.role = known.role;
     }

@@ -18,10 +18,8 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user as read_us
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 
-use crate::maps::{
-    Call, RUSTLS, RUSTLS_READERS, Rustls, RustlsReader, SOCKETS_SEEN, TLS_SOCKETS, TlsCall, TlsSession,
-};
-use crate::{offset, payload, thread};
+use crate::maps::{Call, RUSTLS, RUSTLS_READERS, Rustls, RustlsReader, TLS_SOCKETS, TlsCall, TlsSession};
+use crate::{offset, payload, seen, thread};
 
 /// A session is some 1 to 2 KiB.
 const SESSION_BYTES: u64 = 2048;
@@ -184,7 +182,7 @@ fn arrived(rustls: &mut Rustls, total: u32) -> Option<()> {
         return None;
     }
     if near != 0 && are_near(near, rustls.source) {
-        let opened_ns = unsafe { SOCKETS_SEEN.get(rustls.socket)? }.opened_ns;
+        let opened_ns = seen::find(rustls.socket)?.opened_ns;
         let reader = RustlsReader { socket: rustls.socket, opened_ns };
         match RUSTLS_READERS.get_ptr_mut(source) {
             Some(known) => unsafe { *known = reader },
@@ -192,7 +190,7 @@ fn arrived(rustls: &mut Rustls, total: u32) -> Option<()> {
         }
     }
     let reader = unsafe { *RUSTLS_READERS.get(source)? };
-    let is_open = unsafe { SOCKETS_SEEN.get(reader.socket)? }.opened_ns == reader.opened_ns;
+    let is_open = seen::find(reader.socket)?.opened_ns == reader.opened_ns;
     if !is_open {
         return None;
     }

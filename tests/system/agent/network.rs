@@ -2,7 +2,7 @@
 
 use agent::kernel::{has_trace_point, show_trace_points};
 
-use super::watch;
+use super::{watch, watch_alone};
 use crate::programs::{accepting, finish, free_address, python, start};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,6 +47,57 @@ async fn failed_connects_resets_and_ends() {
         assert_eq!(resets, 5.0);
         assert_eq!(watched.measured("process_exits_total", &[client, "outcome=\"failed\""]).await, 1.0);
         watched.stored("container_net_tcp_failed_connects_total", "client-under-test").await;
+    })
+    .await;
+}
+
+/// Both ends of 9,000 connections are more than the table of sockets has places for (16,384), so that some share one. Each is used, and
+/// every fourth again when all are open.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_which_some_share_a_place_are_told_apart() {
+    watch_alone(async |watched| {
+        let Some(python) = python() else { return };
+        let folder = watched.folder();
+        let port = free_address().port();
+        let files = "import resource\n\
+                     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n\
+                     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))\n\
+                     assert most > 9100\n";
+        let script = format!(
+            "{files}import asyncio\n\
+             class Answers(asyncio.Protocol):\n    \
+                 def connection_made(self, transport):\n        \
+                     self.transport = transport\n    \
+                 def data_received(self, data):\n        \
+                     self.transport.write(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok')\n\
+             async def main():\n    \
+                 server = await asyncio.get_running_loop().create_server(Answers, '127.0.0.1', {port})\n    \
+                 await server.serve_forever()\n\
+             asyncio.run(main())\n"
+        );
+        std::fs::write(folder.join("server.py"), script).expect("written");
+        let script = format!(
+            "{files}import socket, time\n\
+             def ask(peer):\n    \
+                 time.sleep(0.001)\n    \
+                 peer.sendall(b'GET /item HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n    \
+                 assert peer.recv(4096).endswith(b'ok')\n    \
+                 return peer\n\
+             peers = [ask(socket.create_connection(('127.0.0.1', {port}))) for _ in range(9000)]\n\
+             for peer in peers[::4]:\n    \
+                 ask(peer)\n"
+        );
+        std::fs::write(folder.join("client.py"), script).expect("written");
+        let _server = start(folder, "server-of-many", &python, &["server.py"]);
+        accepting(port).await;
+        assert!(finish(folder, "client-of-many", &python, &["client.py"]).await);
+        watched
+            .until("every call from both ends", async |it| {
+                let edges = it.server.store().service_graph(it.window()).await.expect("the store answers");
+                let calls = edges.iter().find(|edge| edge.callee == "server-of-many")?.calls;
+                (calls == 11_250).then_some(())
+            })
+            .await;
     })
     .await;
 }
