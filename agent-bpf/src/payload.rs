@@ -110,11 +110,16 @@ fn known(sk: u64, pid: u32) -> Option<&'static mut Socket> {
 /// (Not `#[cold]`: that puts it in a section of its own, and the loader takes what is at the same place of another for it.)
 #[inline(never)]
 fn look_up(sk: u64, pid: u32) -> Option<&'static mut Socket> {
-    let protocol = socket::watched(sk)?;
-    if seen::find(sk).is_none() {
-        seen::made(sk, pid, protocol == TCP)?;
+    let found = seen::find(sk);
+    // Of TCP and yet not at its place: another has that.
+    if found.as_ref().is_some_and(|known| known.ends.protocol == TCP) {
+        return found;
     }
-    let known = seen::find(sk)?;
+    let protocol = socket::watched(sk)?;
+    let known = match found {
+        Some(known) => known,
+        None => seen::made(sk, pid, protocol == TCP)?,
+    };
     note_ends(sk, known)?;
     if known.role == role::UNKNOWN && known.ends.protocol == TCP {
         // Older than the agent: what it moved before is not told.

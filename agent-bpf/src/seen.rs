@@ -57,8 +57,9 @@ pub fn note(sk: u64, known: &Socket, is_tcp: bool) -> Option<()> {
 
 /// The same, made at need: a socket from before the agent, or one of datagrams. Apart, for its stack.
 #[inline(never)]
-pub fn made(sk: u64, pid: u32, is_tcp: bool) -> Option<()> {
-    note(sk, &tcp::fresh(role::UNKNOWN, unsafe { bpf_ktime_get_ns() }, pid), is_tcp)
+pub fn made(sk: u64, pid: u32, is_tcp: bool) -> Option<&'static mut Socket> {
+    note(sk, &tcp::fresh(role::UNKNOWN, unsafe { bpf_ktime_get_ns() }, pid), is_tcp)?;
+    find(sk)
 }
 
 /// `sk` has ended.
