@@ -19,6 +19,11 @@ pub fn wall_minus_monotonic() -> i64 {
     now().0 - nanos(clock_gettime(ClockId::Monotonic))
 }
 
+/// Nanoseconds of the monotonic clock.
+pub fn monotonic_ns() -> u64 {
+    nanos(clock_gettime(ClockId::Monotonic)).max(0).unsigned_abs()
+}
+
 /// Processor time that this process has used.
 pub fn processor_time() -> Duration {
     Duration::from_nanos(nanos(clock_gettime(ClockId::ProcessCPUTime)).max(0).unsigned_abs())

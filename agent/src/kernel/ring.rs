@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use agent_events::lost;
+use agent_events::{Event, lost};
 use anyhow::{Result, bail};
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+
+use crate::clock;
 
 /// How long events wait before they are looked at: the buffer holds many times what comes in between.
 const LINGER: Duration = Duration::from_millis(20);
@@ -24,15 +26,39 @@ pub struct Reader {
     linger: Duration,
     /// Half of what the buffer holds, in bytes.
     half: usize,
-    /// Bytes that were read since the buffer was last found empty.
-    backlog: usize,
+    backlog: Backlog,
+}
+
+/// How much was in the buffer at once: what is read later, of the time before it was looked at. (Not what is read until it is found empty:
+/// who reads as fast as events come may never find it so.)
+#[derive(Debug, Default)]
+struct Backlog {
+    looked_ns: u64,
+    bytes: usize,
+}
+
+impl Backlog {
+    /// An event was read; `now` is asked once all that there was when it was last looked at has been read. How much that is by now.
+    fn add(&mut self, time_ns: u64, bytes: usize, now: impl FnOnce() -> u64) -> usize {
+        if time_ns > self.looked_ns {
+            *self = Self { looked_ns: now(), bytes: 0 };
+        }
+        self.bytes += bytes;
+        self.bytes
+    }
+}
+
+/// When the event was, as [`Event`] has it.
+fn time_ns(event: &[u8]) -> u64 {
+    let place = std::mem::offset_of!(Event, time_ns);
+    event.get(place..place + 8).and_then(|it| it.try_into().ok()).map_or(0, u64::from_ne_bytes)
 }
 
 impl Reader {
     pub(super) fn new(map: Map) -> Result<Self> {
         let Map::RingBuf(data) = &map else { bail!("the map of events is no ring buffer") };
         let half = data.info()?.max_entries() as usize / 2;
-        Ok(Self { ring: RingBuf::try_from(map)?, linger: LINGER, half, backlog: 0 })
+        Ok(Self { ring: RingBuf::try_from(map)?, linger: LINGER, half, backlog: Backlog::default() })
     }
 
     /// Waits until it is time to look again. Nothing wakes the agent: a wake-up for each event would cost more than the event.
@@ -43,20 +69,19 @@ impl Reader {
 
     /// Hands what is there to `take`, at most a batch of it; whether half of the buffer was full.
     pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> bool {
+        let mut most = 0;
         for taken in 0..BATCH {
-            match self.ring.next() {
-                Some(item) => {
-                    self.backlog += item.len() + HEADER_BYTES;
-                    take(&item);
-                }
-                None => {
-                    self.linger = if taken >= MANY { BUSY_LINGER } else { LINGER };
-                    return std::mem::take(&mut self.backlog) >= self.half;
-                }
-            }
+            let Some(item) = self.ring.next() else {
+                self.linger = if taken >= MANY { BUSY_LINGER } else { LINGER };
+                self.backlog = Backlog::default();
+                return most >= self.half;
+            };
+            let bytes = item.len() + HEADER_BYTES;
+            most = most.max(self.backlog.add(time_ns(&item), bytes, clock::monotonic_ns));
+            take(&item);
         }
         self.linger = Duration::ZERO;
-        self.backlog >= self.half
+        most >= self.half
     }
 }
 
@@ -93,5 +118,26 @@ impl Counters {
             samples: sum(lost::SAMPLES),
             stacks: sum(lost::STACKS),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_as_fast_as_events_come_has_no_backlog() {
+        // Each event is read 10 ns after it came; one comes each nanosecond.
+        let mut backlog = Backlog::default();
+        let most = (1..1_000).map(|time| backlog.add(time, 100, || time + 10)).max();
+        assert_eq!(most, Some(11 * 100));
+    }
+
+    #[test]
+    fn what_waited_together_is_a_backlog() {
+        let mut backlog = Backlog::default();
+        let most = (1..=500).map(|time| backlog.add(time, 100, || 500)).max();
+        assert_eq!(most, Some(500 * 100));
+        assert_eq!(backlog.add(501, 100, || 501), 100);
     }
 }
