@@ -87,6 +87,11 @@ impl<'a> Event<'a> {
     }
 }
 
+/// When a record was made, without the rest of it; 0 for one that is too short.
+pub(super) fn time_ns(bytes: &[u8]) -> u64 {
+    if bytes.len() < EVENT_BYTES { 0 } else { long(bytes, 16) }
+}
+
 /// IPv4 in IPv6 clothes is shown as IPv4: it is the same peer.
 fn address(family: u16, bytes: &[u8]) -> IpAddr {
     let mut all = [0; 16];

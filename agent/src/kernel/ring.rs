@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use agent_events::{Event, lost};
+use agent_events::lost;
 use anyhow::{Result, bail};
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 
+use super::event::time_ns;
 use crate::clock;
 
 /// How long events wait before they are looked at: the buffer holds many times what comes in between.
@@ -46,12 +47,6 @@ impl Backlog {
         self.bytes += bytes;
         self.bytes
     }
-}
-
-/// When the event was, as [`Event`] has it.
-fn time_ns(event: &[u8]) -> u64 {
-    let place = std::mem::offset_of!(Event, time_ns);
-    event.get(place..place + 8).and_then(|it| it.try_into().ok()).map_or(0, u64::from_ne_bytes)
 }
 
 impl Reader {

@@ -17,8 +17,11 @@ pub fn obstacle(root: &Path) -> io::Result<Option<String>> {
         for group in Path::new(path.trim_start_matches('/')).ancestors() {
             // The root of version 1 has a weight that counts for nothing; that of version 2 has none, unless it is a container's own group.
             let is_root = group.as_os_str().is_empty();
-            let has_weight = |name| folder.join(group).join(name).exists();
-            if is_root && !mount.is_empty() || !WEIGHTS.into_iter().any(has_weight) {
+            let mut has_weight = false;
+            for name in WEIGHTS {
+                has_weight |= folder.join(group).join(name).try_exists()?;
+            }
+            if is_root && !mount.is_empty() || !has_weight {
                 continue;
             }
             let idle = read_if_there(&folder.join(group).join("cpu.idle"))?;
