@@ -39,8 +39,8 @@ const RECIPES: &[Recipe] = &[
     Recipe {
         name: "bench",
         help: "measure, release build: `bench ingest [--kill] [--seconds N]`, `bench investigate [--spans N] [--minutes N]`, \
-               `bench calm [--minutes N]` (what is said where nothing is wrong), `bench review`, `bench serve`, \
-               `bench demo [--runs N]`, `bench nab`, `bench templates`, `bench agent [--real-time]`",
+               `bench calm [--minutes N]` (what is said where nothing is wrong), `bench pages`, `bench review`, \
+               `bench serve`, `bench demo [--runs N]`, `bench nab`, `bench templates`, `bench agent [--real-time]`",
         run: bench::run,
     },
     Recipe {

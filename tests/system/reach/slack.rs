@@ -176,32 +176,15 @@ async fn an_incident_is_told_updated_and_explained_when_asked() {
         assert_eq!(duty.faults(), [""; 0]);
 
         let service = incident.findings[0].service.clone();
-        // Asked a few times: the machine may be busy once.
-        let (mut acknowledged, mut answered) = (Vec::new(), Vec::new());
-        for number in 0..5 {
-            let began = tokio::time::Instant::now();
-            let (status, _) = slack_post(server, "/slack/command", &command_of(&url, &service, number)).await;
-            acknowledged.push(began.elapsed());
-            assert_eq!(status, 200);
-            let path = format!("/commands/{number}");
-            let answer = server.until("the answer", async |_: &TestServer| {
-                chatted.seen().into_iter().find(|(to, _)| *to == path)
-            });
-            let answer = answer.await.1.to_string();
-            answered.push(began.elapsed());
-            assert!(
-                answer.contains("payment")
-                    && answer.contains("What caused it")
-                    && answer.contains("(confidence: "),
-                "{answer}"
-            );
+        let (status, said) = slack_post(server, "/slack/command", &command_of(&url, &service, 1)).await;
+        assert!(status == 200 && said.contains("Looking at"), "{status} {said}");
+        let answer = server.until("the answer", async |_: &TestServer| {
+            chatted.seen().into_iter().find(|(to, _)| to == "/commands/1")
+        });
+        let answer = answer.await.1.to_string();
+        for words in ["payment", "What caused it", "(confidence: "] {
+            assert!(answer.contains(words), "no {words:?} in {answer}");
         }
-        acknowledged.sort();
-        answered.sort();
-        let (acknowledged, answered) = (acknowledged[2], answered[2]);
-        eprintln!("/why, in the middle of five: acknowledged in {acknowledged:?}, answered in {answered:?}");
-        assert!(acknowledged < Duration::from_millis(300), "{acknowledged:?}");
-        assert!(answered < Duration::from_secs(2), "{answered:?}");
         assert_eq!((chatted.faults(), pager_fake.faults()), (vec![], vec![]));
 
         // Somebody deletes the message: that it is over is told in a new one.

@@ -10,6 +10,7 @@ mod demo;
 mod detect;
 mod ingest;
 mod investigate;
+mod pages;
 mod review;
 mod serve;
 mod templates;
@@ -20,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask bench ingest [--seconds N] [--connection
        cargo xtask bench investigate [--spans N] [--minutes N]
        cargo xtask bench calm [--minutes N]
        cargo xtask bench detect
+       cargo xtask bench pages
        cargo xtask bench review
        cargo xtask bench serve
        cargo xtask bench templates
@@ -52,6 +54,10 @@ async fn main() -> Result<()> {
         "detect" => {
             flags.check(&[], &[])?;
             detect::run().await
+        }
+        "pages" => {
+            flags.check(&[], &[])?;
+            pages::run().await
         }
         "review" => {
             flags.check(&[], &[])?;
