@@ -11,8 +11,9 @@ use crate::clock;
 
 /// How long events wait before they are looked at: the buffer holds many times what comes in between.
 const LINGER: Duration = Duration::from_millis(20);
-/// The same while there are many: little at a time, or a service that waits for the processor would notice.
-const BUSY_LINGER: Duration = Duration::from_millis(2);
+/// The same while there are many. Each look costs a wake-up, and caches that hold other things by then: to look every 2 ms took a tenth
+/// more. It may be much that comes at once: who handles it gives way all the same (`manners.rs`).
+const BUSY_LINGER: Duration = Duration::from_millis(10);
 /// Events at a time that are many.
 const MANY: usize = 64;
 /// Events handled before other work has its turn.
