@@ -90,13 +90,11 @@ async fn many_rows_stream_and_none_are_none() {
 #[tokio::test]
 async fn queries_run_side_by_side() {
     let store = Store::scratch().await.unwrap();
-    const NAPS: u64 = 8;
     let nap = || store.client().query("SELECT sleep(1)").fetch_one::<u8>();
     let started = Instant::now();
-    let outcomes = futures::future::join_all((0..NAPS).map(|_| nap())).await;
+    let outcomes = futures::future::join_all((0..8).map(|_| nap())).await;
     assert!(outcomes.into_iter().all(|outcome| outcome.is_ok()));
-    // Not how long they take, but what they must take one after the other, on a machine of any speed.
-    assert!(started.elapsed() < Duration::from_secs(NAPS), "one after the other: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(6), "one after the other: {:?}", started.elapsed());
     finish(store).await;
 }
 

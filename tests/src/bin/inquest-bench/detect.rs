@@ -68,22 +68,12 @@ pub async fn run() -> Result<()> {
         ensure!(findings.len() == FAILING as usize, "{} findings instead of {FAILING}", findings.len());
         program.stop().await?;
     }
-    println!(
-        "first round       {:.3} s, median of {STARTS}: everything is asked for",
-        median(first).unwrap_or_default()
-    );
-    println!(
-        "later rounds      {:.3} s, median of {}",
-        median(later.clone()).unwrap_or_default(),
-        later.len()
-    );
-    println!(
-        "first look        {:.3} s, median of {STARTS}: metrics and log patterns",
-        median(first_look).unwrap_or_default()
-    );
+    println!("first round       {:.3} s, median of {STARTS}: everything is asked for", median(first));
+    println!("later rounds      {:.3} s, median of {}", median(later.clone()), later.len());
+    println!("first look        {:.3} s, median of {STARTS}: metrics and log patterns", median(first_look));
     println!(
         "later looks       {:.3} s, median of {}: once a minute",
-        median(later_looks.clone()).unwrap_or_default(),
+        median(later_looks.clone()),
         later_looks.len()
     );
     println!("resident          {} at most", mebibytes(peak_bytes));

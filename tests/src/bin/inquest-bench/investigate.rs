@@ -63,7 +63,7 @@ pub async fn run(spans: u64, minutes: u64) -> Result<()> {
         seconds.push(took);
         answer = String::from_utf8_lossy(&output.stdout).into_owned();
     }
-    println!("median            {:.2} s", median(seconds).unwrap_or_default());
+    println!("median            {:.2} s", median(seconds));
     println!("resident          {} at most", mebibytes(program.usage()?.peak_bytes));
     println!("\n{answer}");
     program.stop().await

@@ -111,8 +111,8 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// The middle of the values; of two middle ones the lower. `None` when there are none.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The middle of the values; of two middle ones the lower. Not a number when there are none: nothing was measured, and not zero.
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied()
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }

@@ -42,7 +42,7 @@ pub async fn run() -> Result<()> {
         let slowest = took.iter().copied().fold(0.0, f64::max);
         println!(
             "{path:<26} {:>4.0} ms, median of {RUNS}; {:.0} at most; {} KiB",
-            1000.0 * median(took).unwrap_or_default(),
+            1000.0 * median(took),
             1000.0 * slowest,
             bytes / 1024
         );

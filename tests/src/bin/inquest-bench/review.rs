@@ -52,7 +52,7 @@ pub async fn run() -> Result<()> {
             answer.bytes().await?;
             took.push(asked.elapsed().as_secs_f64());
         }
-        println!("{what:<18} {:.0} ms, median of {RUNS}", 1000.0 * median(took).unwrap_or_default());
+        println!("{what:<18} {:.0} ms, median of {RUNS}", 1000.0 * median(took));
     }
 
     let queue: Vec<Value> =
@@ -67,7 +67,7 @@ pub async fn run() -> Result<()> {
         ensure!(answer.status().is_redirection(), "{}", answer.status());
         took.push(decided.elapsed().as_secs_f64());
     }
-    println!("a decision         {:.0} ms, median of {RUNS}", 1000.0 * median(took).unwrap_or_default());
+    println!("a decision         {:.0} ms, median of {RUNS}", 1000.0 * median(took));
     println!("resident           {} at most", mebibytes(program.usage()?.peak_bytes));
     program.stop().await?;
     let again = Program::serve(data.path()).await?;

@@ -24,7 +24,7 @@ pub async fn run() -> Result<()> {
         ready.push(program.ready_after.as_secs_f64());
         program.stop().await?;
     }
-    println!("ready after       {:.2} s, median of {STARTS}", median(ready).unwrap_or_default());
+    println!("ready after       {:.2} s, median of {STARTS}", median(ready));
     let program = Program::serve(data.path()).await?;
     tokio::time::sleep(IDLE).await;
     let usage = program.usage()?;

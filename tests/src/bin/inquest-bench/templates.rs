@@ -45,7 +45,7 @@ pub async fn run() -> Result<()> {
         rates.push(LINES as f64 / seconds);
         peak = peak.max(bytes);
     }
-    let ours = median(rates).unwrap_or_default();
+    let ours = median(rates);
     println!("median            {ours:.0} lines/s");
     println!("resident          {} at most", mebibytes(peak));
     match drain3(&log) {
