@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cgroup::{Place, is_whole, place};
-pub use names::{of_command, of_pod};
+pub use names::{is_link, of_command, of_pod};
 pub use process::{Facts, read_facts};
 
 /// A service on this host: what its telemetry is filed under.

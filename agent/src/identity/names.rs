@@ -21,9 +21,16 @@ pub fn of_command(program: &Path, thread: &str, command: &[String]) -> String {
         let first = command.first().and_then(|it| it.split_whitespace().next()).unwrap_or_default();
         let called = stem(first.trim_end_matches(':'));
         let agrees = !thread.is_empty() && called.get(..thread.len().min(called.len())) == Some(thread);
+        let agrees = agrees && !is_link(Path::new(first));
         return if agrees { called } else { file };
     }
     script(command).unwrap_or_else(|| plain.to_owned())
+}
+
+/// Whether a path leads to a program by a number and says nothing of it: one that starts itself again uses `/proc/self/exe`, and one that
+/// starts what it has open `/proc/self/fd/6` or `/dev/fd/6`.
+pub fn is_link(path: &Path) -> bool {
+    path.starts_with("/proc") || path.starts_with("/dev/fd")
 }
 
 /// `checkout` of `checkout-6d4cf56db6-x7k2p` (a deployment), of `checkout-0` (a stateful set), of `checkout-x7k2p` (a daemon set).
@@ -91,7 +98,8 @@ mod tests {
 
     fn check(program: &str, command: &str, expected: &str) {
         let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
-        assert_eq!(of_command(Path::new(program), "redis-server", &words), expected, "{command}");
+        let thread = if command.starts_with("/proc") { "exe" } else { "redis-server" };
+        assert_eq!(of_command(Path::new(program), thread, &words), expected, "{command}");
     }
 
     #[test]
@@ -101,6 +109,7 @@ mod tests {
         check("/usr/bin/redis-check-rdb", "redis-server 127.0.0.1:6379", "redis-server");
         check("/usr/bin/redis-check-rdb", "/opt/x/redis-server --port 1", "redis-server");
         check("/usr/bin/busybox", "sh", "busybox");
+        check("/usr/lib/chromium/chromium", "/proc/self/exe --type=utility", "chromium");
         check("/usr/bin/python3.11", "python3 /srv/cart/app.py --port 1", "cart");
         check("/usr/bin/python3.11", "python3 -m http.server 80", "http.server");
         check("/usr/bin/python3", "python3 -u worker.py", "worker");

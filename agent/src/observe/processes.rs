@@ -11,7 +11,7 @@ use domain::UnixNanos;
 
 use super::{SIGNAL_BITS, failed};
 use crate::edges::{KEPT, OTHER};
-use crate::identity::{Identities, Service};
+use crate::identity::{Identities, Service, is_link};
 
 /// How long an ended process is remembered: its last connections are heard of after it.
 const AFTERLIFE: Duration = Duration::from_secs(10);
@@ -194,10 +194,21 @@ impl Processes {
     /// `pid` runs a new program. It is looked at when there is a reason to: most programs are short and of no interest. The first of a
     /// container or a unit is: where it fails as soon as it starts, again and again, there is nothing else to be seen.
     pub(super) fn started(&mut self, pid: u32, path: &[u8], at: UnixNanos) {
-        self.note(pid, PathBuf::from(String::from_utf8_lossy(path).into_owned()), at);
+        let path = self.named(pid, PathBuf::from(String::from_utf8_lossy(path).into_owned()));
+        self.note(pid, path, at);
         if self.table.remove(&pid).is_some() || self.is_first(pid) {
             self.look(pid);
         }
+    }
+
+    /// The path by which the program of `pid` is known, where the one that it was started with leads to it and does not name it: as the
+    /// kernel has it, or as what it was before, which has started itself again.
+    fn named(&self, pid: u32, path: PathBuf) -> PathBuf {
+        if !is_link(&path) {
+            return path;
+        }
+        let program = std::fs::read_link(self.identities.root().join(format!("proc/{pid}/exe")));
+        program.ok().or_else(|| Some(self.executed.get(&pid)?.path.clone())).unwrap_or(path)
     }
 
     /// Whether `pid` is the first process of a container or a unit, as far as there is time to ask.
@@ -327,6 +338,24 @@ mod tests {
     use crate::identity::tests::pretend;
 
     const KILLED: u64 = 9;
+
+    #[test]
+    fn a_program_that_starts_itself_again_keeps_its_name() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut processes = Processes::new(Identities::new(root.path().into(), Vec::new()));
+        let mut check = |pid: u32, path: &str, name: &str| {
+            processes.started(pid, path.as_bytes(), UnixNanos(0));
+            // It is gone before it is looked at.
+            std::fs::remove_dir_all(root.path().join(format!("proc/{pid}"))).ok();
+            assert_eq!(processes.known(pid).expect("known").service.name, name, "{path}");
+        };
+        pretend(root.path(), 100, "/usr/bin/shop", &[]);
+        check(100, "/proc/self/exe", "shop");
+        check(101, "/usr/bin/shop", "shop");
+        check(101, "/proc/self/exe", "shop");
+        pretend(root.path(), 102, "/usr/sbin/runc", &[]);
+        check(102, "/proc/self/fd/6", "runc");
+    }
 
     #[test]
     fn ends_that_were_missed_are_looked_for_on_the_host() {
