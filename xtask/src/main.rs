@@ -61,7 +61,7 @@ const RECIPES: &[Recipe] = &[
     },
     Recipe {
         name: "vm",
-        help: "run the agent under another kernel, in a virtual machine [--kernel PACKAGE]",
+        help: "run the agent under another kernel, in a virtual machine [--arch amd64|arm64] [--kernel PACKAGE]",
         run: vm::run,
     },
     Recipe { name: "deny", help: "licences, advisories and sources of every dependency", run: deny::run },
