@@ -29,8 +29,6 @@ use crate::tls::TlsLibraries;
 use crate::traces::Placed;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// How often measurements are made and shipped.
-const MEASURE: Duration = Duration::from_secs(10);
 /// How often what is no longer used is let go.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often stacks are taken from the kernel: a process that ends takes the names of its functions with it.
@@ -153,6 +151,8 @@ struct Agent {
     reader: Reader,
     counters: Counters,
     observer: Observer,
+    /// Between one measurement and the next.
+    interval: Duration,
     tls: Option<TlsLibraries>,
     profiles: Option<Profiles>,
     governor: Governor,
@@ -212,6 +212,7 @@ impl Agent {
             counters: programs.counters()?,
             programs,
             observer,
+            interval: Duration::from_secs(settings.interval_seconds),
             tls,
             profiles,
             governor: Governor::new(settings.cores),
@@ -253,7 +254,7 @@ impl Agent {
                 self.observer.set_wall(clock::wall_minus_monotonic());
                 self.observer.tick(clock::now());
             }
-            if now - measured >= MEASURE {
+            if now - measured >= self.interval {
                 measured = now;
                 self.measure();
             }

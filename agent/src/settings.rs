@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
 use crate::identity::Rule;
+
+/// What can be set between measurements: rates are told by the minute.
+pub const INTERVAL_SECONDS: RangeInclusive<u64> = 1..=60;
 
 /// Everything that can be set. Unknown names are refused.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -30,6 +34,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// Processor cores that the agent may use; above it, it captures less and says so.
     pub cores: f64,
+    /// How often measurements are made and shipped, in seconds, [`INTERVAL_SECONDS`].
+    pub interval_seconds: u64,
     /// Peers told apart for each service; the rest is `other`.
     pub peers: usize,
     /// What is looked at.
@@ -85,6 +91,7 @@ impl Default for Settings {
             host: None,
             root: "/".into(),
             cores: 0.2,
+            interval_seconds: 10,
             peers: 50,
             watch: Watch::default(),
             logs: Logs::default(),
@@ -123,6 +130,14 @@ impl Settings {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let settings: Self = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
         settings.rules().with_context(|| format!("in {}", path.display()))?;
+        anyhow::ensure!(
+            INTERVAL_SECONDS.contains(&settings.interval_seconds),
+            "in {}: interval_seconds = {} is not from {} to {}",
+            path.display(),
+            settings.interval_seconds,
+            INTERVAL_SECONDS.start(),
+            INTERVAL_SECONDS.end()
+        );
         anyhow::ensure!(
             settings.cores.is_finite() && settings.cores > 0.0,
             "in {}: cores = {} is not a number of cores",
@@ -184,6 +199,8 @@ mod tests {
             ("sever = \"x\"", "unknown field `sever`"),
             ("metrics = \"here\"", "metrics = \"here\": invalid socket address"),
             ("cores = -1.0", "not a number of cores"),
+            ("interval_seconds = 0", "interval_seconds = 0 is not from 1 to 60"),
+            ("interval_seconds = 61", "interval_seconds = 61 is not from 1 to 60"),
             ("[[service]]\nname = \"x\"", "needs a `program` or a `command`"),
             ("[[service]]\nname = \"x\"\ncommand = \"(\"", "unclosed group"),
         ] {

@@ -104,6 +104,7 @@ async fn watch_now(set: impl FnOnce(&mut Settings, &Path), test: impl AsyncFnOnc
             // Not to be disturbed by whatever else this machine does.
             cores: 64.0,
             peers: 1_000,
+            interval_seconds: 1,
             ..Settings::default()
         };
         set(&mut settings, folder.path());
