@@ -334,7 +334,7 @@ pub struct DemoArgs {
     /// How long the shop runs well before the fault
     #[arg(long, value_name = "LENGTH", default_value = "75s")]
     pub after: Span,
-    /// Data folder to keep [default: a temporary one]
+    /// New or empty folder to keep data in, for `inquest serve --data` to open later [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Stop when the fault is explained: 0 when rightly, 1 when not

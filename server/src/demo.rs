@@ -2,11 +2,12 @@
 //!
 //! Deliberately absent: anything made up. The store, the server and the shop are the real ones, in one process.
 
+mod folder;
 mod outcome;
 mod story;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::config::Config;
 use crate::lifecycle::{Signals, signals};
 use crate::serve::{self, Running};
 use crate::{command, export, output};
+use folder::Folder;
 pub use outcome::{Answer, Outcome, judge};
 use story::Story;
 
@@ -60,35 +62,11 @@ pub async fn run(arguments: DemoArgs) -> anyhow::Result<bool> {
     demo.play(shop, &mut story, signals).await
 }
 
-/// Where the demo keeps its data.
-enum Folder {
-    Kept(PathBuf),
-    Temporary(tempfile::TempDir),
-}
-
-impl Folder {
-    fn open(kept: Option<&Path>) -> anyhow::Result<Self> {
-        match kept {
-            Some(path) => Ok(Self::Kept(path.to_owned())),
-            None => {
-                let folder = tempfile::Builder::new().prefix("inquest-demo-").tempdir();
-                Ok(Self::Temporary(folder.context("cannot make a temporary folder")?))
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Kept(path) => path,
-            Self::Temporary(folder) => folder.path(),
-        }
-    }
-}
-
-/// The usual settings, on the usual ports where they are free.
+/// The usual settings, on the usual ports where they are free. `inquest serve --data` can open the folder afterwards: the shop's files in
+/// it are a folder of their own, which the engine leaves alone.
 fn config(folder: &Path) -> Config {
     let mut config = Config::default();
-    config.storage.data = folder.join("store");
+    config.storage.data = folder.to_owned();
     for address in [&mut config.listen.pages, &mut config.listen.grpc, &mut config.listen.http] {
         *address = free(*address);
     }

@@ -19,8 +19,7 @@ const RUNS: usize = 21;
 pub async fn run() -> Result<()> {
     let data = tempfile::tempdir().context("failed to make a data folder")?;
     explain(data.path())?;
-    // The demo keeps its shop beside its store.
-    let program = Program::serve(&data.path().join("store")).await?;
+    let program = Program::serve(data.path()).await?;
     let http = Client::new();
     let incidents: Value = serde_json::from_str(&get(&http, &program, "/api/v1/incidents").await?)?;
     let incident = incidents.as_array().and_then(|all| all.first()).context("the demo left no incident")?;
