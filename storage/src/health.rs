@@ -1,4 +1,4 @@
-//! What the store holds, cheaply: from the metadata of its parts, without reading rows.
+//! Whether the store answers, and what it holds: from the metadata of its parts, without reading rows.
 
 use clickhouse::Row;
 use domain::UnixNanos;
@@ -41,6 +41,14 @@ struct StoredHealth {
 }
 
 impl Store {
+    /// Asks the least that the engine can be asked.
+    ///
+    /// # Errors
+    /// The engine's: it does not answer, or not on this database.
+    pub async fn ping(&self) -> Result<(), Error> {
+        Ok(self.client().query_raw("SELECT 1 FORMAT Null").execute().await?)
+    }
+
     /// Rows, newest times and size.
     pub async fn health(&self) -> Result<Health, Error> {
         let parts: Vec<String> = [

@@ -75,7 +75,7 @@ async fn telemetry_over_grpc_and_http_is_stored_and_counted() {
 async fn probes_answer() {
     serve(async |server| {
         assert_eq!(server.get("/healthz").await.0, 200);
-        assert_eq!(server.get("/readyz").await.0, 200);
+        assert_eq!(server.get("/readyz").await, (200, "ready\n".into()));
         assert_eq!(server.get("/no-such-page").await.0, 404);
     })
     .await;

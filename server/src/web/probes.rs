@@ -18,11 +18,11 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the store answers.
+/// `GET /readyz`: the store answers. It is asked for nothing else, so that a machine which is merely busy stays ready.
 pub async fn readyz(State(app): State<App>) -> impl IntoResponse {
-    match tokio::time::timeout(READY_TIMEOUT, app.store.health()).await {
-        Ok(Ok(_)) if !app.draining.is_cancelled() => (StatusCode::OK, "ready\n".to_owned()),
-        Ok(Ok(_)) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
+    match tokio::time::timeout(READY_TIMEOUT, app.store.ping()).await {
+        Ok(Ok(())) if !app.draining.is_cancelled() => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(Ok(())) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
         Ok(Err(error)) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "the store does not answer");
             (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n".to_owned())

@@ -203,10 +203,12 @@ async fn a_scratch_store_lives_beside_a_folder_and_a_second_folder_does_not() {
     same.append(&batch()).await.unwrap();
     assert_eq!(count(&store, "otel_traces").await, 2);
     let clone = store.clone();
+    clone.ping().await.unwrap();
     for store in [scratch, same, store] {
         store.close().await.unwrap();
     }
     // The folder is let go of, and a clone left behind says so.
+    assert!(clone.ping().await.is_err());
     assert!(clone.health().await.is_err());
     open(dir.join("two")).await.unwrap().close().await.unwrap();
 }
