@@ -8,7 +8,6 @@ mod slack;
 mod tools;
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use domain::IncidentEvent;
 use serde_json::{Value, json};

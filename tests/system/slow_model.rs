@@ -17,8 +17,8 @@ use crate::incident::{break_payment, investigated};
 /// How the model behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Play {
-    /// It repeats the evidence, after so long.
-    After(Duration),
+    /// It repeats the evidence.
+    Evidence,
     /// It says this.
     Words(&'static str),
     /// It answers with this status.
@@ -64,10 +64,7 @@ impl FakeModel {
                 return (StatusCode::from_u16(status).expect("a status"), "out of order").into_response();
             }
             Play::Words(words) => words.to_owned(),
-            Play::After(wait) => {
-                tokio::time::sleep(wait).await;
-                repeated(body)
-            }
+            Play::Evidence => repeated(body),
             Play::Silence => {
                 self.free.acquire().await.expect("it is never closed").forget();
                 repeated(body)
@@ -179,7 +176,7 @@ async fn a_model_that_never_answers_holds_up_no_run_and_no_late_telling_replaces
         server.until("the question", async |_: &TestServer| (model.asked() == 1).then_some(())).await;
         is_whole(server, &incident, &news).await;
         // The next run comes while the model still owes its words on the first, and is told by a model that recovered.
-        model.behave(Play::After(Duration::ZERO));
+        model.behave(Play::Evidence);
         let again = server.until("a second run", async |server: &TestServer| {
             server.incidents().into_iter().find(|one| one.id == incident.id && one.runs == 2)
         });
@@ -202,7 +199,8 @@ async fn a_model_that_never_answers_holds_up_no_run_and_no_late_telling_replaces
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_is_slow_or_wrong_or_broken_leaves_the_answer_whole() {
     for (play, expected) in [
-        (Play::After(Duration::from_secs(20)), "Written by parrot"),
+        // Slow: until the answer was seen to be whole without it.
+        (Play::Silence, "Written by parrot"),
         (Play::Words("I am a teapot."), "parrot gave an answer that is not of the form asked for"),
         (Play::Status(500), "parrot was busy (HTTP 500)"),
     ] {
@@ -216,6 +214,7 @@ async fn a_model_that_is_slow_or_wrong_or_broken_leaves_the_answer_whole() {
             break_payment(server).await;
             let incident = investigated(server).await;
             is_whole(server, &incident, &news).await;
+            model.let_go(1);
             let page = server.until(expected, async |server: &TestServer| {
                 let page = server.get(&format!("/incidents/{}", incident.id)).await.1;
                 page.contains(expected).then_some(page)

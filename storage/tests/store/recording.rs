@@ -227,8 +227,8 @@ struct Described {
 }
 
 async fn loads_whole(set: &str) {
+    let mut store = Store::scratch().await.unwrap();
     for dir in public(set) {
-        let store = Store::scratch().await.unwrap();
         let recording = recording::load(&store, &dir).await.unwrap();
         for note in &recording.notes {
             let known = note.starts_with("no ") || note.ends_with("the rest left out");
@@ -251,8 +251,9 @@ async fn loads_whole(set: &str) {
             let series = Series { name: row.name, labels: row.labels, ..Series::default() };
             assert_eq!((row.id, row.service_name), (series.id().0, service));
         }
-        finish(store).await;
+        store = store.emptied().await.unwrap();
     }
+    finish(store).await;
 }
 
 #[tokio::test]

@@ -310,7 +310,7 @@ async fn every_button_in_slack_does_what_it_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_in_slack_is_answered_before_the_model_and_then_in_its_words() {
     let (fake, url) = Fake::start(Company::Slack, &[]).await;
-    let model = FakeModel::start(Play::After(Duration::ZERO)).await;
+    let model = FakeModel::start(Play::Evidence).await;
     let settings = |config: &mut Config| {
         config.slack = Some(app_at(&url));
         model.configure(config);
