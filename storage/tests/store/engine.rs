@@ -177,3 +177,12 @@ async fn database_names_that_need_quoting_are_refused() {
     let location = storage::Location::Remote { url: "http://127.0.0.1:1".into() };
     assert!(matches!(Store::open(location, options).await, Err(Error::DatabaseName(_))));
 }
+
+#[tokio::test]
+async fn a_store_without_its_database_does_not_answer() {
+    let store = Store::scratch().await.unwrap();
+    store.ping().await.unwrap();
+    store.client().query_raw(&format!("DROP DATABASE {} SYNC", store.database())).execute().await.unwrap();
+    assert!(store.ping().await.is_err());
+    store.close().await.unwrap();
+}
